@@ -1,0 +1,1 @@
+"""ADQL text to SQL by small passes."""

@@ -1,0 +1,80 @@
+"""Settings: from the environment (prefix SKYLOOM_) or from a TOML file named by SKYLOOM_CONFIG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Config(BaseSettings):
+    """Everything an operator may set; each value is passed on, no inner room reads it."""
+
+    model_config = SettingsConfigDict(env_prefix="SKYLOOM_", frozen=True, extra="forbid")
+
+    database_url: str | None = None
+    """``sqlite:///file`` or ``postgresql://…``; default: ``skyloom.sqlite3`` in the data folder."""
+    data_dir: Path = Path("skyloom-data")
+    """Products, results, caches and the signing key."""
+    dask_scheduler: str | None = None
+    """Address of a Dask scheduler; default: workers in this machine's processes."""
+    workers: PositiveInt = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)))
+    """Worker processes of the embedded engine."""
+    authority: str = "skyloom.local"
+    """The IVOA authority in dataset identifiers (``ivo://AUTHORITY/collection?id``)."""
+    base_url: str | None = None
+    """Public address when behind a proxy; default: the address of each request."""
+    title: str = "Skyloom"
+    link_lifetime_s: PositiveInt = 3600
+    """How long a signed file link is valid."""
+    max_rows: PositiveInt = 1_000_000
+    """Hard row limit of a query; MAXREC above it is lowered to it."""
+    default_rows: PositiveInt = 100_000
+    """Rows answered when MAXREC is not given."""
+    sync_time_limit_s: PositiveFloat = 300.0
+    """How long a synchronous build may keep its request waiting."""
+    query_time_limit_s: PositiveFloat = 120.0
+    job_lifetime_s: PositiveInt = 7 * 86400
+    """From creation to destruction of a job and its results."""
+    lease_s: PositiveFloat = 30.0
+    """A job whose runner gives no sign for this long is run again."""
+    max_attempts: PositiveInt = 3
+    max_build_pixels: PositiveInt = 200_000_000
+    """Pixels of a target grid times inputs that one build may ask for."""
+    skymap_pixel_scale_arcsec: PositiveFloat = 0.2
+    skymap_patch_px: PositiveInt = 4000
+    """Inner size of a patch; outer adds the border on each side."""
+    skymap_patch_border_px: int = 100
+    skymap_tract_patches: PositiveInt = 10
+    """Patches along one side of a tract."""
+    skymap_rings: PositiveInt = 120
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        path = os.environ.get("SKYLOOM_CONFIG")
+        file = TomlConfigSettingsSource(settings_cls, path) if path else None
+        return (init_settings, env_settings, *([file] if file else []))
+
+    @property
+    def effective_database_url(self) -> str:
+        """The SQLAlchemy URL, default filled in and the driver named."""
+        url = self.database_url or f"sqlite:///{self.data_dir.absolute() / 'skyloom.sqlite3'}"
+        for plain in ("postgresql://", "postgres://"):
+            if url.startswith(plain):
+                return "postgresql+psycopg://" + url.removeprefix(plain)
+        return url

@@ -1,0 +1,1 @@
+"""The simulated mini-survey behind ``skyloom demo``."""

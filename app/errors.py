@@ -1,0 +1,197 @@
+"""Every error the service raises on purpose.
+
+::
+
+    ServiceError
+    ├ UsageError            the caller's fault; asking again the same way is pointless
+    │  ├ ParameterError     (name, reason)
+    │  │  ├ MultiValuedParameterError
+    │  │  └ UnsupportedFormatError
+    │  ├ AdqlError          (message, line, column)
+    │  │  ├ AdqlSyntaxError
+    │  │  ├ UnknownNameError
+    │  │  ├ AdqlTypeError
+    │  │  └ AdqlUnsupportedError
+    │  ├ RegionError        (text, reason)
+    │  ├ RecipeError        (reason)
+    │  ├ PhaseError         (phase, event)
+    │  ├ SignatureError     (reason)
+    │  └ LimitError         (what, asked, allowed)
+    ├ NotFoundError
+    │  ├ DatasetNotFoundError  (identifier)
+    │  └ JobNotFoundError      (identifier)
+    ├ NoOverlapError        (what) the asked region has no pixels
+    ├ TransientError        may succeed later
+    │  ├ StoreUnavailableError (reason)
+    │  ├ EngineBusyError       (reason)
+    │  ├ StorageFullError      (path)
+    │  ├ StoppedError          ()   the job was aborted while it ran
+    │  └ TimeLimitError        (what, limit_s)
+    └ ComputationError      the data do not allow the answer
+       ├ ImageFormatError   (url, reason)
+       ├ KernelFitError     (found, needed)
+       └ CoverageError      (what, found, needed)
+
+Facts are positional arguments and the first line of a class's docstring is its message (a
+``str.format`` template over those arguments), so every error pickles and reads the same in a
+worker, a job record and a response.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """{0}"""
+
+    def __str__(self) -> str:
+        template = (type(self).__doc__ or "{0}").strip().splitlines()[0]
+        return template.format(*self.args)
+
+
+class UsageError(ServiceError):
+    """{0}"""
+
+
+class ParameterError(UsageError):
+    """Parameter {0}: {1}"""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+
+
+class MultiValuedParameterError(ParameterError):
+    """Parameter {0} may be given once only: {1}"""
+
+
+class UnsupportedFormatError(ParameterError):
+    """Parameter {0}: this format is not offered: {1}"""
+
+
+class AdqlError(UsageError):
+    """{0} (line {1}, column {2})"""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message, line, column)
+
+    @property
+    def line(self) -> int:
+        """1-based line of the fault in the query text."""
+        return int(self.args[1])
+
+    @property
+    def column(self) -> int:
+        """1-based column of the fault in the query text."""
+        return int(self.args[2])
+
+
+class AdqlSyntaxError(AdqlError):
+    """Syntax: {0} (line {1}, column {2})"""
+
+
+class UnknownNameError(AdqlError):
+    """Unknown name: {0} (line {1}, column {2})"""
+
+
+class AdqlTypeError(AdqlError):
+    """Type: {0} (line {1}, column {2})"""
+
+
+class AdqlUnsupportedError(AdqlError):
+    """Not supported: {0} (line {1}, column {2})"""
+
+
+class RegionError(UsageError):
+    """Region {0!r}: {1}"""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+
+
+class RecipeError(UsageError):
+    """This cannot be built: {0}"""
+
+
+class PhaseError(UsageError):
+    """A job in phase {0} does not accept {1}"""
+
+    def __init__(self, phase: str, event: str) -> None:
+        super().__init__(phase, event)
+
+
+class SignatureError(UsageError):
+    """This file link is not valid: {0}"""
+
+
+class LimitError(UsageError):
+    """The limit of {0} is {2}; asked for {1}"""
+
+    def __init__(self, what: str, asked: object, allowed: object) -> None:
+        super().__init__(what, asked, allowed)
+
+
+class NotFoundError(ServiceError):
+    """{0} not found"""
+
+
+class DatasetNotFoundError(NotFoundError):
+    """No dataset has the identifier {0!r}"""
+
+
+class JobNotFoundError(NotFoundError):
+    """No job has the identifier {0!r}"""
+
+
+class NoOverlapError(ServiceError):
+    """No pixels there: {0}"""
+
+
+class TransientError(ServiceError):
+    """{0}"""
+
+
+class StoreUnavailableError(TransientError):
+    """The database does not answer: {0}"""
+
+
+class EngineBusyError(TransientError):
+    """The workers cannot take this job now: {0}"""
+
+
+class StorageFullError(TransientError):
+    """No space is left for products in {0}"""
+
+
+class StoppedError(TransientError):
+    """The job was stopped"""
+
+
+class TimeLimitError(TransientError):
+    """{0} took longer than {1} s"""
+
+    def __init__(self, what: str, limit_s: float) -> None:
+        super().__init__(what, limit_s)
+
+
+class ComputationError(ServiceError):
+    """{0}"""
+
+
+class ImageFormatError(ComputationError):
+    """{0} is not a usable image: {1}"""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+
+
+class KernelFitError(ComputationError):
+    """The matching kernel needs {1} usable stamps; {0} were found"""
+
+    def __init__(self, found: int, needed: int) -> None:
+        super().__init__(found, needed)
+
+
+class CoverageError(ComputationError):
+    """{0}: found {1}, needed {2}"""
+
+    def __init__(self, what: str, found: object, needed: object) -> None:
+        super().__init__(what, found, needed)

@@ -1,0 +1,87 @@
+"""The masked image: flux, variance and mask planes on one pixel grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MASK_PLANES: Final = MappingProxyType(
+    {
+        "BAD": 0,
+        "SAT": 1,
+        "INTRP": 2,
+        "CR": 3,
+        "EDGE": 4,
+        "DETECTED": 5,
+        "DETECTED_NEGATIVE": 6,
+        "SUSPECT": 7,
+        "NO_DATA": 8,
+        "VIGNETTED": 9,
+        "STREAK": 10,
+        "CLIPPED": 11,
+        "CROSSTALK": 12,
+        "INEXACT_PSF": 13,
+        "ITL_DIP": 14,
+        "NOT_DEBLENDED": 15,
+        "REJECTED": 16,
+        "SENSOR_EDGE": 17,
+        "UNMASKEDNAN": 18,
+        "HIGH_VARIANCE": 19,
+        "SAT_TEMPLATE": 20,
+    }
+)
+"""Rubin's mask planes: name -> bit. Masks inside Skyloom always use these bits; masks read from
+files are remapped by name on the way in."""
+
+
+def bits(*names: str) -> int:
+    """The mask value with the named planes set. Raises KeyError on an unknown plane."""
+    value = 0
+    for name in names:
+        value |= 1 << MASK_PLANES[name]
+    return value
+
+
+UNUSABLE: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "CLIPPED", "REJECTED")
+"""Pixels that carry any of these take no part in fits and statistics."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedImage:
+    """Three planes of one shape (ny, nx).
+
+    ``flux`` float32 (NaN where there is none), ``variance`` float32 in flux units squared,
+    ``mask`` int32 with the bits of :data:`MASK_PLANES`. ``fwhm_px`` and ``zero_point_mag`` are
+    what is known of the image as a whole (None when unknown); flux 1 is ``zero_point_mag``
+    magnitudes AB.
+    """
+
+    flux: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mask: NDArray[np.int32]
+    fwhm_px: float | None = field(default=None, kw_only=True)
+    zero_point_mag: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.flux.shape == self.variance.shape == self.mask.shape or self.flux.ndim != 2:
+            raise ValueError("flux, variance and mask must be 2-D and of one shape")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        ny, nx = self.flux.shape
+        return ny, nx
+
+    def usable(self, reject: int = UNUSABLE) -> NDArray[np.bool_]:
+        """True where flux and variance are finite, variance > 0 and no bit of ``reject`` is set."""
+        good: NDArray[np.bool_] = (
+            np.isfinite(self.flux)
+            & np.isfinite(self.variance)
+            & (self.variance > 0)
+            & ((self.mask & reject) == 0)
+        )
+        return good

@@ -1,0 +1,1 @@
+"""What to build, as data: asked (request), what (recipe), how (plan), done (report)."""

@@ -1,0 +1,138 @@
+"""What to build, as data. The same recipe has the same key, and one key is built once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+RECIPE_VERSION = 1
+"""Raised whenever the pixels that a recipe gives would change."""
+
+BuildKind = Literal["template", "difference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneRef:
+    """Where one plane lies: a file, an HDU and, in a cube, the index along the leading axes."""
+
+    path: str
+    hdu: int
+    role: Literal["image", "variance", "weight", "stddev", "mask"]
+    planes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """Where a dataset's pixels lie and what is known of them: enough to read without the database.
+
+    ``grid`` is :meth:`app.pixels.grid.Grid.to_text`. ``mask_planes`` maps the file's own mask
+    plane names to bits (empty: the mask is 0 = good, anything else = BAD).
+    ``flux_scale`` turns stored values into the unit named by ``bunit``.
+    """
+
+    dataset_id: str
+    planes: tuple[PlaneRef, ...]
+    grid: str
+    band: str | None = None
+    t_min: float | None = None
+    t_max: float | None = None
+    exposure_s: float | None = None
+    fwhm_arcsec: float | None = None
+    zero_point_mag: float | None = None
+    gain_e_per_unit: float | None = None
+    saturation: float | None = None
+    mask_planes: tuple[tuple[str, int], ...] = ()
+    bunit: str | None = None
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateOptions:
+    """How inputs become a template; part of the key."""
+
+    kernel: Literal["lanczos3", "lanczos5", "bilinear"] = "lanczos3"
+    statistic: Literal["mean", "meanclip"] = "meanclip"
+    clip_sigma: float = 3.0
+    clip_iterations: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceOptions:
+    """How a template is matched to a science image and subtracted; part of the key."""
+
+    kernel_spatial_order: int = 0
+    background_order: int = 1
+    convolve: Literal["auto", "template", "science"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What to build: the inputs by identity and checksum, the target grid, the options.
+
+    A template has no ``science``. A difference warps ``inputs`` onto the science grid, coadds
+    them, matches the result to the science image and subtracts.
+    """
+
+    kind: BuildKind
+    band: str
+    grid: str
+    inputs: tuple[tuple[str, str], ...]
+    """(obs_publisher_did, checksum) of each template input, sorted."""
+    science: tuple[str, str] | None = None
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    difference: DifferenceOptions | None = None
+    version: int = RECIPE_VERSION
+
+    def key(self) -> str:
+        """Content hash: 32 hex digits of SHA-256 over the canonical JSON form."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPlan:
+    """How to build a recipe: everything a worker needs, and nothing that needs the database."""
+
+    recipe: Recipe
+    dataset_id: str
+    """obs_publisher_did the product will have."""
+    output_path: str
+    """Where the product is to lie (absolute)."""
+    inputs: tuple[ImageRef, ...]
+    science: ImageRef | None = None
+    tract: int | None = None
+    patch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputUse:
+    """How one input took part: its role, weight and photometric scale, or why it was left out."""
+
+    dataset_id: str
+    role: Literal["template", "science"]
+    weight: float | None
+    scale: float | None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build made. ``quality`` holds named numbers for the header and the page."""
+
+    dataset_id: str
+    path: str
+    size_bytes: int
+    checksum: str
+    s_region: str
+    grid: str
+    planes: tuple[PlaneRef, ...]
+    fwhm_arcsec: float | None
+    zero_point_mag: float | None
+    bunit: str | None
+    t_min: float | None
+    t_max: float | None
+    exposure_s: float | None
+    uses: tuple[InputUse, ...]
+    quality: tuple[tuple[str, float], ...] = ()

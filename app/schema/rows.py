@@ -1,0 +1,47 @@
+"""Records of the metadata store as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRow:
+    """One ObsCore row with what is kept beside it and never published.
+
+    ``columns``: public ObsCore column -> value; a missing name is NULL. ``access_url`` holds the
+    path of the DataLink document (``/datalink/links?ID=…``). ``image_ref`` is the JSON form of
+    :class:`app.recipes.recipe.ImageRef` (where the planes lie, serialised grid, zero point …).
+    """
+
+    columns: Mapping[str, Value]
+    file_path: str
+    file_hdu: int
+    file_size: int
+    file_mtime_ns: int
+    file_checksum: str
+    image_ref: str
+    origin: Literal["ingested", "built"] = "ingested"
+    recipe_key: str | None = None
+
+    @property
+    def dataset_id(self) -> str:
+        """obs_publisher_did."""
+        return str(self.columns["obs_publisher_did"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductInput:
+    """One row of ``skyloom.product_input``: which dataset went into which product, and how."""
+
+    product_id: str
+    input_id: str
+    role: Literal["template", "science"]
+    weight: float | None = None
+    scale: float | None = None
+    rejected: str | None = None
+    input_checksum: str = ""

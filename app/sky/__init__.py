@@ -1,0 +1,1 @@
+"""Pure geometry of directions on the sphere. Degrees in, ICRS throughout."""

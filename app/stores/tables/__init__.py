@@ -1,0 +1,1 @@
+"""The metadata tables on SQLite and on PostgreSQL, behind one interface."""

@@ -1,0 +1,1 @@
+"""The other table formats: CSV, TSV, FITS, Parquet, JSON."""

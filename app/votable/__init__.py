@@ -1,0 +1,1 @@
+"""VOTable documents, as streams of bytes."""
