@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 RECIPE_VERSION = 1
@@ -46,6 +46,23 @@ class ImageRef:
     mask_planes: tuple[tuple[str, int], ...] = ()
     bunit: str | None = None
     checksum: str = ""
+
+    def to_text(self) -> str:
+        """The JSON form that a dataset row keeps; fields at their default are left out."""
+        default = {f.name: f.default for f in fields(self)}
+        kept = {k: v for k, v in asdict(self).items() if k not in default or v != default[k]}
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> ImageRef:
+        """Undo :meth:`to_text`."""
+        values = json.loads(text)
+        planes = tuple(
+            PlaneRef(**{**plane, "planes": tuple(plane.get("planes", ()))})
+            for plane in values.pop("planes")
+        )
+        names = tuple((str(name), int(bit)) for name, bit in values.pop("mask_planes", ()))
+        return cls(planes=planes, mask_planes=names, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +121,8 @@ class BuildPlan:
     science: ImageRef | None = None
     tract: int | None = None
     patch: int | None = None
+    explicit: bool = False
+    """The inputs were named one by one: an input that cannot be read fails the build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
