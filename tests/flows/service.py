@@ -1,0 +1,92 @@
+"""A real ``skyloom serve`` in its own process, as a user would have it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Service:
+    """One running service over one data folder."""
+
+    data_dir: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Base address, without a trailing slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one ``skyloom`` command over the same data folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env=self._env(),
+            text=True,
+            capture_output=True,
+            check=check,
+        )
+
+    def start(self) -> Service:
+        """Start serving and wait until the service says that it is available."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        log = (self.data_dir / "serve.log").open("ab")
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command, env=self._env(), stdout=log, stderr=log, start_new_session=True
+        )
+        for _ in range(600):
+            if self.process.poll() is not None:
+                raise RuntimeError((self.data_dir / "serve.log").read_text())
+            try:
+                if httpx.get(f"{self.url}/tap/availability").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise RuntimeError("the service did not start in 60 s")
+
+    def stop(self) -> None:
+        """Stop as an operator would; kill what does not go."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.process = None
+
+    def kill(self) -> None:
+        """SIGKILL the server and its workers: the machine went away."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def log(self) -> str:
+        """What the server printed."""
+        return (self.data_dir / "serve.log").read_text()
+
+    def _env(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SKYLOOM_")}
+        return kept | {"SKYLOOM_DATA_DIR": str(self.data_dir)} | dict(self.environment)
