@@ -63,6 +63,8 @@ class Job:
     phase: Phase
     owner: str | None = None
     run_id: str | None = None
+    service_url: str | None = None
+    """Public address through which the job was created; links in its results start with it."""
     parameters: tuple[tuple[str, str], ...] = ()
     """As the user gave them, names as given; repeated names are allowed."""
     creation_time: datetime
