@@ -1,0 +1,200 @@
+"""Broken files, missing inputs, a full disk, a killed server: each is told, nothing is lost.
+
+The images are the ten real DECam exposures of one field.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pyvo
+from astropy.io import fits
+
+from tests.flows.service import Service
+
+ROOT = Path(__file__).resolve().parents[2]
+DECAM = ROOT.parent / "shared" / "realdata" / "decam_i_2016_2018"
+PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
+POSITION = "CIRCLE 318.10824 -66.01572 0.001"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A copy of the ten exposures that a test may spoil, and one more in a band of its own."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in DECAM.glob("DEC-*.fits"):
+        shutil.copy(path, folder)
+    lonely = folder / "DEC-LONELY.mini.fits"
+    shutil.copy(DECAM / "DEC-OBS18a.mini.fits", lonely)
+    fits.setval(lonely, "FILTER", value="z DECam SDSS c0004 9260.0 1520.0")
+    return folder
+
+
+@pytest.fixture
+def service(tmp_path: Path, images: Path) -> Iterator[Service]:
+    """The images, ingested; a test starts the server as it needs it."""
+    made = Service(data_dir=tmp_path / "data")
+    made.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    yield made
+    made.stop()
+
+
+def identifiers(service: Service, pattern: str) -> list[str]:
+    """obs_publisher_did of the images whose obs_id has the pattern."""
+    tap = pyvo.dal.TAPService(f"{service.url}/tap")
+    rows = tap.search("SELECT obs_publisher_did FROM ivoa.ObsCore WHERE calib_level = 2")
+    return sorted(str(i) for i in rows["obs_publisher_did"] if re.search(pattern, str(i), re.I))
+
+
+def template(service: Service, **parameters: object) -> httpx.Response:
+    """Ask for a template, synchronously."""
+    return httpx.get(f"{service.url}/builds/template/sync", params=parameters, timeout=300)
+
+
+def test_a_truncated_input_is_named(service: Service, images: Path) -> None:
+    service.start()
+    truncated = images / "DEC-OBS18b.mini.fits"
+    truncated.write_bytes(truncated.read_bytes()[:300_000])
+    inputs = identifiers(service, "OBS18")
+    explicit = template(service, TEMPLATE_IDS=",".join(inputs), ID=inputs[0])
+    assert explicit.status_code >= 400
+    assert "OBS18b" in explicit.text and str(images) not in explicit.text
+    without = [i for i in inputs if "OBS18b" not in i]
+    assert template(service, TEMPLATE_IDS=",".join(without), ID=inputs[0]).status_code == 200
+
+
+def test_a_truncated_input_of_an_automatic_choice_is_left_out(
+    service: Service, images: Path
+) -> None:
+    service.start()
+    truncated = images / "DEC-OBS18b.mini.fits"
+    truncated.write_bytes(truncated.read_bytes()[:300_000])
+    answer = template(service, POS=POSITION, BAND="i", FWHM_FRACTION=1)
+    assert answer.status_code == 200, answer.text
+    tap = pyvo.dal.TAPService(f"{service.url}/tap")
+    left_out = tap.search(
+        "SELECT input_id, rejected FROM skyloom.product_input WHERE rejected IS NOT NULL"
+    )
+    assert any("OBS18b" in str(i) for i in left_out["input_id"])
+
+
+def test_a_band_with_one_image_has_no_difference(service: Service) -> None:
+    service.start()
+    (lonely,) = identifiers(service, "LONELY")
+    answer = httpx.get(f"{service.url}/builds/difference/sync", params={"ID": lonely}, timeout=300)
+    assert 400 <= answer.status_code < 500
+    assert re.search(r"band .?z", answer.text), answer.text
+
+
+def test_expired_links_are_refused(tmp_path: Path, images: Path) -> None:
+    service = Service(data_dir=tmp_path / "brief", environment={"SKYLOOM_LINK_LIFETIME_S": "1"})
+    service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    service.start()
+    try:
+        answer = httpx.get(
+            f"{service.url}/datalink/links", params={"ID": identifiers(service, "OBS18a")[0]}
+        )
+        found = re.search(r"http[^<]+/files/[^<]+", answer.text)
+        assert found
+        url = found.group(0).replace("&amp;", "&")
+        time.sleep(2.1)
+        late = httpx.get(url)
+        assert late.status_code == 403
+        assert "expired" in late.text
+    finally:
+        service.stop()
+
+
+def small_disk(folder: Path) -> tuple[str, ...]:
+    """A command prefix under which ``folder`` is a file system of 400 kB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = f'mount -t tmpfs -o size=400k tmpfs "{folder}" && exec "$@"'
+    return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh")
+
+
+def test_a_full_disk_for_products(service: Service) -> None:
+    prefix = small_disk(service.data_dir / "products")
+    probe = subprocess.run([*prefix, "true"], check=False)
+    assert probe.returncode == 0, "this test needs unshare(1) with user and mount namespaces"
+    service.prefix = prefix
+    service.start()
+    answer = template(service, POS=POSITION, BAND="i")
+    assert answer.status_code in {503, 507}, answer.text
+    assert "space" in answer.text
+    assert str(service.data_dir) not in answer.text
+    tap = pyvo.dal.TAPService(f"{service.url}/tap")
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 0
+    service.stop()
+    service.prefix = ()
+    service.start()
+    assert template(service, POS=POSITION, BAND="i").status_code == 200
+
+
+def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, images: Path) -> None:
+    service = Service(data_dir=tmp_path / "killed", environment={"SKYLOOM_LEASE_S": "3"})
+    service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    service.start()
+    try:
+        job = httpx.post(
+            f"{service.url}/builds/template/async",
+            data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
+        ).headers["location"]
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{job}/phase").text != "EXECUTING" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        service.kill()
+        service.start()
+        assert wait_for_end(job) == "COMPLETED", httpx.get(f"{job}/error").text
+    finally:
+        service.stop()
+
+
+def wait_for_end(job: str) -> str:
+    """The final phase of a job."""
+    phase = "UNKNOWN"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        phase = httpx.get(f"{job}/phase").text
+        if phase in {"COMPLETED", "ERROR", "ABORTED"}:
+            break
+        time.sleep(0.2)
+    return phase
+
+
+def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
+    service.start()
+    jobs = [
+        httpx.post(
+            f"{service.url}/builds/template/async",
+            data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
+        ).headers["location"]
+        for _ in range(4)
+    ]
+    assert [wait_for_end(job) for job in jobs] == ["COMPLETED"] * 4
+    results = {httpx.get(f"{job}/results/result", follow_redirects=True).content for job in jobs}
+    assert len(results) == 1
+    tap = pyvo.dal.TAPService(f"{service.url}/tap")
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 1
+    products = list((service.data_dir / "products").rglob("*.fits"))
+    assert len(products) == 1
+
+
+def test_an_aborted_job_stops(service: Service) -> None:
+    service.start()
+    job = httpx.post(
+        f"{service.url}/builds/template/async",
+        data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
+    ).headers["location"]
+    httpx.post(f"{job}/phase", data={"PHASE": "ABORT"})
+    assert wait_for_end(job) == "ABORTED"
+    time.sleep(3)
+    tap = pyvo.dal.TAPService(f"{service.url}/tap")
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 0
