@@ -1,0 +1,95 @@
+"""From a request and its chosen inputs to a recipe, and from a recipe to a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.errors import LimitError
+from app.recipes.recipe import (
+    BuildPlan,
+    DifferenceOptions,
+    ImageRef,
+    Recipe,
+    TemplateOptions,
+)
+from app.recipes.select import Candidate, Chosen
+
+
+def template_recipe(chosen: Chosen, *, band: str, grid: str, options: TemplateOptions) -> Recipe:
+    """A template of ``chosen`` on ``grid`` (:meth:`app.pixels.grid.Grid.to_text`)."""
+    return Recipe(
+        kind="template", band=band, grid=grid, inputs=_identities(chosen), template=options
+    )
+
+
+def difference_recipe(
+    chosen: Chosen,
+    science: Candidate,
+    *,
+    band: str,
+    template: TemplateOptions,
+    options: DifferenceOptions,
+) -> Recipe:
+    """``science`` minus a template of ``chosen``, on the grid of ``science``."""
+    return Recipe(
+        kind="difference",
+        band=band,
+        grid=science.ref.grid,
+        inputs=_identities(chosen),
+        science=_identity(science.ref),
+        template=template,
+        difference=options,
+    )
+
+
+def make_plan(
+    recipe: Recipe,
+    inputs: tuple[ImageRef, ...],
+    *,
+    shape: tuple[int, int],
+    authority: str,
+    data_dir: Path,
+    max_pixels: int,
+    science: ImageRef | None = None,
+    tract: int | None = None,
+    patch: int | None = None,
+    explicit: bool = False,
+) -> BuildPlan:
+    """How to build ``recipe`` on a grid of ``shape`` (ny, nx).
+
+    Raises LimitError when the pixels of the target times the number of images exceed
+    ``max_pixels``: each image is held on the target grid while the template is made.
+    """
+    images = len(inputs) + (science is not None)
+    asked = shape[0] * shape[1] * images
+    if asked > max_pixels:
+        raise LimitError("pixels (target times images) of one build", asked, max_pixels)
+    key = recipe.key()
+    return BuildPlan(
+        recipe=recipe,
+        dataset_id=product_id(authority, recipe.kind, key),
+        output_path=str(data_dir / product_path(key)),
+        inputs=inputs,
+        science=science,
+        tract=tract,
+        patch=patch,
+        explicit=explicit,
+    )
+
+
+def product_id(authority: str, kind: str, key: str) -> str:
+    """obs_publisher_did of a product."""
+    return f"ivo://{authority}/products?{kind}/{key}"
+
+
+def product_path(key: str) -> str:
+    """Where a product lies below the data folder."""
+    return f"products/{key[:2]}/{key}.fits"
+
+
+def _identity(ref: ImageRef) -> tuple[str, str]:
+    return ref.dataset_id, ref.checksum
+
+
+def _identities(chosen: Chosen) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(_identity(candidate.ref) for candidate in chosen.inputs))

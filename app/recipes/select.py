@@ -1,0 +1,211 @@
+"""Which images a template is made of.
+
+The rule without FWHM_FRACTION is Rubin's (BestSeeingQuantileSelectVisits of the template_coadd
+task): exposures are sorted by seeing and the best third is taken, but never fewer than
+:data:`MIN_EXPOSURES`; with fewer exposures than that, all of them. With FWHM_FRACTION exactly
+``ceil(fraction * n)`` exposures are taken, at least two. An exposure's seeing is the median over
+its images here; an exposure of unknown seeing sorts last.
+
+Whatever the rule, the exposure of the science image is never part of its own template, and one
+exposure is no template: nothing could be told apart from a defect or a transient in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from app.errors import CoverageError, RecipeError
+from app.recipes.recipe import ImageRef, InputUse
+from app.recipes.request import Interval, Selection
+from app.sky.predicates import intersects
+from app.sky.shapes import Region
+
+BEST_FRACTION = 1 / 3
+MIN_EXPOSURES = 6
+NEEDED_EXPOSURES = 2
+"""Two exposures: the least that makes a template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An image that may become an input.
+
+    ``exposure`` names the exposure the image is part of (several detectors share one);
+    ``members`` are the exposures a product was itself made from.
+    """
+
+    ref: ImageRef
+    region: Region | None
+    exposure: str
+    calib_level: int = 2
+    members: frozenset[str] = frozenset()
+
+    @property
+    def dataset_id(self) -> str:
+        """obs_publisher_did."""
+        return self.ref.dataset_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The inputs that were chosen, sorted by identifier, and why the others were not."""
+
+    inputs: tuple[Candidate, ...]
+    rejected: tuple[InputUse, ...] = ()
+
+
+def select_inputs(
+    candidates: Sequence[Candidate],
+    *,
+    target: Region,
+    band: str,
+    selection: Selection,
+    science_exposure: str | None = None,
+) -> Chosen:
+    """Choose by overlap, time and seeing. Raises CoverageError with fewer than two exposures."""
+    reasons: dict[str, str] = {}
+    left: list[Candidate] = []
+    seen: set[tuple[str, object]] = set()
+    for candidate in sorted(candidates, key=lambda c: c.dataset_id):
+        reason = _unfit(candidate, target, band, selection, science_exposure)
+        copy = (candidate.ref.checksum or candidate.dataset_id, candidate.ref.planes[:1])
+        if reason is None and copy in seen:
+            reason = "a copy of another input"
+        if reason is None:
+            left.append(candidate)
+            seen.add(copy)
+        else:
+            reasons[candidate.dataset_id] = reason
+    _require_exposures(left, band, reasons)
+    best = best_exposures(left, selection.fwhm_fraction)
+    reasons |= {
+        c.dataset_id: "its seeing is not among the best" for c in left if c.exposure not in best
+    }
+    return _chosen([c for c in left if c.exposure in best], reasons)
+
+
+def check_listed(
+    candidates: Sequence[Candidate],
+    *,
+    target: Region,
+    band: str,
+    science_exposure: str | None,
+    products: bool,
+) -> Chosen:
+    """Accept an explicit list as it is, or say what is wrong with it.
+
+    ``products``: existing templates (calib_level 3) may stand in the place of exposures.
+
+    Raises
+    ------
+    RecipeError
+        An image of another band, without overlap, of the science exposure, or of another level.
+    CoverageError
+        Fewer than two exposures.
+    """
+    levels = {candidate.calib_level for candidate in candidates}
+    for candidate in candidates:
+        _check_one(candidate, target, band, science_exposure)
+    if products and levels == {3}:
+        return _chosen(candidates, {})
+    if levels - {2}:
+        raise RecipeError(
+            "TEMPLATE_IDS takes calibrated exposures (calib_level 2)"
+            + (" or templates (calib_level 3), not both" if products else "")
+        )
+    _require_exposures(candidates, band, {})
+    return _chosen(candidates, {})
+
+
+def best_exposures(candidates: Sequence[Candidate], fraction: float | None) -> frozenset[str]:
+    """The exposures of best seeing: how many is said at the top of this file."""
+    widths: dict[str, list[float]] = {}
+    for candidate in candidates:
+        known = widths.setdefault(candidate.exposure, [])
+        if candidate.ref.fwhm_arcsec is not None:
+            known.append(candidate.ref.fwhm_arcsec)
+    ranked = sorted(widths, key=lambda name: (median(widths[name] or [math.inf]), name))
+    least = NEEDED_EXPOSURES if fraction is not None else MIN_EXPOSURES
+    count = math.ceil((fraction or BEST_FRACTION) * len(ranked) - 1e-9)
+    return frozenset(ranked[: max(count, least)])
+
+
+def _chosen(inputs: Sequence[Candidate], reasons: Mapping[str, str]) -> Chosen:
+    return Chosen(
+        inputs=tuple(sorted(inputs, key=lambda c: c.dataset_id)),
+        rejected=tuple(
+            InputUse(dataset_id=name, role="template", weight=None, scale=None, rejected=reason)
+            for name, reason in sorted(reasons.items())
+        ),
+    )
+
+
+def _unfit(
+    candidate: Candidate,
+    target: Region,
+    band: str,
+    selection: Selection,
+    science_exposure: str | None,
+) -> str | None:
+    """Why ``candidate`` cannot be an input, or None."""
+    if candidate.ref.band != band:
+        return "another band"
+    if candidate.exposure == science_exposure or science_exposure in candidate.members:
+        return "the exposure of the science image itself"
+    if candidate.region is None or not intersects(candidate.region, target):
+        return "no true overlap"
+    return _untimely(candidate, selection)
+
+
+def _untimely(candidate: Candidate, selection: Selection) -> str | None:
+    if not (selection.times or selection.exclude_times):
+        return None
+    if candidate.ref.t_min is None or candidate.ref.t_max is None:
+        return "its time is not known"
+    taken = (candidate.ref.t_min, candidate.ref.t_max)
+    if selection.times and not any(_meets(taken, interval) for interval in selection.times):
+        return "outside TIME"
+    if any(_meets(taken, interval) for interval in selection.exclude_times):
+        return "inside EXCLUDE_TIME"
+    return None
+
+
+def _meets(a: Interval, b: Interval) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def _check_one(
+    candidate: Candidate, target: Region, band: str, science_exposure: str | None
+) -> None:
+    name = candidate.dataset_id
+    if candidate.ref.band != band:
+        raise RecipeError(f"{name} is of band {candidate.ref.band}, not {band}")
+    if candidate.exposure == science_exposure:
+        raise RecipeError(f"{name} is of the science exposure; it cannot be in its own template")
+    if science_exposure in candidate.members:
+        raise RecipeError(
+            f"the template {name} contains the science exposure; "
+            "leave TEMPLATE_IDS away to have one made without it"
+        )
+    if candidate.region is None or not intersects(candidate.region, target):
+        raise RecipeError(f"{name} does not overlap the target")
+
+
+def _require_exposures(left: Sequence[Candidate], band: str, reasons: Mapping[str, str]) -> None:
+    found = len({candidate.exposure for candidate in left})
+    if found >= NEEDED_EXPOSURES:
+        return
+    what = (
+        f"No image of band {band} to make a template from"
+        if found == 0
+        else f"A template needs two exposures; band {band} has one image only here"
+    )
+    counts = Counter(reasons.values())
+    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    raise CoverageError(
+        f"{what} (left out: {left_out})" if left_out else what, found, NEEDED_EXPOSURES
+    )
