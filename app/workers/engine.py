@@ -17,6 +17,9 @@ class Build(Protocol):
     def done(self) -> bool:
         """True once it ended, well or badly."""
 
+    def wait(self, timeout_s: float) -> bool:
+        """Block until it ended or the time is over; True once it ended."""
+
     def result(self) -> BuildReport:
         """The report; raises the worker's own ServiceError, or EngineBusyError if it was lost."""
 

@@ -1,0 +1,150 @@
+"""The side of Dask that both engines share: submitting, listening, stopping, naming what failed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+from app.errors import EngineBusyError, ServiceError, StoppedError
+from app.recipes.recipe import BuildPlan, BuildReport
+from app.workers.engine import Build
+from app.workers.remote import PROGRESS_TOPIC, run_build
+
+QUIET = logging.CRITICAL
+"""Dask tells of every lost worker at WARNING and ERROR; the job record says it better."""
+
+Latest = dict[str, tuple[str, int, int]]
+
+
+def quieten() -> None:
+    """Keep Dask's own loggers out of the service's log."""
+    for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.client"):
+        logging.getLogger(name).setLevel(QUIET)
+
+
+class DaskBuild:
+    """One submitted build."""
+
+    def __init__(self, *, future: Any, stop_event: Any, token: str, latest: Latest) -> None:
+        self._future = future
+        self._stop_event = stop_event
+        self._token = token
+        self._latest = latest
+        self._stopping = False
+
+    def done(self) -> bool:
+        """True once it ended, well or badly."""
+        return self._stopping or bool(self._future.done())
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until it ended or the time is over; True once it ended."""
+        from distributed import wait
+
+        if self._stopping:
+            return True
+        try:
+            wait([self._future], timeout=timeout_s)
+        except TimeoutError:
+            return self.done()
+        except Exception:  # the future's own failure is told by result()
+            return True
+        return True
+
+    def result(self) -> BuildReport:
+        """The report. Raises the worker's own error, StoppedError or EngineBusyError."""
+        from distributed.scheduler import KilledWorker, NoValidWorkerError
+
+        try:
+            if self._stopping:
+                raise StoppedError()
+            report: BuildReport = self._future.result()
+        except ServiceError:
+            raise
+        except (KilledWorker, NoValidWorkerError) as lost:
+            raise EngineBusyError("the worker processes of this build were killed") from lost
+        except CancelledError as lost:
+            raise EngineBusyError("the connection to the workers was lost") from lost
+        finally:
+            self._latest.pop(self._token, None)
+        return report
+
+    def progress(self) -> tuple[str, int, int] | None:
+        """The latest (stage, done, total), if any was reported."""
+        return self._latest.get(self._token)
+
+    def stop(self) -> None:
+        """Raise the flag that a running build reads, and forget one that has not begun."""
+        if self._stopping or self._future.done():
+            return
+        self._stopping = True
+        try:
+            self._stop_event.set()
+            self._future.cancel()
+        except (OSError, RuntimeError, CancelledError):
+            return  # no scheduler any more: nothing is left to stop
+
+
+class DaskRunner:
+    """Submits builds through a client that ``connect`` makes when it is first needed.
+
+    ``connect`` returns a connected ``distributed.Client`` and is called again after the
+    connection broke.
+    """
+
+    def __init__(self, *, connect: Callable[[], Any], data_dir: Path) -> None:
+        self._connect = connect
+        self._data_dir = data_dir.absolute()
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._latest: Latest = {}
+        self._builds: list[Build] = []
+
+    def submit(self, job_id: str, plan: BuildPlan) -> Build:
+        """Start a build. Raises EngineBusyError when the scheduler does not answer."""
+        from distributed import Event
+
+        token = f"build-{job_id}-{uuid.uuid4().hex}"
+        try:
+            client = self.client()
+            future = client.submit(
+                run_build, token, plan, str(self._data_dir), key=token, pure=False
+            )
+            event = Event(token, client=client)
+        except (OSError, RuntimeError, CancelledError) as refused:
+            raise EngineBusyError(f"no scheduler: {refused}") from refused
+        build = DaskBuild(future=future, stop_event=event, token=token, latest=self._latest)
+        self._builds = [b for b in self._builds if not b.done()] + [build]
+        return build
+
+    def client(self) -> Any:
+        """The connected client; made, or made anew, when there is none that runs."""
+        with self._lock:
+            if self._client is None or self._client.status != "running":
+                self._client = self._connect()
+                self._client.subscribe_topic(PROGRESS_TOPIC, self._hear)
+            return self._client
+
+    def started(self) -> bool:
+        """True when a client is connected."""
+        return self._client is not None and self._client.status == "running"
+
+    def close(self) -> None:
+        """Stop what runs and hang up."""
+        with self._lock:
+            for build in self._builds:
+                build.stop()
+            self._builds = []
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        """A progress message; messages of other servers on the same scheduler are not ours."""
+        message = event[1]
+        stage, done, total = message["at"]
+        self._latest[str(message["token"])] = (str(stage), int(done), int(total))

@@ -1,0 +1,76 @@
+"""The engine of a single machine: worker processes beside the server, nothing to set up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from app.recipes.recipe import BuildPlan
+from app.workers.dask_client import QUIET, DaskRunner, quieten
+from app.workers.engine import Build
+
+DASK_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.diagnostics.nvml": False,
+}
+"""A build whose worker dies is run once more by Dask itself; then the job is retried."""
+
+
+class EmbeddedEngine:
+    """A Dask scheduler in this process on the loopback address, workers in spawned processes.
+
+    Nothing is started before the first build. A killed worker process is replaced by its nanny.
+    """
+
+    def __init__(self, *, workers: int, data_dir: Path) -> None:
+        self._workers = workers
+        self._data_dir = data_dir
+        self._cluster: Any = None
+        self._runner = DaskRunner(connect=self._start, data_dir=data_dir)
+
+    def submit(self, job_id: str, plan: BuildPlan) -> Build:
+        """Start a build; the first one starts the workers. Raises EngineBusyError."""
+        return self._runner.submit(job_id, plan)
+
+    def describe(self) -> str:
+        """One line for a person."""
+        state = "running" if self._runner.started() else "started on the first build"
+        return f"{self._workers} worker processes on this machine ({state})"
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the workers; empty before the first build."""
+        if not self._runner.started():
+            return ()
+        return tuple(self._runner.client().run(os.getpid).values())
+
+    def close(self) -> None:
+        """Stop the workers; builds under way end with StoppedError."""
+        self._runner.close()
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+            self._cluster = None
+
+    def _start(self) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
+
+        quieten()
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+        dask.config.set(DASK_SETTINGS)
+        threads = max(1, (os.cpu_count() or 1) // self._workers)
+        self._cluster = LocalCluster(
+            n_workers=self._workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=QUIET,
+            local_directory=str(self._data_dir.absolute() / "work"),
+            env={"NUMBA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
+        )
+        return Client(self._cluster, set_as_default=False)

@@ -1,0 +1,43 @@
+"""What runs inside a Dask worker process: one build, its reports home and its ear for stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import Event, get_worker
+
+from app.recipes.recipe import BuildPlan, BuildReport
+from app.stores.images import ImageStore
+from app.workers.tasks import build
+
+PROGRESS_TOPIC = "skyloom-progress"
+STOP_CHECK_S = 0.25
+"""Asking the scheduler costs a round trip: not more often than this."""
+
+
+def run_build(token: str, plan: BuildPlan, data_dir: str) -> BuildReport:
+    """Build ``plan`` in this worker. ``token`` names this submission in events and topics."""
+    worker = get_worker()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        worker.log_event(PROGRESS_TOPIC, {"token": token, "at": [stage, done, total]})
+
+    images = ImageStore(data_dir=Path(data_dir))
+    return build(plan, _stop_check(Event(token)), progress, images)
+
+
+def _stop_check(stop: Event) -> Callable[[], bool]:
+    """``should_stop`` over a distributed event, throttled; once true it stays true."""
+    asked_at = -STOP_CHECK_S
+    answer = False
+
+    def should_stop() -> bool:
+        nonlocal asked_at, answer
+        now = time.monotonic()
+        if not answer and now - asked_at >= STOP_CHECK_S:
+            asked_at, answer = now, bool(stop.is_set())
+        return answer
+
+    return should_stop
