@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from app.errors import MultiValuedParameterError, ParameterError
+from app.errors import MultiValuedParameterError, ParameterError, RegionError
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
 from app.sky.dali import parse_interval, parse_pos
 from app.sky.shapes import Point, Shape
@@ -124,7 +124,10 @@ def parse_target(text: str) -> Shape:
     """A POS value: ``CIRCLE``, ``RANGE``, ``POLYGON`` (SODA 1.0) or a plain ``lon lat``."""
     words = text.replace(",", " ").split()
     if len(words) != 2:
-        return parse_pos(text)
+        try:
+            return parse_pos(text)
+        except RegionError as fault:
+            raise ParameterError("POS", f"{text.strip()!r}: {fault.args[1]}") from fault
     lon_deg, lat_deg = (_number("POS", word) for word in words)
     if not (math.isfinite(lon_deg) and 0 <= lon_deg <= 360 and abs(lat_deg) <= 90):
         raise ParameterError("POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {text}")

@@ -21,8 +21,8 @@ from statistics import median
 from app.errors import CoverageError, RecipeError
 from app.recipes.recipe import ImageRef, InputUse
 from app.recipes.request import Interval, Selection
-from app.sky.predicates import intersects
-from app.sky.shapes import Region
+from app.sky.predicates import contains_point, intersects
+from app.sky.shapes import Point, Region, Shape
 
 BEST_FRACTION = 1 / 3
 MIN_EXPOSURES = 6
@@ -64,9 +64,14 @@ def select_inputs(
     target: Region,
     band: str,
     selection: Selection,
+    position: Shape | None = None,
     science_exposure: str | None = None,
 ) -> Chosen:
-    """Choose by overlap, time and seeing. Raises CoverageError with fewer than two exposures."""
+    """Choose by overlap, time and seeing. Raises CoverageError with fewer than two exposures.
+
+    With a ``position``, only exposures that reach it take part (with every image of theirs that
+    overlaps ``target``): the template is sure to have pixels where it was asked for.
+    """
     reasons: dict[str, str] = {}
     left: list[Candidate] = []
     seen: set[tuple[str, object]] = set()
@@ -80,6 +85,9 @@ def select_inputs(
             seen.add(copy)
         else:
             reasons[candidate.dataset_id] = reason
+    there = _exposures_at(left, position)
+    reasons |= {c.dataset_id: "not over the position" for c in left if c.exposure not in there}
+    left = [c for c in left if c.exposure in there]
     _require_exposures(left, band, reasons)
     best = best_exposures(left, selection.fwhm_fraction)
     reasons |= {
@@ -132,6 +140,20 @@ def best_exposures(candidates: Sequence[Candidate], fraction: float | None) -> f
     least = NEEDED_EXPOSURES if fraction is not None else MIN_EXPOSURES
     count = math.ceil((fraction or BEST_FRACTION) * len(ranked) - 1e-9)
     return frozenset(ranked[: max(count, least)])
+
+
+def _exposures_at(candidates: Sequence[Candidate], position: Shape | None) -> frozenset[str]:
+    return frozenset(
+        c.exposure
+        for c in candidates
+        if position is None or (c.region is not None and _reaches(c.region, position))
+    )
+
+
+def _reaches(region: Region, position: Shape) -> bool:
+    if isinstance(position, Point):
+        return contains_point(region, position)
+    return intersects(region, position)
 
 
 def _chosen(inputs: Sequence[Candidate], reasons: Mapping[str, str]) -> Chosen:
