@@ -1,0 +1,61 @@
+"""Column batches: the one form in which rows travel from a store to a writer.
+
+A batch is a :class:`pyarrow.RecordBatch` whose columns stand in the order of the fields: int64 for
+integers, float64 for reals, bool for booleans and string for everything else; NULL is an arrow
+null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from app.schema.fields import Field
+
+_ARROW_TYPES = {"integer": pa.int64(), "real": pa.float64(), "boolean": pa.bool_()}
+
+
+def arrow_type(field: Field) -> pa.DataType:
+    """The arrow type in which values of ``field`` travel."""
+    return _ARROW_TYPES.get(field.kind, pa.string())
+
+
+def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
+    """The arrow schema of batches of ``fields``."""
+    return pa.schema([pa.field(field.name, arrow_type(field)) for field in fields])
+
+
+class RowLimit:
+    """Iterates over batches, letting at most ``maxrec`` rows through.
+
+    ``overflow`` tells, once the iteration ended, whether a row was held back; ``rows`` how many
+    went through. The source is closed when the limit is reached, on an error and by
+    :meth:`close`, so the connection behind it is free again.
+    """
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], maxrec: int) -> None:
+        self._source = iter(batches)
+        self._maxrec = maxrec
+        self.rows = 0
+        self.overflow = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._source:
+                room = self._maxrec - self.rows
+                self.overflow = batch.num_rows > room
+                kept = batch.slice(0, room) if self.overflow else batch
+                self.rows += kept.num_rows
+                if kept.num_rows:
+                    yield kept
+                if self.overflow:
+                    return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the source if it can be closed."""
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            close()
