@@ -1,0 +1,212 @@
+"""The outline of an area of pixels as a simple polygon in pixel coordinates.
+
+Corners are positions in the 0-based system in which pixel centres are whole numbers, so that the
+outer edges of an image of ``nx`` columns lie at -0.5 and nx - 0.5.
+
+What is followed: the border of the largest connected part (4 neighbours), to one pixel. What is
+not: holes inside it, and notches of one or two pixels' width (bad columns that reach the border).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+Corners = NDArray[np.float64]
+
+MAX_VERTICES = 100
+TOLERANCE_PX = 1.0
+
+
+def rectangle(x_min: float, x_max: float, y_min: float, y_max: float) -> Corners:
+    """The four corners (x, y) of a box, starting at the lower left."""
+    return np.array([(x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max)])
+
+
+def image_outline(shape: tuple[int, int]) -> Corners:
+    """The outer pixel edges of a whole image."""
+    ny, nx = shape
+    return rectangle(-0.5, nx - 0.5, -0.5, ny - 0.5)
+
+
+def trace_outline(valid: Mask) -> Corners | None:
+    """The outline (n, 2) as (x, y) of the valid pixels, or None when there are none.
+
+    A rectangle when the valid area is one; otherwise the traced border, thinned (Douglas & Peucker
+    1973, 1 px) to at most 100 vertices. It never crosses itself.
+    """
+    box = _bounding_box(valid)
+    if box is None:
+        return None
+    y0, y1, x0, x1 = box
+    inner = valid[y0:y1, x0:x1]
+    if _has_full_border(inner):
+        return rectangle(x0 - 0.5, x1 - 0.5, y0 - 0.5, y1 - 0.5)
+    component = _largest_component(_fill_notches(inner))
+    if component is None:
+        return None
+    outline: Corners = thin(_trace_border(component)) + np.array([x0 - 0.5, y0 - 0.5])
+    return outline
+
+
+def _bounding_box(valid: Mask) -> tuple[int, int, int, int] | None:
+    rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
+    if rows.size == 0:
+        return None
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _has_full_border(valid: Mask) -> bool:
+    """Whether no notch of three pixels' width or more opens at the border."""
+    sides = (valid[0], valid[-1], valid[:, 0], valid[:, -1])
+    corners = (valid[0, 0], valid[0, -1], valid[-1, 0], valid[-1, -1])
+    return all(corners) and not any(_longest_gap(side) > 2 for side in sides)
+
+
+def _longest_gap(side: Mask) -> int:
+    stops = np.flatnonzero(np.concatenate(([True], side, [True])))
+    return int(np.diff(stops).max()) - 1
+
+
+def _fill_notches(valid: Mask) -> Mask:
+    """Set invalid pixels that no 3×3 block of invalid pixels covers (outside counts as invalid)."""
+    invalid = np.pad(~valid, 3, constant_values=True)
+    core = invalid[:-2] & invalid[1:-1] & invalid[2:]
+    core = core[:, :-2] & core[:, 1:-1] & core[:, 2:]
+    wide = np.zeros((invalid.shape[0], core.shape[1]), dtype=np.bool_)
+    for row in range(3):
+        wide[row : row + core.shape[0]] |= core
+    opened = np.zeros_like(invalid)
+    for column in range(3):
+        opened[:, column : column + wide.shape[1]] |= wide
+    return ~opened[3:-3, 3:-3]
+
+
+def _largest_component(valid: Mask) -> Mask | None:
+    labels, count = ndimage.label(valid)
+    if count == 0:
+        return None
+    if count == 1:
+        return valid
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest: Mask = labels == int(sizes.argmax())
+    return largest
+
+
+def _trace_border(component: Mask) -> Corners:
+    """Walk along the pixel edges of a 4-connected area; its corners in order (left hand inside).
+
+    Corner (x, y) is the lower left corner of pixel [y, x]. At a corner where two pixels touch
+    diagonally the walk turns so that it stays on the same pixel: it touches, but never crosses.
+    """
+    area = np.pad(component, 1)
+    y, x = (int(v) for v in np.argwhere(component)[0])
+    start = (x, y)
+    corners = [start]
+    dx, dy = 1, 0
+    while True:
+        x, y = x + dx, y + dy
+        ahead_left = _is_set(area, x, y, dx, dy, left=True)
+        ahead_right = _is_set(area, x, y, dx, dy, left=False)
+        turn = (-dy, dx) if not ahead_left else ((dy, -dx) if ahead_right else (dx, dy))
+        if (x, y) == start:
+            break
+        if turn != (dx, dy):
+            corners.append((x, y))
+        dx, dy = turn
+    return np.array(corners, dtype=np.float64)
+
+
+def _is_set(area: Mask, x: int, y: int, dx: int, dy: int, *, left: bool) -> bool:
+    """Whether the pixel ahead of corner (x, y), on the given side of the direction, is inside."""
+    side = 1 if left else -1
+    column = x + (dx - side * dy - 1) // 2
+    row = y + (dy + side * dx - 1) // 2
+    return bool(area[row + 1, column + 1])
+
+
+def thin(corners: Corners) -> Corners:
+    """Fewer vertices with at most 1 px error; more error only as far as 100 vertices demand, or
+    where the thinned line would cross itself."""
+    tolerance_px = TOLERANCE_PX
+    while True:
+        kept = _douglas_peucker_ring(corners, tolerance_px)
+        if len(kept) <= MAX_VERTICES and not crosses_itself(kept):
+            return kept
+        tolerance_px *= 1.5
+        if len(kept) <= 4:
+            x, y = corners.T
+            return rectangle(x.min(), x.max(), y.min(), y.max())
+
+
+def _douglas_peucker_ring(corners: Corners, tolerance_px: float) -> Corners:
+    far = int(np.argmax(np.hypot(*(corners - corners[0]).T)))
+    ring = np.vstack([corners, corners[:1]])
+    keep = np.zeros(len(ring), dtype=np.bool_)
+    keep[[0, far]] = True
+    pending = [(0, far), (far, len(ring) - 1)]
+    while pending:
+        a, b = pending.pop()
+        if b - a < 2:
+            continue
+        offsets = _distances(ring[a + 1 : b], ring[a], ring[b])
+        worst = int(offsets.argmax())
+        if offsets[worst] > tolerance_px:
+            split = a + 1 + worst
+            keep[split] = True
+            pending += [(a, split), (split, b)]
+    return _without_straight(ring[:-1][keep[:-1]], tolerance_px)
+
+
+def _without_straight(corners: Corners, tolerance_px: float) -> Corners:
+    """Drop the two starting vertices when they turned out to lie on a straight run."""
+    kept = corners
+    for vertex in (corners[0],):
+        if len(kept) > 4:
+            distance = _distances(vertex[None, :], kept[-1], kept[1])[0]
+            kept = kept[1:] if distance < 0.25 * tolerance_px else kept
+    return kept
+
+
+def _distances(points: Corners, a: Corners, b: Corners) -> NDArray[np.float64]:
+    """Distance of points to the segment a-b."""
+    along = b - a
+    length2 = float(along @ along)
+    rel = points - a
+    t = np.clip(rel @ along / length2, 0.0, 1.0) if length2 > 0 else np.zeros(len(points))
+    result: NDArray[np.float64] = np.hypot(*(rel - t[:, None] * along).T)
+    return result
+
+
+def crosses_itself(corners: Corners) -> bool:
+    """Whether two edges that are not neighbours meet."""
+    n = len(corners)
+    if n < 4:
+        return n < 3
+    a, b = corners, np.roll(corners, -1, axis=0)
+    i, j = np.triu_indices(n, k=2)
+    apart = ~((i == 0) & (j == n - 1))
+    i, j = i[apart], j[apart]
+    d1, d2 = _side(a[i], b[i], a[j]), _side(a[i], b[i], b[j])
+    d3, d4 = _side(a[j], b[j], a[i]), _side(a[j], b[j], b[i])
+    proper = (d1 * d2 <= 0) & (d3 * d4 <= 0)
+    collinear = (d1 == 0) & (d2 == 0) & (d3 == 0) & (d4 == 0)
+    overlap = _boxes_meet(a[i], b[i], a[j], b[j])
+    return bool((proper & (~collinear | overlap)).any())
+
+
+def _side(a: Corners, b: Corners, p: Corners) -> NDArray[np.float64]:
+    cross: NDArray[np.float64] = (b[:, 0] - a[:, 0]) * (p[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (
+        p[:, 0] - a[:, 0]
+    )
+    return np.sign(cross)
+
+
+def _boxes_meet(a: Corners, b: Corners, c: Corners, d: Corners) -> Mask:
+    low1, high1 = np.minimum(a, b), np.maximum(a, b)
+    low2, high2 = np.minimum(c, d), np.maximum(c, d)
+    meet: Mask = np.all((low1 <= high2) & (low2 <= high1), axis=1)
+    return meet
