@@ -18,6 +18,8 @@ Corners = NDArray[np.float64]
 
 MAX_VERTICES = 100
 TOLERANCE_PX = 1.0
+CORNER_RUN_PX = 4
+"""A border that runs straight this far on both sides of a corner has a corner there."""
 
 
 def rectangle(x_min: float, x_max: float, y_min: float, y_max: float) -> Corners:
@@ -47,7 +49,9 @@ def trace_outline(valid: Mask) -> Corners | None:
     component = _largest_component(_fill_notches(inner))
     if component is None:
         return None
-    outline: Corners = thin(_trace_border(component)) + np.array([x0 - 0.5, y0 - 0.5])
+    outline: Corners = thin(_smooth_stairs(_trace_border(component))) + np.array(
+        [x0 - 0.5, y0 - 0.5]
+    )
     return outline
 
 
@@ -126,6 +130,23 @@ def _is_set(area: Mask, x: int, y: int, dx: int, dy: int, *, left: bool) -> bool
     column = x + (dx - side * dy - 1) // 2
     row = y + (dy + side * dx - 1) // 2
     return bool(area[row + 1, column + 1])
+
+
+def _smooth_stairs(corners: Corners) -> Corners:
+    """The middles of the first and last pixel edge of each straight run, and the corners proper.
+
+    A slanted border is a staircase whose corners stray by more than a pixel from it, but the
+    middles of its pixel edges lie within half a pixel.
+    """
+    following = np.roll(corners, -1, axis=0)
+    runs = following - corners
+    lengths = np.abs(runs).sum(axis=1)
+    half = 0.5 * runs / lengths[:, None]
+    proper = (lengths >= CORNER_RUN_PX) & (np.roll(lengths, 1) >= CORNER_RUN_PX)
+    points = np.stack([corners, corners + half, following - half], axis=1)
+    keep = np.stack([proper, np.ones_like(proper), lengths > 1], axis=1)
+    smooth: Corners = points[keep]
+    return smooth
 
 
 def thin(corners: Corners) -> Corners:
