@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from app.errors import UsageError
 from app.schema.fields import Field
 
 _ARROW_TYPES = {"integer": pa.int64(), "real": pa.float64(), "boolean": pa.bool_()}
@@ -24,6 +26,14 @@ def arrow_type(field: Field) -> pa.DataType:
 def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
     """The arrow schema of batches of ``fields``."""
     return pa.schema([pa.field(field.name, arrow_type(field)) for field in fields])
+
+
+def cast_integers(field: Field, column: pa.Array, target: pa.DataType) -> pa.Array:
+    """``column`` as the narrower integer type ``target``; UsageError if a value does not fit."""
+    try:
+        return pc.cast(column, target)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"A value of column {field.name} does not fit its type: {error}") from None
 
 
 class RowLimit:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from app.schema.batches import cast_integers
 from app.schema.fields import Field
 
 Bytes = NDArray[np.uint8]
@@ -105,7 +106,7 @@ class Binary:
             return [_Fixed(_booleans(column))]
         if field.kind in {"integer", "real"}:
             null = 0 if self._null_flags else _NULL_INTEGERS.get(datatype, 0)
-            return [_Fixed(_numbers(column, datatype, null))]
+            return [_Fixed(_numbers(field, column, null))]
         if datatype in _NUMBERS:
             return _number_arrays(column, datatype, field.arraysize)
         text = pc.fill_null(pc.cast(column, pa.large_string()), "")
@@ -143,13 +144,13 @@ def _booleans(column: pa.Array) -> Bytes:
     return letters[:, None]
 
 
-def _numbers(column: pa.Array, datatype: str, null: int) -> Bytes:
-    dtype = _NUMBERS[datatype]
-    if dtype.kind == "f":
+def _numbers(field: Field, column: pa.Array, null: int) -> Bytes:
+    dtype = _NUMBERS[field.datatype]
+    if field.kind == "real":
         values = pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False)
     else:
         native = pa.from_numpy_dtype(dtype.newbyteorder("="))
-        checked = pc.cast(column, native)
+        checked = cast_integers(field, column, native)
         values = pc.fill_null(checked, pa.scalar(null, native)).to_numpy(zero_copy_only=False)
     return _as_bytes(values.astype(dtype))
 
