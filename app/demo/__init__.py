@@ -1,1 +1,1 @@
-"""The simulated mini-survey behind ``skyloom demo``."""
+"""A simulated survey, so that the service can be tried without any data of one's own."""
