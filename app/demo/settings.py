@@ -111,8 +111,8 @@ class SurveySettings:
     bands: tuple[Band, ...] = BANDS
     quiet_epochs: int = 5
     active_epochs: int = 7
-    near_lon_deg: float = 62.0
-    near_lat_deg: float = -37.0
+    near_lon_deg: float = 61.9
+    near_lat_deg: float = -37.07
     """The field lies at the first boundary of two tracts east of this position."""
     dither_arcsec: float = 45.0
     exposure_s: float = 30.0
