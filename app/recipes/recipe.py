@@ -143,6 +143,7 @@ class BuildReport:
     dataset_id: str
     path: str
     size_bytes: int
+    mtime_ns: int
     checksum: str
     s_region: str
     grid: str

@@ -1,0 +1,299 @@
+"""Templates and difference images on demand: what is asked becomes a recipe, a plan, a product.
+
+One recipe is built once. Its key is set on the job when the job is started; the job store lets
+only one job with a key execute, and publishing the product completes every job with that key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from app.errors import ParameterError, RecipeError, StoppedError
+from app.pixels.grid import Grid
+from app.recipes.plan import difference_recipe, make_plan, template_recipe
+from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe
+from app.recipes.request import (
+    DifferenceRequest,
+    Parameters,
+    Selection,
+    TemplateRequest,
+    parse_request,
+)
+from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
+from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
+from app.schema.fields import Catalog
+from app.schema.rows import DatasetRow
+from app.services.builds_candidates import CandidateFinder
+from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
+from app.services.executors import ShouldStop
+from app.sky.shapes import Region, Shape
+from app.sky.skymap import Patch, SkyMap
+from app.stores.jobs import JobStore
+from app.stores.tables.base import DatasetStore, TableStore
+from app.uws.job import Job, JobResult, Phase
+from app.uws.transitions import step
+from app.workers.engine import Engine, Progress
+
+POLL_S = 0.1
+SCIENCE_LEVEL = 2
+
+
+class BuildService:
+    """Prepares builds, runs them on an engine and makes their products known."""
+
+    def __init__(
+        self,
+        *,
+        datasets: DatasetStore,
+        tables: TableStore,
+        catalog: Catalog,
+        engine: Engine,
+        skymap: SkyMap,
+        authority: str,
+        data_dir: Path,
+        max_pixels: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._datasets = datasets
+        self._finder = CandidateFinder(datasets=datasets, tables=tables, catalog=catalog)
+        self._engine = engine
+        self._skymap = skymap
+        self._authority = authority
+        self._data_dir = data_dir.absolute()
+        self._max_pixels = max_pixels
+        self._clock = clock
+
+    def prepare(self, kind: BuildKind, parameters: Parameters) -> tuple[Recipe, BuildPlan]:
+        """What the parameters ask for, and how it is to be built.
+
+        Raises
+        ------
+        ParameterError
+            A parameter cannot be read.
+        DatasetNotFoundError
+            An identifier is not known.
+        RecipeError, CoverageError
+            There is nothing to build this from; the message says what is missing.
+        LimitError
+            The build is larger than this service allows.
+        """
+        request = parse_request(kind, parameters)
+        if isinstance(request, DifferenceRequest):
+            return self._difference(request)
+        if request.science_id is not None:
+            return self._template_of_image(request, request.science_id)
+        if request.target is None:
+            raise ParameterError("POS", "required")
+        return self._template_at(request, request.target)
+
+    def find_product(self, key: str) -> DatasetRow | None:
+        """The product of a recipe, if it was built and its file is there."""
+        row = self._datasets.find_by_recipe(key)
+        return row if row is not None and Path(row.file_path).is_file() else None
+
+    def get_product(self, dataset_id: str) -> DatasetRow:
+        """The row of a product. Raises DatasetNotFoundError."""
+        return self._finder.get_row(dataset_id)
+
+    def build(
+        self, job_id: str, plan: BuildPlan, should_stop: ShouldStop, progress: Progress
+    ) -> BuildReport:
+        """Run ``plan`` on the engine and wait. Raises what the worker raised, or StoppedError."""
+        build = self._engine.submit(job_id, plan)
+        told: tuple[str, int, int] | None = None
+        while not build.wait(POLL_S):
+            if should_stop():
+                build.stop()
+            now = build.progress()
+            if now is not None and now != told:
+                told = now
+                progress(*now)
+        return build.result()
+
+    def publish(self, plan: BuildPlan, report: BuildReport) -> DatasetRow:
+        """Record a product, its provenance and the completion of its jobs in one transaction."""
+        used = {use.dataset_id: use.role for use in report.uses if use.rejected is None}
+        rows = self._datasets.get_many(list(used))
+        science = [row.columns for row in rows if used.get(row.dataset_id) == "science"]
+        templates = [row.columns for row in rows if used.get(row.dataset_id) == "template"]
+        now = self._clock()
+        row = product_row(
+            plan, report, templates=templates, science=science[0] if science else None, now=now
+        )
+        self._datasets.publish(
+            row, product_inputs(plan, report), result_media_type=FITS_MEDIA_TYPE, now=now
+        )
+        return row
+
+    def describe(self) -> str:
+        """One line about the engine, for a person."""
+        return self._engine.describe()
+
+    def _template_at(self, request: TemplateRequest, position: Shape) -> tuple[Recipe, BuildPlan]:
+        band = _required_band(request.band)
+        patch = choose_patch(self._skymap, position)
+        chosen = self._choose(
+            request.selection, target=patch.outline, band=band, position=position, science=None
+        )
+        inputs = [Grid.from_text(candidate.ref.grid) for candidate in chosen.inputs]
+        grid = cut_to_inputs(patch_grid(patch), inputs)
+        recipe = template_recipe(chosen, band=band, grid=grid.to_text(), options=request.options)
+        return recipe, self._plan(recipe, chosen, grid, request.selection, patch=patch)
+
+    def _template_of_image(
+        self, request: TemplateRequest, science_id: str
+    ) -> tuple[Recipe, BuildPlan]:
+        science = self._finder.get(science_id)
+        band = _required_band(request.band or science.ref.band)
+        grid = Grid.from_text(science.ref.grid)
+        chosen = self._choose(
+            request.selection, target=_region_of(science), band=band, position=None, science=science
+        )
+        recipe = template_recipe(chosen, band=band, grid=science.ref.grid, options=request.options)
+        return recipe, self._plan(recipe, chosen, grid, request.selection)
+
+    def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
+        science = self._finder.get(request.science_id)
+        if science.calib_level != SCIENCE_LEVEL:
+            raise ParameterError(
+                "ID", f"a calibrated exposure (calib_level 2) is needed, not {science.calib_level}"
+            )
+        band = _required_band(science.ref.band)
+        if request.band not in (None, band):
+            raise ParameterError("BAND", f"the science image is of band {band}")
+        chosen = self._choose(
+            request.selection,
+            target=_region_of(science),
+            band=band,
+            position=None,
+            science=science,
+            difference=True,
+        )
+        recipe = difference_recipe(
+            chosen, science, band=band, template=request.template, options=request.options
+        )
+        grid = Grid.from_text(science.ref.grid)
+        return recipe, self._plan(recipe, chosen, grid, request.selection, science=science)
+
+    def _choose(
+        self,
+        selection: Selection,
+        *,
+        target: Region,
+        band: str,
+        position: Shape | None,
+        science: Candidate | None,
+        difference: bool = False,
+    ) -> Chosen:
+        """By list or by limits. A template with a listed input of the ID's own exposure is the
+        user's choice; a difference never has one."""
+        exposure = None if science is None else science.exposure
+        if selection.template_ids:
+            return check_listed(
+                self._finder.get_listed(selection.template_ids),
+                target=target,
+                band=band,
+                science_exposure=exposure if difference else None,
+                products=difference,
+            )
+        return select_inputs(
+            self._finder.find(target, band),
+            target=target,
+            band=band,
+            selection=selection,
+            position=position,
+            science_exposure=exposure,
+        )
+
+    def _plan(
+        self,
+        recipe: Recipe,
+        chosen: Chosen,
+        grid: Grid,
+        selection: Selection,
+        *,
+        science: Candidate | None = None,
+        patch: Patch | None = None,
+    ) -> BuildPlan:
+        return make_plan(
+            recipe,
+            tuple(candidate.ref for candidate in chosen.inputs),
+            shape=grid.shape,
+            authority=self._authority,
+            data_dir=self._data_dir,
+            max_pixels=self._max_pixels,
+            science=None if science is None else science.ref,
+            tract=None if patch is None else patch.tract,
+            patch=None if patch is None else patch.patch,
+            explicit=bool(selection.template_ids),
+        )
+
+
+class BuildExecutor:
+    """Runs template and difference jobs (see :class:`app.services.executors.Executor`)."""
+
+    def __init__(
+        self, *, builds: BuildService, jobs: JobStore, clock: Callable[[], datetime]
+    ) -> None:
+        self._builds = builds
+        self._jobs = jobs
+        self._clock = clock
+
+    def run(
+        self, job: Job, should_stop: ShouldStop, progress: Progress
+    ) -> tuple[JobResult, ...] | None:
+        """Build what the job asks for, or hand out the product that is there already."""
+        if job.kind == "tap":
+            raise RecipeError("a query is not a build")
+        recipe, plan = self._builds.prepare(job.kind, job.parameters)
+        product = self._builds.find_product(recipe.key())
+        if product is not None:
+            return (product_result(product),)
+        if not self._own(job, recipe.key()):
+            return None
+        report = self._builds.build(job.job_id, plan, should_stop, progress)
+        if should_stop():
+            raise StoppedError()
+        self._builds.publish(plan, report)
+        return None
+
+    def _own(self, job: Job, key: str) -> bool:
+        """Make this job the one that executes recipe ``key``.
+
+        When another one does, this job goes back to the queue under that key: the product of the
+        other completes it, and if the other fails it is claimed again.
+        """
+        current = self._jobs.get(job.job_id)
+        keyed = replace(current, recipe_key=key)
+        if current.recipe_key == key:
+            return True
+        if self._jobs.replace(keyed, old_phase=Phase.EXECUTING, lease_owner=job.lease_owner):
+            return True
+        waiting = replace(step(keyed, "retry", self._clock()), attempts=job.attempts - 1)
+        self._jobs.replace(waiting, old_phase=Phase.EXECUTING, lease_owner=job.lease_owner)
+        return False
+
+
+def product_result(row: DatasetRow) -> JobResult:
+    """The result of a job whose product is there."""
+    return JobResult(
+        result_id="result",
+        media_type=FITS_MEDIA_TYPE,
+        dataset_id=row.dataset_id,
+        size_bytes=row.file_size,
+    )
+
+
+def _required_band(band: str | None) -> str:
+    if band is None:
+        raise ParameterError("BAND", "the image has no band; say which band the template is of")
+    return band
+
+
+def _region_of(science: Candidate) -> Region:
+    if science.region is None:
+        raise RecipeError(f"{science.dataset_id} has no footprint on the sky")
+    return science.region

@@ -1,0 +1,288 @@
+"""Runs queued jobs: claims them with a lease, keeps the lease alive, settles how they end.
+
+Any number of servers may share one job store. A job belongs to the dispatcher whose lease it
+carries; when a server dies its leases run out and the jobs are claimed and run again elsewhere,
+at most ``max_attempts`` times.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from app.errors import (
+    EngineBusyError,
+    ServiceError,
+    StoppedError,
+    StoreUnavailableError,
+    TimeLimitError,
+    TransientError,
+)
+from app.services.executors import Executor
+from app.stores.jobs import JobStore
+from app.uws.job import Job, JobError, JobKind, JobResult, Phase
+from app.uws.transitions import step
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+"""How often leases are renewed, which is also how soon an abort is noticed."""
+WORTH_RETRYING = (EngineBusyError, StoreUnavailableError)
+"""What another attempt may cure without anybody's help; a full disk is not among them."""
+
+
+class RunningJob:
+    """A claimed job while its executor works: the flag that stops it and how far it is."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.started_s = time.monotonic()
+        self.progress: Mapping[str, float | str] = {}
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Make ``should_stop`` true."""
+        self._stop.set()
+
+    def should_stop(self) -> bool:
+        """True once the job is no longer to be run here, or its execution duration is over."""
+        return self._stop.is_set() or self.overdue()
+
+    def overdue(self) -> bool:
+        """True when the job has an execution duration (UWS 1.1, 2.1.5) and used it up."""
+        limit_s = self.job.execution_duration_s
+        return limit_s > 0 and time.monotonic() - self.started_s > limit_s
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Remember progress; it is written with the next renewal of the lease."""
+        self.progress = {"stage": stage, "done": done, "total": total}
+
+
+class Dispatcher:
+    """Claims and runs jobs in a pool of threads, ``slots`` of each kind at a time.
+
+    ``destroy`` removes a job past its destruction time with everything that belongs to it.
+    ``owner`` names this dispatcher in leases and must be unique among those that share the store.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        executors: Mapping[JobKind, Executor],
+        slots: Mapping[JobKind, int],
+        clock: Callable[[], datetime],
+        destroy: Callable[[Job], None],
+        owner: str,
+        lease_s: float,
+        max_attempts: int,
+        poll_s: float = 1.0,
+        sweep_s: float = 30.0,
+        retry_wait_s: float = 1.0,
+    ) -> None:
+        self._jobs = jobs
+        self._executors = executors
+        self._slots = {kind: slots.get(kind, 1) for kind in executors}
+        self._clock = clock
+        self._destroy = destroy
+        self._owner = owner
+        self._lease_s = lease_s
+        self._max_attempts = max_attempts
+        self._poll_s = poll_s
+        self._sweep_s = sweep_s
+        self._retry_wait_s = retry_wait_s
+        self._running: dict[str, RunningJob] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Begin to claim jobs, in threads of its own."""
+        self._stopping.clear()
+        self._pool = ThreadPoolExecutor(sum(self._slots.values()), thread_name_prefix="job")
+        self._threads = [
+            threading.Thread(target=target, name=f"dispatcher-{name}", daemon=True)
+            for name, target in (
+                ("claim", self._claim_loop),
+                ("beat", self._beat_loop),
+                ("sweep", self._sweep_loop),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def notify(self) -> None:
+        """A job was queued: claim without waiting for the next poll."""
+        self._wake.set()
+
+    def stop(self, *, timeout_s: float = 20.0) -> None:
+        """Stop claiming, stop what runs and put it back into the queue for another server."""
+        self._stopping.set()
+        self._wake.set()
+        for running in self._snapshot():
+            running.stop()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        deadline = time.monotonic() + timeout_s
+        while self._snapshot() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for thread in self._threads:
+            thread.join(max(0.1, deadline - time.monotonic()))
+        self._threads = []
+
+    def running_jobs(self) -> tuple[str, ...]:
+        """Identifiers of the jobs this dispatcher runs now."""
+        return tuple(running.job.job_id for running in self._snapshot())
+
+    # -- claiming ---------------------------------------------------------------------------
+
+    def _claim_loop(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                while not self._stopping.is_set() and self._claim_one():
+                    pass
+            except ServiceError as fault:
+                log.warning("jobs cannot be claimed now: %s", fault)
+            except Exception:
+                log.exception("claiming a job failed")
+            self._wake.wait(self._poll_s)
+
+    def _claim_one(self) -> bool:
+        """Claim one job of a kind that has a free slot and hand it to the pool."""
+        kinds = self._free_kinds()
+        if not kinds or self._pool is None:
+            return False
+        job = self._jobs.claim(
+            kinds=kinds,
+            owner=self._owner,
+            now=self._clock(),
+            lease_s=self._lease_s,
+            max_attempts=self._max_attempts,
+        )
+        if job is None:
+            return False
+        running = RunningJob(job)
+        with self._lock:
+            self._running[job.job_id] = running
+        self._pool.submit(self._run, running)
+        return True
+
+    def _free_kinds(self) -> tuple[JobKind, ...]:
+        taken = [running.job.kind for running in self._snapshot()]
+        return tuple(kind for kind, slots in self._slots.items() if taken.count(kind) < slots)
+
+    def _snapshot(self) -> list[RunningJob]:
+        with self._lock:
+            return list(self._running.values())
+
+    # -- running ----------------------------------------------------------------------------
+
+    def _run(self, running: RunningJob) -> None:
+        job = running.job
+        try:
+            executor = self._executors[job.kind]
+            results = executor.run(job, running.should_stop, running.report)
+            if results is not None:
+                self._settle(job, lambda now_job: self._completed(now_job, results))
+        except Exception as fault:
+            self._settle_fault(running, fault)
+        finally:
+            with self._lock:
+                self._running.pop(job.job_id, None)
+            self._wake.set()
+
+    def _settle_fault(self, running: RunningJob, fault: Exception) -> None:
+        job = running.job
+        if not isinstance(fault, ServiceError):
+            log.error("job %s (%s) failed", job.job_id, job.kind, exc_info=fault)
+        if isinstance(fault, StoppedError) and self._stopping.is_set():
+            self._settle(job, lambda current: self._queued(current, attempts=job.attempts - 1))
+        elif isinstance(fault, StoppedError) and running.overdue():
+            late = TimeLimitError("The job", job.execution_duration_s)
+            self._settle(job, lambda current: self._failed(current, late))
+        elif isinstance(fault, StoppedError):
+            return  # aborted, deleted or taken over: the row already says so
+        elif isinstance(fault, WORTH_RETRYING) and job.attempts < self._max_attempts:
+            log.warning("job %s will be tried again: %s", job.job_id, fault)
+            self._stopping.wait(self._retry_wait_s * job.attempts)
+            self._settle(job, lambda current: self._queued(current, attempts=job.attempts))
+        else:
+            self._settle(job, lambda current: self._failed(current, fault))
+
+    def _settle(self, job: Job, change: Callable[[Job], Job]) -> None:
+        """Write how the job ended, if it is still ours. A lost write leaves it to its lease."""
+        for wait_s in (0.0, 0.5, 2.0):
+            self._stopping.wait(wait_s) if wait_s else None
+            try:
+                current = self._jobs.get(job.job_id)
+                if current.phase is Phase.EXECUTING and current.lease_owner == self._owner:
+                    changed = change(current)
+                    self._jobs.replace(changed, old_phase=Phase.EXECUTING, lease_owner=self._owner)
+            except StoreUnavailableError as fault:
+                log.warning("the end of job %s is not written yet: %s", job.job_id, fault)
+            except ServiceError as fault:
+                log.warning("job %s is gone: %s", job.job_id, fault)
+                return
+            else:
+                return
+
+    def _completed(self, job: Job, results: tuple[JobResult, ...]) -> Job:
+        return replace(step(job, "complete", self._clock()), results=results)
+
+    def _failed(self, job: Job, fault: Exception) -> Job:
+        known = isinstance(fault, ServiceError)
+        error = JobError(
+            message=str(fault) if known else "An internal error stopped the job",
+            transient=isinstance(fault, TransientError),
+            fault=type(fault).__name__ if known else "ServiceError",
+        )
+        return replace(step(job, "fail", self._clock()), error=error)
+
+    def _queued(self, job: Job, *, attempts: int) -> Job:
+        return replace(step(job, "retry", self._clock()), attempts=attempts)
+
+    # -- leases and destruction ---------------------------------------------------------------
+
+    def _beat_loop(self) -> None:
+        beat_s = min(BEAT_S, self._lease_s / 3)
+        while not (self._stopping.wait(beat_s) and not self._snapshot()):
+            for running in self._snapshot():
+                self._renew(running)
+            if self._stopping.is_set():
+                time.sleep(0.05)
+
+    def _renew(self, running: RunningJob) -> None:
+        until = self._clock() + timedelta(seconds=self._lease_s)
+        try:
+            ours = self._jobs.renew(running.job.job_id, self._owner, until, running.progress)
+        except ServiceError as fault:
+            log.warning("the lease of job %s is not renewed: %s", running.job.job_id, fault)
+        else:
+            if not ours:
+                running.stop()
+
+    def _sweep_loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._sweep()
+            except ServiceError as fault:
+                log.warning("old jobs are not removed now: %s", fault)
+            except Exception:
+                log.exception("removing old jobs failed")
+            self._stopping.wait(self._sweep_s)
+
+    def _sweep(self) -> None:
+        """Destroy what is past its destruction time (UWS 1.1, section 2.1.9)."""
+        for job in self._jobs.expired(self._clock()):
+            running = self._running.get(job.job_id)
+            if running is not None:
+                running.stop()
+            self._destroy(job)

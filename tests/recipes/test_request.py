@@ -1,0 +1,166 @@
+"""What users write in build requests, right and wrong."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from app.errors import MultiValuedParameterError, ParameterError
+from app.recipes.request import (
+    DIFFERENCE_NAMES,
+    TEMPLATE_NAMES,
+    parameters_of_json,
+    parse_difference,
+    parse_template,
+)
+from app.sky.shapes import Circle, Point, Polygon, Range
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.5 -20", Point(10.5, -20.0)),
+        ("10.5,-20", Point(10.5, -20.0)),
+        ("360 0", Point(0.0, 0.0)),
+        ("circle 10 20 0.5", Circle(10.0, 20.0, 0.5)),
+        ("RANGE 10 11 20 21", Range(10.0, 11.0, 20.0, 21.0)),
+        ("POLYGON 10 20 11 20 11 21", Polygon(((10.0, 20.0), (11.0, 20.0), (11.0, 21.0)))),
+    ],
+)
+def test_positions(text: str, expected: object) -> None:
+    request = parse_template([("POS", text), ("BAND", "i")])
+    assert request.target == expected
+    assert request.band == "i"
+
+
+def test_names_are_case_insensitive_and_lists_may_repeat() -> None:
+    request = parse_difference(
+        [
+            ("id", "ivo://a/c?x"),
+            ("Template_Ids", "ivo://a/c?one,ivo://a/c?two, with a comma"),
+            ("TEMPLATE_IDS", "ivo://a/c?three ivo://a/c?one"),
+        ]
+    )
+    assert request.science_id == "ivo://a/c?x"
+    assert request.selection.template_ids == (
+        "ivo://a/c?one",
+        "ivo://a/c?two, with a comma",
+        "ivo://a/c?three",
+    )
+
+
+def test_times_and_fraction() -> None:
+    request = parse_template(
+        [
+            ("POS", "1 2"),
+            ("BAND", "r"),
+            ("TIME", "-Inf 57000"),
+            ("TIME", "58000 58100"),
+            ("EXCLUDE_TIME", "58050 +Inf"),
+            ("FWHM_FRACTION", "0.5"),
+        ]
+    )
+    assert request.selection.times == ((-math.inf, 57000.0), (58000.0, 58100.0))
+    assert request.selection.exclude_times == ((58050.0, math.inf),)
+    assert request.selection.fwhm_fraction == 0.5
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ([("BAND", "i")], "POS"),
+        ([("POS", "10 20")], "BAND"),
+        ([("POS", "10 95"), ("BAND", "i")], "POS"),
+        ([("POS", "DONUT 1 2 3"), ("BAND", "i")], "POS"),
+        ([("POS", "CIRCLE 1 2"), ("BAND", "i")], "POS"),
+        ([("POS", "ten twenty"), ("BAND", "i")], "POS"),
+        ([("POS", "10 20"), ("ID", "ivo://a/b?c")], "POS"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "0")], "FWHM_FRACTION"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "1.01")], "FWHM_FRACTION"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "nan")], "FWHM_FRACTION"),
+        ([("POS", "1 2"), ("BAND", "i"), ("TIME", "yesterday")], "TIME"),
+        ([("POS", "1 2"), ("BAND", "i"), ("EXCLUDE_TIME", "2 1")], "EXCLUDE_TIME"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTON", "1")], "FWHM_FRACTON"),
+        ([("ID", "ivo://a/b?c"), ("TEMPLATE_IDS", "ivo://a/b?d"), ("TIME", "1 2")], "TIME"),
+    ],
+)
+def test_the_parameter_at_fault_is_named(parameters: list[tuple[str, str]], name: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_template(parameters)
+    assert caught.value.args[0] == name
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ([], "ID"),
+        ([("ID", "ivo://a/b?c"), ("POS", "10 20")], "POS"),
+        ([("ID", "ivo://a/b?c"), ("CONVOLVE", "both")], "CONVOLVE"),
+        ([("ID", "ivo://a/b?c"), ("KERNEL_ORDER", "-1")], "KERNEL_ORDER"),
+        ([("ID", "ivo://a/b?c"), ("BACKGROUND_ORDER", "1.5")], "BACKGROUND_ORDER"),
+    ],
+)
+def test_a_difference_names_its_fault(parameters: list[tuple[str, str]], name: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_difference(parameters)
+    assert caught.value.args[0] == name
+
+
+def test_two_ids_are_refused() -> None:
+    with pytest.raises(MultiValuedParameterError):
+        parse_difference([("ID", "ivo://a/b?c"), ("id", "ivo://a/b?d")])
+
+
+def test_standard_parameters_are_left_aside() -> None:
+    request = parse_difference([("ID", "ivo://a/b?c"), ("RUNID", "x"), ("PHASE", "RUN")])
+    assert request == parse_difference([("ID", "ivo://a/b?c")])
+
+
+def test_matching_options() -> None:
+    options = parse_difference(
+        [
+            ("ID", "ivo://a/b?c"),
+            ("CONVOLVE", "Science"),
+            ("KERNEL_ORDER", "2"),
+            ("BACKGROUND_ORDER", "0"),
+        ]
+    ).options
+    assert (options.convolve, options.kernel_spatial_order, options.background_order) == (
+        "science",
+        2,
+        0,
+    )
+
+
+def test_json_gives_the_same_request() -> None:
+    body = {
+        "ID": "ivo://a/b?c",
+        "template_ids": None,
+        "TIME": [[None, 57000], [58000.5, 58100]],
+        "EXCLUDE_TIME": [58050, None],
+        "FWHM_FRACTION": 0.5,
+        "KERNEL_ORDER": 1,
+    }
+    request = parse_difference(parameters_of_json(body))
+    assert request.selection.times == ((-math.inf, 57000.0), (58000.5, 58100.0))
+    assert request.selection.exclude_times == ((58050.0, math.inf),)
+    assert request.selection.fwhm_fraction == 0.5
+    assert request.options.kernel_spatial_order == 1
+    listed = parameters_of_json({"POS": [10, 20], "TEMPLATE_IDS": ["ivo://a/b?c", "ivo://a/b?d"]})
+    assert listed == (
+        ("POS", "10 20"),
+        ("TEMPLATE_IDS", "ivo://a/b?c"),
+        ("TEMPLATE_IDS", "ivo://a/b?d"),
+    )
+
+
+@pytest.mark.parametrize("body", [[], "x", None, {"ID": {"a": 1}}, {"ID": True}])
+def test_json_of_another_form_is_refused(body: object) -> None:
+    with pytest.raises(ParameterError):
+        parameters_of_json(body)
+
+
+def test_the_names_are_those_of_the_documentation() -> None:
+    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {"POS"}
