@@ -1,0 +1,16 @@
+"""Under which address clients know this service."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+
+class ServiceAddress:
+    """``base_url`` when configured (behind a proxy), else the address of each request."""
+
+    def __init__(self, *, base_url: str | None) -> None:
+        self._base_url = base_url.rstrip("/") if base_url else None
+
+    def of(self, request: Request) -> str:
+        """The address, without a slash at the end."""
+        return self._base_url or str(request.base_url).rstrip("/")

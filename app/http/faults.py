@@ -1,0 +1,156 @@
+"""Errors as answers: the one place that knows status codes, DALI faults and SODA labels."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from app import errors
+from app.errors import ServiceError
+from app.uws.job import JobError
+from app.votable.documents import write_error
+
+log = logging.getLogger(__name__)
+
+VOTABLE_TYPE: Final = "application/x-votable+xml"
+RETRY_AFTER_S: Final = "10"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How one class of errors leaves the service.
+
+    ``dali`` leads the text in a VOTable (DALI 1.1, section 4.2), ``label`` in plain text
+    (SODA 1.0, section 5.3), ``uws`` is the type of a job's errorSummary (UWS 1.1, section 2.1.7).
+    """
+
+    status: int
+    dali: str
+    label: str
+    uws: Literal["transient", "fatal"]
+
+
+FAULTS: Final[Mapping[type[BaseException], Fault]] = {
+    errors.MultiValuedParameterError: Fault(
+        400, "UsageFault", "MultiValuedParamNotSupported", "fatal"
+    ),
+    errors.SignatureError: Fault(403, "UsageFault", "AuthorizationError", "fatal"),
+    errors.PhaseError: Fault(403, "UsageFault", "UsageError", "fatal"),
+    errors.UsageError: Fault(400, "UsageFault", "UsageError", "fatal"),
+    errors.NotFoundError: Fault(404, "NotFoundFault", "UsageError", "fatal"),
+    errors.NoOverlapError: Fault(204, "UsageFault", "UsageError", "fatal"),
+    errors.StorageFullError: Fault(507, "TransientFault", "ServiceUnavailable", "transient"),
+    errors.TimeLimitError: Fault(504, "TransientFault", "ServiceUnavailable", "transient"),
+    errors.TransientError: Fault(503, "TransientFault", "ServiceUnavailable", "transient"),
+    errors.ComputationError: Fault(422, "FatalFault", "Error", "fatal"),
+    ServiceError: Fault(500, "DefaultFault", "Error", "fatal"),
+}
+UNEXPECTED: Final = Fault(500, "DefaultFault", "Error", "fatal")
+
+
+class FaultStyle(StrEnum):
+    """What an error document of an endpoint looks like."""
+
+    VOTABLE = "votable"
+    TEXT = "text"
+
+
+def answers_in(style: FaultStyle) -> Any:
+    """A dependency for routers: errors of their endpoints are written in ``style``."""
+
+    async def set_style(request: Request) -> None:
+        request.state.fault_style = style
+
+    return Depends(set_style)
+
+
+def fault_of(error_type: type[BaseException]) -> Fault:
+    """The entry of the nearest class in the table."""
+    for ancestor in error_type.__mro__:
+        if ancestor in FAULTS:
+            return FAULTS[ancestor]
+    return UNEXPECTED
+
+
+def explain(error: BaseException) -> tuple[Fault, str]:
+    """The fault and a text for the client; an error nobody foresaw is logged, not shown."""
+    fault = fault_of(type(error))
+    if isinstance(error, ServiceError):
+        return fault, str(error)
+    number = uuid.uuid4().hex[:12]
+    log.error("unexpected error %s", number, exc_info=error)
+    return fault, f"internal error; it is logged as {number}"
+
+
+def describe(error: Exception) -> str:
+    """``UsageFault: …`` as it stands in a VOTable."""
+    fault, message = explain(error)
+    return f"{fault.dali}: {message}"
+
+
+def job_error_document(error: JobError, style: FaultStyle) -> Response:
+    """What ``/{job}/error`` answers, always with status 200 (UWS 1.1, section 2.1.7)."""
+    kind = getattr(errors, error.fault, ServiceError)
+    fault = fault_of(kind if isinstance(kind, type) else ServiceError)
+    if style is FaultStyle.VOTABLE:
+        return Response(write_error(f"{fault.dali}: {error.message}"), media_type=VOTABLE_TYPE)
+    return PlainTextResponse(f"{fault.label}: {error.message}\n")
+
+
+def install_fault_handlers(app: FastAPI) -> None:
+    """Make every error of ``app`` leave as a fault document."""
+    app.add_exception_handler(ServiceError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_error)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    fault, message = explain(error)
+    headers = {"Retry-After": RETRY_AFTER_S} if fault.status == 503 else {}
+    return _document(request, fault, message, headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    texts = [
+        f"{'.'.join(str(p) for p in problem['loc'])}: {problem['msg']}" for problem in problems
+    ]
+    return _document(request, FAULTS[errors.UsageError], "; ".join(texts), {})
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return await _on_error(request, error)
+    known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
+    fault = Fault(error.status_code, known.dali, known.label, "fatal")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return _document(request, fault, message, error.headers or {})
+
+
+def _document(request: Request, fault: Fault, message: str, headers: Mapping[str, str]) -> Response:
+    plain_headers = dict(headers)
+    if fault.status in {204, 304}:
+        return Response(status_code=fault.status, headers=plain_headers)
+    if _wants_json(request):
+        body = {"fault": fault.dali, "label": fault.label, "message": message}
+        return JSONResponse(body, status_code=fault.status, headers=plain_headers)
+    if getattr(request.state, "fault_style", FaultStyle.TEXT) is FaultStyle.VOTABLE:
+        document = write_error(f"{fault.dali}: {message}")
+        return Response(document, fault.status, media_type=VOTABLE_TYPE, headers=plain_headers)
+    return PlainTextResponse(f"{fault.label}: {message}\n", fault.status, headers=plain_headers)
+
+
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower()
+    return "application/json" in accepted

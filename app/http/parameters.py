@@ -1,0 +1,101 @@
+"""Parameters of a request: query string, urlencoded and multipart forms, JSON objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from app.errors import LimitError, ParameterError
+from app.recipes.request import parameters_of_json
+from app.services.parameters import Pairs, ParameterSet
+
+__all__ = ["MAX_BODY_BYTES", "ParameterSet", "read_parameters"]
+
+MAX_BODY_BYTES = 4 * 2**20
+"""Bodies carry parameters only; longer ones are refused."""
+_MAX_FIELDS = 10_000
+
+
+async def read_parameters(request: Request) -> ParameterSet:
+    """All parameters of a request, those of the query string first.
+
+    A file in a multipart form counts as a parameter with its file name as the value.
+
+    Raises
+    ------
+    LimitError
+        The body is longer than :data:`MAX_BODY_BYTES`.
+    ParameterError
+        The body cannot be read as its Content-Type says.
+    """
+    pairs = _urlencoded(request.url.query)
+    if request.method in {"POST", "PUT"}:
+        pairs += await _body_pairs(request)
+    return ParameterSet(pairs)
+
+
+async def _body_pairs(request: Request) -> Pairs:
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith("multipart/form-data"):
+        return await _multipart(request.headers, _bounded(request))
+    body = b"".join([chunk async for chunk in _bounded(request)])
+    if not body.strip():
+        return ()
+    if "json" in content_type:
+        return _json(body)
+    return _urlencoded(_decoded(body))
+
+
+async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > MAX_BODY_BYTES:
+            raise LimitError("bytes in the body of a request", received, MAX_BODY_BYTES)
+        yield chunk
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise ParameterError("body", "the parameters must be UTF-8 text") from None
+
+
+def _urlencoded(text: str) -> Pairs:
+    try:
+        return tuple(
+            parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+        )
+    except UnicodeDecodeError:
+        raise ParameterError("query", "percent escapes must spell UTF-8 text") from None
+    except ValueError:
+        raise LimitError("parameters in a request", "more", _MAX_FIELDS) from None
+
+
+async def _multipart(headers: Headers, stream: AsyncGenerator[bytes, None]) -> Pairs:
+    parser = MultiPartParser(headers, stream, max_part_size=MAX_BODY_BYTES)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        raise ParameterError("body", f"not a readable multipart form: {error}") from None
+    try:
+        return tuple(
+            (name, value if isinstance(value, str) else value.filename or "")
+            for name, value in form.multi_items()
+        )
+    finally:
+        await form.close()
+
+
+def _json(body: bytes) -> Pairs:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ParameterError("body", "not readable as JSON") from None
+    return parameters_of_json(value)

@@ -1,0 +1,70 @@
+"""Results of jobs as files below the data folder: ``results/<job>/<result>``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from app.errors import NotFoundError, StorageFullError
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class ResultStore:
+    """Writes result files whole or not at all."""
+
+    def __init__(self, *, data_dir: Path) -> None:
+        self._data_dir = data_dir.absolute()
+
+    def write(self, job_id: str, result_id: str, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Write a result. Returns its path relative to the data folder and its size in bytes.
+
+        Whatever ``chunks`` raises is raised, and nothing is left behind. StorageFullError when
+        the disk is full.
+        """
+        path = self._folder(job_id) / _checked(result_id)
+        draft = path.with_name(f"{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            if error.errno in _FULL:
+                raise StorageFullError("results") from None
+            raise
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return str(path.relative_to(self._data_dir)), size
+
+    def find(self, path: str) -> Path:
+        """The file of a path that :meth:`write` gave. NotFoundError if it is gone."""
+        found = (self._data_dir / path).resolve()
+        if not found.is_relative_to(self._data_dir.resolve()) or not found.is_file():
+            raise NotFoundError("The result")
+        return found
+
+    def delete(self, job_id: str) -> None:
+        """Remove all results of a job."""
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+
+    def _folder(self, job_id: str) -> Path:
+        return self._data_dir / "results" / _checked(job_id)
+
+
+def _checked(name: str) -> str:
+    """A name that cannot leave its folder."""
+    if not _NAME.match(name):
+        raise NotFoundError(f"The result {name!r}")
+    return name
