@@ -1,20 +1,18 @@
-"""What the services ask of a metadata store; SQLite and PostgreSQL answer alike.
+"""What the services ask of a store of tables; SQLite and PostgreSQL answer alike.
 
-Both backends pass the same contract suites (``tests/stores/contract.py``). Every method may raise
-StoreUnavailableError when the database cannot be reached.
+Both backends pass the same contract suite (``tests/stores/contract.py``). Datasets and jobs need
+no such protocol: one class serves both engines (:mod:`app.stores.tables.datasets`,
+:mod:`app.stores.jobs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Generator
 from typing import Protocol
 
 import pyarrow as pa
 
 from app.adql.compiled import CompiledQuery, Target
-from app.schema.rows import DatasetRow, ProductInput
 
 
 class TableStore(Protocol):
@@ -49,53 +47,3 @@ class TableStore(Protocol):
 
     def ping(self) -> None:
         """Return when the database answers; raise StoreUnavailableError otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertCounts:
-    """What an upsert did, in rows."""
-
-    inserted: int
-    updated: int
-    unchanged: int
-
-
-class DatasetStore(Protocol):
-    """ObsCore rows with what is kept beside them, and provenance."""
-
-    def upsert(self, rows: Iterable[DatasetRow]) -> UpsertCounts:
-        """Insert or replace rows by obs_publisher_did (case-insensitive), all or none.
-
-        A row equal to the stored one is left alone. Raises UsageError when ``s_region`` is not a
-        polygon, a required column is missing or a column is unknown.
-        """
-
-    def get_many(self, ids: Sequence[str]) -> list[DatasetRow]:
-        """Rows of the identifiers (case-insensitive) in the order asked; unknown ones absent."""
-
-    def known_files(self, collection: str) -> Mapping[str, tuple[int, int]]:
-        """file_path -> (file_size, file_mtime_ns) of the ingested rows of a collection."""
-
-    def publish(
-        self,
-        row: DatasetRow,
-        inputs: Sequence[ProductInput],
-        *,
-        result_media_type: str,
-        now: datetime,
-    ) -> None:
-        """Make a built product known, in one transaction.
-
-        The ObsCore row is upserted, its provenance rows replaced, and every job with
-        ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one result named
-        ``result`` that points to the dataset.
-        """
-
-    def find_by_recipe(self, key: str) -> DatasetRow | None:
-        """The product built from a recipe, or None."""
-
-    def inputs_of(self, product_id: str) -> list[ProductInput]:
-        """Provenance rows of a product: science first, then templates by identifier."""
-
-    def products_of(self, input_id: str) -> list[ProductInput]:
-        """Provenance rows in which a dataset is an input."""

@@ -1,0 +1,132 @@
+"""Engines: how SQLite and PostgreSQL are opened, and the two kinds of transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.adql.sqlite_functions import FUNCTIONS
+from app.errors import StoreUnavailableError
+from app.stores.database_faults import database_faults
+
+BUSY_TIMEOUT_S = 60.0
+"""How long a SQLite writer waits for another one before it gives up."""
+
+_WRITE = "skyloom_write"
+
+
+def open_engine(url: str, *, pool_size: int = 20) -> sa.Engine:
+    """An engine for ``sqlite:///file`` or ``postgresql://…``; nothing is connected yet.
+
+    ``pool_size`` connections are kept and as many again opened under load; who asks for one more
+    waits 30 s and then gets StoreUnavailableError.
+    """
+    parsed = _parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, pool_size)
+    return _open_postgres(parsed, pool_size)
+
+
+@contextmanager
+def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A consistent view; nothing is written. Database faults leave as ServiceErrors."""
+    with database_faults(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """All or nothing. On SQLite the write lock is taken at the start, so that no statement inside
+    can meet "database is locked". Database faults leave as ServiceErrors."""
+    with database_faults(), engine.execution_options(**{_WRITE: True}).begin() as connection:
+        yield connection
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite URL, None for PostgreSQL."""
+    parsed = _parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    return Path(str(parsed.database))
+
+
+def _parse_url(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StoreUnavailableError(f"the database URL cannot be read: {error}") from error
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise StoreUnavailableError(
+                "a SQLite URL must name a file: sqlite:////absolute/path.sqlite3"
+            )
+        return parsed
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreUnavailableError(
+        f"{parsed.get_backend_name()!r} is no known engine: use sqlite:///file or postgresql://…"
+    )
+
+
+def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
+        poolclass=sa.pool.QueuePool,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=30.0,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """Our own BEGIN, write-ahead log, foreign keys, and the functions compiled queries call."""
+    connection.isolation_level = None
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -65536")
+    for name, argument_count, function in FUNCTIONS:
+        connection.create_function(name, argument_count, function, deterministic=True)
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _open_postgres(url: sa.URL, pool_size: int) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "skyloom",
+            "options": "-c timezone=UTC",
+            # A generic plan would not know how small a cone is.
+            "prepare_threshold": None,
+        },
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=30.0,
+    )
+
+
+def postgres_connection(connection: sa.PoolProxiedConnection) -> psycopg.Connection[tuple[object]]:
+    """psycopg's own connection inside a pooled one."""
+    inner = connection.driver_connection
+    if not isinstance(inner, psycopg.Connection):
+        raise TypeError(f"not a psycopg connection: {type(inner).__name__}")
+    return inner

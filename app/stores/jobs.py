@@ -1,0 +1,212 @@
+"""Jobs as rows: compare-and-set on the phase, claims with a lease, on either engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.errors import JobNotFoundError
+from app.stores.database import read_transaction, write_transaction
+from app.stores.job_rows import from_row, instant_text, to_row
+from app.stores.tables.physical import job as table
+from app.uws.job import Job, JobKind, Phase
+from app.uws.transitions import step
+
+_CLAIM_TRIES = 20
+"""Collisions of builds with one recipe that a claim lives through before it gives up this time."""
+
+_OLDEST = (table.c.creation_time, table.c.job_id)
+
+
+class JobStore:
+    """Stores jobs. Every method may raise StoreUnavailableError."""
+
+    def __init__(self, *, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def add(self, job: Job) -> None:
+        """Store a new job."""
+        with write_transaction(self._engine) as connection:
+            connection.execute(table.insert(), to_row(job))
+
+    def get(self, job_id: str) -> Job:
+        """The job, or JobNotFoundError."""
+        query = sa.select(table).where(table.c.job_id == job_id)
+        with read_transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise JobNotFoundError(job_id)
+        return from_row(row)
+
+    def list_jobs(
+        self,
+        *,
+        kinds: Collection[JobKind],
+        phases: Collection[Phase] | None = None,
+        after: datetime | None = None,
+        last: int | None = None,
+        owner: str | None = None,
+    ) -> list[Job]:
+        """Jobs of the kinds, newest first (UWS 1.1, 2.2.2.1).
+
+        ``phases`` None means all but ARCHIVED; ``after`` keeps those created later, ``last`` the
+        newest so many, ``owner`` those of one person.
+        """
+        query = sa.select(table).where(table.c.kind.in_(list(kinds)))
+        if phases is None:
+            query = query.where(table.c.phase != Phase.ARCHIVED.value)
+        else:
+            query = query.where(table.c.phase.in_([phase.value for phase in phases]))
+        if after is not None:
+            query = query.where(table.c.creation_time > instant_text(after))
+        if owner is not None:
+            query = query.where(table.c.owner == owner)
+        query = query.order_by(table.c.creation_time.desc(), table.c.job_id.desc()).limit(last)
+        with read_transaction(self._engine) as connection:
+            return [from_row(row) for row in connection.execute(query).mappings()]
+
+    def replace(self, job: Job, *, old_phase: Phase, lease_owner: str | None = None) -> bool:
+        """Write the job if its stored phase is still ``old_phase``; False if it is not.
+
+        With ``lease_owner`` the stored lease must also be theirs: a runner that lost its job
+        cannot overwrite what its successor does. False as well when the job would be the second
+        EXECUTING one of its recipe.
+        """
+        condition = (table.c.job_id == job.job_id) & (table.c.phase == old_phase.value)
+        if lease_owner is not None:
+            condition &= table.c.lease_owner == lease_owner
+        statement = table.update().where(condition).values(to_row(job))
+        return self._changed(statement)
+
+    def claim(
+        self,
+        *,
+        kinds: Collection[JobKind],
+        owner: str,
+        now: datetime,
+        lease_s: float,
+        max_attempts: int,
+    ) -> Job | None:
+        """Take the oldest job that is to be run, or None.
+
+        That is a QUEUED job, or an EXECUTING one whose lease ran out. It is EXECUTING afterwards,
+        leased to ``owner`` for ``lease_s`` seconds, with one attempt more; of several callers, in
+        several processes, one gets it. A job whose recipe another job executes is passed over
+        (publishing the product completes both). A job that was already tried ``max_attempts``
+        times ends in ERROR instead.
+        """
+        if not self._anything_to_claim(kinds, now, max_attempts):
+            return None
+        for _ in range(_CLAIM_TRIES):
+            try:
+                with write_transaction(self._engine) as connection:
+                    return _take(connection, kinds, owner, now, lease_s)
+            except Exception as error:
+                if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                    raise
+        return None
+
+    def _anything_to_claim(
+        self, kinds: Collection[JobKind], now: datetime, max_attempts: int
+    ) -> bool:
+        """Whether a claim may find something; ends jobs that were tried often enough.
+
+        Reads only in the ordinary case: an idle server does not take SQLite's write lock.
+        """
+        query = sa.select(table).where(_claimable(kinds, now)).order_by(*_OLDEST).limit(100)
+        with read_transaction(self._engine) as connection:
+            found = [from_row(row) for row in connection.execute(query).mappings()]
+        hopeless = [job for job in found if job.attempts >= max_attempts]
+        for job in hopeless:
+            ended = step(job, "lose", now)
+            self.replace(ended, old_phase=job.phase, lease_owner=job.lease_owner)
+        return len(found) > len(hopeless)
+
+    def renew(
+        self,
+        job_id: str,
+        owner: str,
+        until: datetime,
+        progress: Mapping[str, float | str] | None = None,
+    ) -> bool:
+        """Prolong a lease and note the progress; False: the job is no longer ours, stop."""
+        values: dict[str, Any] = {"lease_until": instant_text(until)}
+        if progress is not None:
+            values["progress"] = json.dumps(dict(progress))
+        condition = (
+            (table.c.job_id == job_id)
+            & (table.c.phase == Phase.EXECUTING.value)
+            & (table.c.lease_owner == owner)
+        )
+        return self._changed(table.update().where(condition).values(values))
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job; JobNotFoundError if there is none."""
+        if not self._changed(table.delete().where(table.c.job_id == job_id)):
+            raise JobNotFoundError(job_id)
+
+    def expired(self, now: datetime) -> list[Job]:
+        """Jobs whose destruction time has come, oldest first."""
+        query = (
+            sa.select(table)
+            .where(table.c.destruction <= instant_text(now))
+            .order_by(table.c.destruction)
+        )
+        with read_transaction(self._engine) as connection:
+            return [from_row(row) for row in connection.execute(query).mappings()]
+
+    def _changed(self, statement: sa.Update | sa.Delete) -> bool:
+        """Run a statement on one row; whether it found it."""
+        try:
+            with write_transaction(self._engine) as connection:
+                return connection.execute(statement).rowcount == 1
+        except Exception as error:
+            if isinstance(error.__cause__, sa.exc.IntegrityError):
+                return False
+            raise
+
+
+def _claimable(kinds: Collection[JobKind], now: datetime) -> sa.ColumnElement[bool]:
+    return table.c.kind.in_(list(kinds)) & (
+        (table.c.phase == Phase.QUEUED.value)
+        | ((table.c.phase == Phase.EXECUTING.value) & (table.c.lease_until < instant_text(now)))
+    )
+
+
+def _take(
+    connection: sa.Connection,
+    kinds: Collection[JobKind],
+    owner: str,
+    now: datetime,
+    lease_s: float,
+) -> Job | None:
+    """Lock the oldest claimable job and make it ours."""
+    other = table.alias("other")
+    same_recipe_runs = (
+        sa.select(other.c.job_id)
+        .where(
+            other.c.recipe_key == table.c.recipe_key,
+            other.c.phase == Phase.EXECUTING.value,
+            other.c.job_id != table.c.job_id,
+        )
+        .exists()
+    )
+    query = (
+        sa.select(table)
+        .where(_claimable(kinds, now), ~same_recipe_runs)
+        .order_by(*_OLDEST)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=table)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    job = step(
+        from_row(row), "start", now, lease_owner=owner, lease_until=now + timedelta(seconds=lease_s)
+    )
+    connection.execute(table.update().where(table.c.job_id == job.job_id).values(to_row(job)))
+    return job

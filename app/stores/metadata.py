@@ -1,0 +1,40 @@
+"""Everything that lies in the database, opened together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from app.stores.database import open_engine
+from app.stores.jobs import JobStore
+from app.stores.tables.base import TableStore
+from app.stores.tables.datasets import DatasetStore
+from app.stores.tables.postgres import PostgresTableStore
+from app.stores.tables.sqlite import SqliteTableStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataStores:
+    """The stores over one engine."""
+
+    engine: sa.Engine
+    tables: TableStore
+    datasets: DatasetStore
+    jobs: JobStore
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
+    """The stores of an initialised database. Connects when first used."""
+    engine = open_engine(url, pool_size=pool_size)
+    sqlite = engine.dialect.name == "sqlite"
+    return MetadataStores(
+        engine=engine,
+        tables=SqliteTableStore(engine=engine) if sqlite else PostgresTableStore(engine=engine),
+        datasets=DatasetStore(engine=engine),
+        jobs=JobStore(engine=engine),
+    )

@@ -1,0 +1,99 @@
+"""Creating and upgrading the database: pgSphere, the migrations, the contents of TAP_SCHEMA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from app.errors import StoreUnavailableError
+from app.schema.catalog import CATALOG
+from app.schema.tap_schema import tap_schema_rows
+from app.stores.database import read_transaction, write_transaction
+from app.stores.tables.physical import tap_schema
+
+_UPGRADE_LOCK = 0x736B796D6967
+"""Key of the advisory lock that upgrades hold ("skymig")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """What an upgrade did: revisions before (None: new database) and after."""
+
+    old_revision: str | None
+    new_revision: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether the tables were created or altered."""
+        return self.old_revision != self.new_revision
+
+
+def migrations_dir() -> Path:
+    """The folder of the migrations: inside the installed package, or beside it in a checkout.
+
+    Raises StoreUnavailableError when neither is there (a broken installation).
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise StoreUnavailableError(
+        f"the migrations are missing from the installation at {package}: install Skyloom again"
+    )
+
+
+def head_revision() -> str:
+    """The revision this version of the program works with."""
+    head = ScriptDirectory(str(migrations_dir())).get_current_head()
+    if head is None:
+        raise StoreUnavailableError(f"{migrations_dir()} holds no migration")
+    return head
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """The revision the database is at, None for a database that was never initialised."""
+    with read_transaction(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: sa.Engine) -> Upgrade:
+    """Bring the database to the newest revision and refresh TAP_SCHEMA, in one transaction.
+
+    Does nothing to a database that is up to date; of several at once one works and the others
+    wait. Raises StoreUnavailableError when a newer version of the program wrote the database.
+    """
+    with write_transaction(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
+            )
+        old = MigrationContext.configure(connection).get_current_revision()
+        _refuse_newer(old)
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+        command.upgrade(config, "head")
+        _refresh_tap_schema(connection)
+    return Upgrade(old_revision=old, new_revision=head_revision())
+
+
+def _refuse_newer(revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory(str(migrations_dir())).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StoreUnavailableError(
+            f"it is at revision {revision}, which this version of Skyloom does not know: "
+            "a newer version wrote it; install that version or use another database"
+        )
+
+
+def _refresh_tap_schema(connection: sa.Connection) -> None:
+    """Write TAP_SCHEMA from the catalog that queries are compiled with."""
+    for physical, rows in tap_schema_rows(CATALOG).items():
+        table = tap_schema[physical]
+        connection.execute(table.delete())
+        connection.execute(table.insert(), [dict(row) for row in rows])

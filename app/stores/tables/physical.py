@@ -1,0 +1,84 @@
+"""The tables as they lie in the database, the same on SQLite and PostgreSQL.
+
+Built from :mod:`app.schema`, so a published column and its physical one cannot differ; a test
+holds the migrations to these definitions. Text sorts and compares by code point on both engines
+(collation "C" on PostgreSQL), and instants are ISO 8601 text, so an ORDER BY gives one answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.schema.catalogs import PRODUCT_INPUT
+from app.schema.fields import Field, Kind, Table
+from app.schema.obscore import OBSCORE, REQUIRED
+from app.schema.tap_schema import TAP_SCHEMA_TABLES
+
+METADATA: Final = sa.MetaData()
+
+TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def _type(kind: Kind) -> sa.types.TypeEngine[Any]:
+    if kind == "integer":
+        return sa.BigInteger()
+    if kind == "real":
+        return sa.Double()
+    if kind == "boolean":
+        return sa.Boolean()
+    return TEXT
+
+
+def _column(field: Field, required: tuple[str, ...]) -> sa.Column[Any]:
+    return sa.Column(field.name, _type(field.kind), nullable=field.name not in required)
+
+
+def _table(table: Table, *hidden: sa.Column[Any], required: tuple[str, ...] = ()) -> sa.Table:
+    columns = (_column(field, required) for field in table.fields)
+    return sa.Table(table.physical, METADATA, *columns, *hidden)
+
+
+obscore: Final = _table(
+    OBSCORE,
+    sa.Column("row_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("file_path", TEXT, nullable=False),
+    sa.Column("file_hdu", sa.BigInteger, nullable=False),
+    sa.Column("file_size", sa.BigInteger, nullable=False),
+    sa.Column("file_mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("file_checksum", TEXT, nullable=False),
+    sa.Column("image_ref", TEXT, nullable=False),
+    sa.Column("origin", TEXT, nullable=False),
+    sa.Column("recipe_key", TEXT),
+    required=REQUIRED,
+)
+
+product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
+
+tap_schema: Final = {table.physical: _table(table) for table in TAP_SCHEMA_TABLES}
+
+job: Final = sa.Table(
+    "job",
+    METADATA,
+    sa.Column("job_id", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("phase", TEXT, nullable=False),
+    sa.Column("owner", TEXT),
+    sa.Column("run_id", TEXT),
+    sa.Column("service_url", TEXT),
+    sa.Column("parameters", TEXT, nullable=False),
+    sa.Column("creation_time", TEXT, nullable=False),
+    sa.Column("start_time", TEXT),
+    sa.Column("end_time", TEXT),
+    sa.Column("quote", TEXT),
+    sa.Column("execution_duration_s", sa.BigInteger, nullable=False),
+    sa.Column("destruction", TEXT, nullable=False),
+    sa.Column("results", TEXT, nullable=False),
+    sa.Column("error", TEXT),
+    sa.Column("recipe_key", TEXT),
+    sa.Column("progress", TEXT, nullable=False),
+    sa.Column("attempts", sa.BigInteger, nullable=False),
+    sa.Column("lease_owner", TEXT),
+    sa.Column("lease_until", TEXT),
+)

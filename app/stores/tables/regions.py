@@ -1,0 +1,145 @@
+"""The spatial index of ``s_region``: an R*Tree beside the table, or a pgSphere column in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from app.errors import UsageError
+from app.schema.rows import Value
+from app.sky.boxes import box_of
+from app.sky.shapes import Polygon
+from app.sky.stcs import parse_region
+from app.stores.tables.physical import obscore
+
+_REGION_LOCK = 0x736B796C6F6F6D
+"""Key of the advisory lock that writers of obscore hold ("skyloom")."""
+
+_PUT_BOX = sa.text(
+    "INSERT OR REPLACE INTO obscore_region_index "
+    "(row_id, x_min, x_max, y_min, y_max, z_min, z_max) "
+    "VALUES (:row_id, :x_min, :x_max, :y_min, :y_max, :z_min, :z_max)"
+)
+_DROP_BOX = sa.text("DELETE FROM obscore_region_index WHERE row_id = :row_id")
+
+Record = Mapping[str, Value]
+
+
+class RegionIndex(Protocol):
+    """Writes rows of obscore together with their place in the spatial index."""
+
+    def lock(self, connection: sa.Connection) -> None:
+        """Let one writer at a time pass until the transaction ends."""
+
+    def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        """Insert new rows (without ``row_id``)."""
+
+    def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
+        """Replace the rows of these ``row_id``."""
+
+
+def region_index(engine: sa.Engine) -> RegionIndex:
+    """The index of the engine at hand."""
+    return SqliteRegionIndex() if engine.dialect.name == "sqlite" else PostgresRegionIndex()
+
+
+def polygon_of(record: Record) -> Polygon | None:
+    """The parsed ``s_region``. Raises UsageError when it is not a polygon."""
+    text = record["s_region"]
+    if text is None:
+        return None
+    region = parse_region(str(text))
+    if not isinstance(region, Polygon):
+        raise UsageError(f"s_region of {record['obs_publisher_did']} is not a POLYGON")
+    return region
+
+
+class SqliteRegionIndex:
+    """``obscore_region_index``, an R*Tree over unit-vector boxes keyed by ``row_id``."""
+
+    def lock(self, connection: sa.Connection) -> None:
+        """Nothing to do: write transactions on SQLite exclude each other."""
+
+    def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        """Insert rows under fresh identifiers and put their boxes."""
+        newest = connection.execute(sa.select(sa.func.max(obscore.c.row_id))).scalar_one() or 0
+        numbered = list(enumerate(records, start=newest + 1))
+        connection.execute(
+            obscore.insert(), [{**record, "row_id": row_id} for row_id, record in numbered]
+        )
+        self._put(connection, numbered)
+
+    def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
+        """Replace rows and their boxes."""
+        connection.execute(_update_statement(), _keyed(records))
+        gone = [{"row_id": row_id} for row_id, record in records if record["s_region"] is None]
+        if gone:
+            connection.execute(_DROP_BOX, gone)
+        self._put(connection, records)
+
+    def _put(self, connection: sa.Connection, records: Iterable[tuple[int, Record]]) -> None:
+        boxes = [
+            {"row_id": row_id, **_box(polygon)}
+            for row_id, record in records
+            if (polygon := polygon_of(record)) is not None
+        ]
+        if boxes:
+            connection.execute(_PUT_BOX, boxes)
+
+
+def _box(polygon: Polygon) -> dict[str, float]:
+    box = box_of(polygon)
+    return {
+        "x_min": box.x_min,
+        "x_max": box.x_max,
+        "y_min": box.y_min,
+        "y_max": box.y_max,
+        "z_min": box.z_min,
+        "z_max": box.z_max,
+    }
+
+
+class PostgresRegionIndex:
+    """``obscore.s_region_spoly``, which a GiST index covers."""
+
+    def lock(self, connection: sa.Connection) -> None:
+        """Serialise writers, so that two that bring the same dataset cannot collide."""
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REGION_LOCK})
+
+    def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        """Insert rows with their polygons."""
+        columns = [c.name for c in obscore.columns if c.name != "row_id"]
+        names = ", ".join([*columns, "s_region_spoly"])
+        values = ", ".join([f":{name}" for name in columns] + ["CAST(:s_region_spoly AS spoly)"])
+        connection.execute(
+            sa.text(f"INSERT INTO obscore ({names}) VALUES ({values})"),
+            [{**record, "s_region_spoly": _spoly(record)} for record in records],
+        )
+
+    def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
+        """Replace rows and their polygons."""
+        connection.execute(_update_statement(), _keyed(records))
+        connection.execute(
+            sa.text(
+                "UPDATE obscore SET s_region_spoly = CAST(:spoly AS spoly) WHERE row_id = :row_id"
+            ),
+            [{"row_id": row_id, "spoly": _spoly(record)} for row_id, record in records],
+        )
+
+
+def _spoly(record: Record) -> str | None:
+    """pgSphere's text form of a polygon, in degrees."""
+    polygon = polygon_of(record)
+    if polygon is None:
+        return None
+    return "{" + ", ".join(f"({lon!r}d, {lat!r}d)" for lon, lat in polygon.vertices) + "}"
+
+
+def _update_statement() -> sa.Update:
+    return obscore.update().where(obscore.c.row_id == sa.bindparam("this_row_id"))
+
+
+def _keyed(records: Sequence[tuple[int, Record]]) -> list[dict[str, Any]]:
+    return [{**record, "this_row_id": row_id} for row_id, record in records]
