@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,11 +49,35 @@ def write_truth(truth: SurveyTruth, universe: Universe) -> None:
     _star_table(universe).write(truth.folder / "stars.ecsv", overwrite=True)
     _galaxy_table(universe).write(truth.folder / "galaxies.ecsv", overwrite=True)
     _light_curve_table(truth).write(truth.folder / "lightcurves.ecsv", overwrite=True)
-    record = asdict(truth) | {"version": SURVEY_VERSION}
+    record = asdict(truth) | {
+        "version": SURVEY_VERSION,
+        "transients": [_source_record(s, truth) for s in truth.transients],
+        "variables": [_source_record(s, truth) for s in truth.variables],
+    }
     del record["folder"]
     partial = truth.folder / f"{TRUTH_FILE}.part"
     partial.write_text(json.dumps(record, indent=1) + "\n")
     partial.replace(truth.folder / TRUTH_FILE)
+
+
+def _source_record(source: Transient | Variable, truth: SurveyTruth) -> dict[str, Any]:
+    """A changing source with its position under the usual names and its light curve."""
+    record = asdict(source)
+    position = {"ra_deg": record.pop("lon_deg"), "dec_deg": record.pop("lat_deg")}
+    points = [
+        {"visit": visit, "band": band, "mjd": mjd, "flux_njy": flux}
+        for visit, band, mjd, flux in light_curve(source, truth)
+    ]
+    return record | position | {"light_curve": points}
+
+
+def light_curve(
+    source: Transient | Variable, truth: SurveyTruth
+) -> Iterator[tuple[int, str, float, float]]:
+    """(visit, band, mid-exposure MJD, flux in nJy) of a source in every visit."""
+    for visit in {e.visit: e for e in truth.exposures}.values():
+        mid_mjd = visit.mjd + visit.exposure_s / 2 / 86400
+        yield visit.visit, visit.band, mid_mjd, source.flux_njy(visit.band, mid_mjd)
 
 
 def find_survey(folder: Path) -> SurveyTruth | None:
@@ -68,8 +93,8 @@ def find_survey(folder: Path) -> SurveyTruth | None:
         seed=record["seed"],
         centre_deg=(record["centre_deg"][0], record["centre_deg"][1]),
         exposures=tuple(_exposure(e) for e in record["exposures"]),
-        transients=tuple(Transient(**_pairs(t)) for t in record["transients"]),
-        variables=tuple(Variable(**_pairs(v)) for v in record["variables"]),
+        transients=tuple(Transient(**_source_fields(t)) for t in record["transients"]),
+        variables=tuple(Variable(**_source_fields(v)) for v in record["variables"]),
     )
 
 
@@ -78,13 +103,15 @@ def _exposure(record: dict[str, Any]) -> Exposure:
     return Exposure(**(record | {"missed_cosmic_rays": missed}))
 
 
-def _pairs(record: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists only; values by band are tuples of pairs."""
+def _source_fields(record: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`_source_record`. JSON has lists only; values by band are pairs."""
+    fields = {name: value for name, value in record.items() if name != "light_curve"}
+    fields["lon_deg"], fields["lat_deg"] = fields.pop("ra_deg"), fields.pop("dec_deg")
     return {
         name: tuple((band, float(number)) for band, number in value)
         if isinstance(value, list)
         else value
-        for name, value in record.items()
+        for name, value in fields.items()
     }
 
 
@@ -108,15 +135,16 @@ def _galaxy_table(universe: Universe) -> Table:
 
 
 def _light_curve_table(truth: SurveyTruth) -> Table:
-    visits = {e.visit: e for e in truth.exposures}.values()
     sources: tuple[Transient | Variable, ...] = (*truth.transients, *truth.variables)
-    rows = []
-    for source in sources:
-        kind = "transient" if isinstance(source, Transient) else "variable"
-        for visit in visits:
-            mid_mjd = visit.mjd + visit.exposure_s / 2 / 86400
-            flux = source.flux_njy(visit.band, mid_mjd)
-            rows.append((source.name, kind, visit.visit, visit.band, mid_mjd, flux, mag_of(flux)))
+    rows = [
+        (source.name, _kind(source), visit, band, mjd, flux, mag_of(flux))
+        for source in sources
+        for visit, band, mjd, flux in light_curve(source, truth)
+    ]
     names = ("name", "kind", "visit", "band", "mjd", "flux_njy", "mag")
     types = ("str", "str", "int64", "str", "float64", "float64", "float64")
     return Table(rows=rows or None, names=names, dtype=types)
+
+
+def _kind(source: Transient | Variable) -> str:
+    return "transient" if isinstance(source, Transient) else "variable"
