@@ -71,9 +71,18 @@ def _value(row: DatasetRow, name: str, kind: Kind) -> Value:
 def _encodable(row: DatasetRow, name: str, value: Value) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{row.file_path!r}: {name} = {value!r} is no text")
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value if ord(c) > 127):
+    if "\0" in value or not _is_unicode(value):
         raise UsageError(f"{row.file_path!r}: {name} holds characters that are not Unicode text")
     return str(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for the surrogates that stand for undecodable bytes of a file name."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_record(record: sa.RowMapping) -> DatasetRow:

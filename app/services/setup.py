@@ -1,0 +1,57 @@
+"""``skyloom init``: create the database, or bring it to what this version needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.stores.database import open_engine, sqlite_file
+from app.stores.migrations import Upgrade, upgrade
+from app.stores.pgsphere import ensure_pgsphere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupReport:
+    """What ``init`` did. ``lines()`` tells it to a person."""
+
+    database: str
+    extension_created: bool
+    upgrade: Upgrade
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything but the contents of TAP_SCHEMA was written."""
+        return self.extension_created or self.upgrade.changed
+
+    def lines(self) -> list[str]:
+        """One sentence for each thing done."""
+        done = ["created the extension pgSphere"] if self.extension_created else []
+        old, new = self.upgrade.old_revision, self.upgrade.new_revision
+        if old is None:
+            done.append(f"created the tables (revision {new})")
+        elif old != new:
+            done.append(f"upgraded the tables from revision {old} to {new}")
+        else:
+            done.append(f"the tables are up to date (revision {new})")
+        done.append("refreshed TAP_SCHEMA")
+        return [f"{self.database}: {line}" for line in done]
+
+
+def init_database(url: str) -> SetupReport:
+    """Create or upgrade the database; run again, it changes nothing.
+
+    Raises StoreUnavailableError, whose message says what to do, when the database cannot be
+    reached, pgSphere cannot be had, or a newer version of the program wrote the database.
+    """
+    path = sqlite_file(url)
+    if path is not None:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(url, pool_size=1)
+    try:
+        created = engine.dialect.name == "postgresql" and ensure_pgsphere(engine)
+        return SetupReport(
+            database=engine.url.render_as_string(hide_password=True),
+            extension_created=created,
+            upgrade=upgrade(engine),
+        )
+    finally:
+        engine.dispose()

@@ -1,0 +1,111 @@
+"""Databases for the tests, and the line that names what a machine lacks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import StoreUnavailableError
+from app.services.setup import init_database
+from app.stores.metadata import MetadataStores, open_stores
+from tests.machine import TOOLS, require, summary_line
+from tests.postgres import PostgresServer, find_postgres, private_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers", f"needs(*tools): the test uses programs that may be missing: {', '.join(TOOLS)}"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Do not run (with CI=true: fail) what the machine has no tools for."""
+    for marker in item.iter_markers("needs"):
+        for tool in marker.args:
+            require(tool)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that names every missing tool; nothing is skipped silently."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    line = summary_line(str(report.longrepr) for report in skipped)
+    if line:
+        terminalreporter.write_line(line, yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The server named by SKYLOOM_TEST_POSTGRES_URL, or a private one."""
+    url = os.environ.get("SKYLOOM_TEST_POSTGRES_URL")
+    if url:
+        yield PostgresServer(admin_url=url)
+        return
+    bin_dir = find_postgres()
+    if isinstance(bin_dir, str):
+        require("postgresql", bin_dir)
+        return
+    with private_server(bin_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
+    """An initialised database that nobody connects to: tests get copies."""
+    url = postgres_server.create()
+    try:
+        init_database(url)
+    except StoreUnavailableError as error:
+        require("postgresql", str(error))
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """An initialised, empty PostgreSQL database for the whole session."""
+    url = postgres_server.create(template=postgres_template)
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """An initialised, empty PostgreSQL database for one test."""
+    url = postgres_server.create(template=postgres_template)
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initialised SQLite file: tests get copies."""
+    path = tmp_path_factory.mktemp("sqlite-template") / "skyloom.sqlite3"
+    init_database(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def fresh_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """An initialised, empty SQLite database for one test."""
+    path = tmp_path / "skyloom.sqlite3"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An initialised, empty database for one test, on each engine in turn."""
+    return str(request.getfixturevalue(f"fresh_{request.param}_url"))
+
+
+@pytest.fixture
+def stores(database_url: str) -> Iterator[MetadataStores]:
+    """The stores over ``database_url``."""
+    opened = open_stores(database_url)
+    yield opened
+    opened.close()
