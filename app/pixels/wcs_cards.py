@@ -40,7 +40,7 @@ _PARAMETER = re.compile(r"^(PV|PS)([1-9])(_\d+)$")
 _MATRIX = re.compile(r"^(CD|PC)([1-9])_([1-9])$")
 _OLD_MATRIX = re.compile(r"^PC00([1-9])00([1-9])$")
 _WHOLE = re.compile(
-    r"^(LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|[AB]P?_(ORDER|DMAX|\d+_\d+)|PROJP[0-9]"
+    r"^(LONPOLE|LATPOLE|RADESYS|EQUINOX|EPOCH|[AB]P?_(ORDER|DMAX|\d+_\d+)|PROJP[0-9]"
     r"|WAT[012]_\d{3}|LTV[12]|LTM[12]_[12])$"
 )
 _PLATE = re.compile(
@@ -89,7 +89,7 @@ def reduce_to_sky(header: Header) -> SkyCards:
     kept: dict[str, Card] = {}
     for card in header.cards:
         key = _renumbered(card.keyword, number, plate)
-        if key is not None and key not in kept:
+        if key is not None and (key not in kept or card.keyword == key):
             kept[key] = _as_written(card, key)
     _require_scale_and_origin(kept, plate)
     reduced = Header([Card("WCSAXES", 2, ""), *_consistent(kept)])
@@ -118,6 +118,8 @@ def _no_sky_reason(types: dict[int, str]) -> str:
 
 def _renumbered(key: str, number: dict[int, int], plate: bool) -> str | None:
     """The keyword under which a card is kept, or None when it is dropped."""
+    if key == "RADECSYS":
+        return "RADESYS"
     if _WHOLE.match(key) or (plate and _PLATE.match(key)):
         return key
     if found := _PER_AXIS.match(key) or _PARAMETER.match(key):

@@ -28,8 +28,9 @@ class ImageRef:
     """Where a dataset's pixels lie and what is known of them: enough to read without the database.
 
     ``grid`` is :meth:`app.pixels.grid.Grid.to_text`. ``mask_planes`` maps the file's own mask
-    plane names to bits (empty: the mask is 0 = good, anything else = BAD).
-    ``flux_scale`` turns stored values into the unit named by ``bunit``.
+    plane names to bits; ``mask_codes`` maps whole values to plane names where a file numbers its
+    defects instead (both empty: the mask is 0 = good, anything else = BAD). ``flux_scale`` turns
+    stored values into the unit named by ``bunit``; ``saturation`` is in stored values.
     """
 
     dataset_id: str
@@ -44,6 +45,8 @@ class ImageRef:
     gain_e_per_unit: float | None = None
     saturation: float | None = None
     mask_planes: tuple[tuple[str, int], ...] = ()
+    mask_codes: tuple[tuple[int, str], ...] = ()
+    flux_scale: float = 1.0
     bunit: str | None = None
     checksum: str = ""
 

@@ -1,0 +1,73 @@
+"""Files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import StorageFullError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """What was written: size in bytes and SHA-256 (hex)."""
+
+    size_bytes: int
+    checksum: str
+
+
+def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile:
+    """Write beside ``path``, flush to the disk, then rename: readers see the old file or the new.
+
+    Raises StorageFullError when the disk or the quota is full. Whatever is raised, nothing is
+    left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        written = _fill(descriptor, chunks)
+        temporary.replace(path)
+        temporary = None
+        _flush_folder(path.parent)
+        return written
+    except OSError as fault:
+        if fault.errno in _FULL:
+            raise StorageFullError(path.parent.name) from fault
+        raise
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _fill(descriptor: int, chunks: bytes | Iterable[bytes]) -> WrittenFile:
+    digest, size = hashlib.sha256(), 0
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in [chunks] if isinstance(chunks, bytes) else chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    return WrittenFile(size, digest.hexdigest())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself last; not every file system allows it."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

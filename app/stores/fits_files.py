@@ -1,0 +1,121 @@
+"""Opening FITS files that others wrote: whatever is wrong with one becomes an ImageFormatError."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from app.errors import ImageFormatError, ServiceError
+
+Bounds = tuple[int, int, int, int]
+"""Half-open (y0, y1, x0, x1)."""
+
+FITS_SUFFIXES = (".fits", ".fit", ".fts")
+FITS_BLOCK = 2880
+COMPRESSED_SUFFIXES = ("", ".gz", ".bz2", ".fz")
+
+
+def is_fits_name(name: str) -> bool:
+    """Whether a file name says FITS, plain or compressed."""
+    folded = name.lower()
+    return folded.endswith(tuple(s + c for s in FITS_SUFFIXES for c in COMPRESSED_SUFFIXES))
+
+
+@contextmanager
+def format_faults(name: str) -> Iterator[None]:
+    """Whatever reading a file raises becomes an ImageFormatError that names it."""
+    try:
+        yield
+    except ImageFormatError as fault:
+        raise ImageFormatError(fault.args[0] or name, fault.args[1]) from fault
+    except ServiceError:
+        raise
+    except Exception as fault:  # a damaged file can raise anything from the depths of astropy
+        raise ImageFormatError(name, _reason(fault)) from fault
+
+
+@contextmanager
+def open_fits(path: Path) -> Iterator[Any]:
+    """An astropy HDUList, read without memory maps (a file cut short must not kill the process).
+
+    Raises ImageFormatError with the file's name, never its folder, for whatever goes wrong inside.
+    """
+    with format_faults(path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdulist:
+            yield hdulist
+
+
+def read_plane(
+    hdulist: Any, hdu: int, planes: tuple[int, ...] = (), bounds: Bounds | None = None
+) -> NDArray[Any]:
+    """Pixels (ny, nx) of an image HDU: scaled as its header says, ``planes`` indexing the leading
+    axes of a cube. With ``bounds`` only that part is read where the file allows it."""
+    unit = hdulist[hdu]
+    if not unit.is_image:
+        raise ImageFormatError("", f"HDU {hdu} is not an image")
+    if bounds is None:
+        data = unit.data
+    else:
+        y0, y1, x0, x1 = bounds
+        data = unit.section[(*planes, slice(y0, y1), slice(x0, x1))]
+        planes = ()
+    if data is None:
+        raise ImageFormatError("", f"HDU {hdu} has no pixels")
+    array: NDArray[Any] = np.asarray(data)[planes] if planes else np.asarray(data)
+    if array.ndim != 2:
+        raise ImageFormatError("", f"HDU {hdu} does not give a two-dimensional plane")
+    return array
+
+
+def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
+    """Refuse an HDU of an uncompressed file whose data reach beyond the end of the file.
+
+    Padding may be missing. Nothing is known, and nothing refused, of gzip and bzip2 files: their
+    reader notices by itself.
+    """
+    info = hdulist.fileinfo(hdu)
+    if info is None or getattr(info["file"], "compression", None):
+        return
+    unit = hdulist[hdu]
+    length = info["datSpan"] - (FITS_BLOCK - 1) if is_tiled(unit) else unit.size
+    missing = info["datLoc"] + length - size_bytes
+    if missing > 0:
+        raise ImageFormatError("", f"truncated: {missing} bytes are missing in HDU {hdu}")
+
+
+def is_tiled(unit: Any) -> bool:
+    """Whether an HDU is a tile-compressed image."""
+    return isinstance(unit, fits.CompImageHDU)
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (FileNotFoundError, "the file does not exist"),
+    (PermissionError, "the file may not be read"),
+    (EOFError, "truncated: the compressed data end early"),
+    (MemoryError, "its header asks for more memory than there is"),
+)
+_TEXTS = (
+    ("Empty or corrupt", "not a FITS file, or one cut short in its first header"),
+    ("No SIMPLE card", "not a FITS file, or one cut short in its first header"),
+    ("reshape", "truncated: the pixels end early"),
+    ("buffer is smaller", "truncated: the pixels end early"),
+)
+
+
+def _reason(fault: Exception) -> str:
+    for kind, reason in _REASONS:
+        if isinstance(fault, kind):
+            return reason
+    text = next((line.strip() for line in str(fault).splitlines() if line.strip()), "")
+    for part, reason in _TEXTS:
+        if part in text:
+            return reason
+    return f"damaged: {text or type(fault).__name__}"

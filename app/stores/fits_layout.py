@@ -1,0 +1,99 @@
+"""The layout of a product: PRIMARY, IMAGE, MASK, VARIANCE, INPUTS.
+
+The order and the names are those of Rubin's coadds and difference images. The same values give
+the same bytes: no date is written unless a card brings it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from app.pixels.grid import Grid
+from app.pixels.image import MASK_PLANES, MaskedImage
+
+CardValue = str | int | float | bool | None
+CardRow = tuple[str, CardValue, str]
+"""(keyword, value, comment); a value of None leaves the keyword out."""
+
+Cell = str | int | float | bool | None
+
+
+def product_fits(
+    image: MaskedImage,
+    grid: Grid,
+    cards: Sequence[CardRow],
+    inputs: Sequence[Mapping[str, Cell]],
+    *,
+    bunit: str | None = None,
+) -> bytes:
+    """A product as FITS bytes.
+
+    PRIMARY (no pixels) carries ``cards``; IMAGE (float32) and VARIANCE (float32) carry the WCS of
+    ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
+    plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
+    the first row, missing numbers as NaN. Each HDU has CHECKSUM and DATASUM.
+    """
+    wcs = grid.fits_header()
+    squared = None if bunit is None else f"{bunit}**2"
+    units = fits.HDUList(
+        [
+            fits.PrimaryHDU(header=_primary_header(cards)),
+            _image_hdu("IMAGE", image.flux, wcs, bunit),
+            _mask_hdu(image, wcs),
+            _image_hdu("VARIANCE", image.variance, wcs, squared),
+            _inputs_hdu(inputs),
+        ]
+    )
+    for unit in units:
+        unit.add_checksum(when="as written")  # astropy's own comment would hold the present time
+    buffer = io.BytesIO()
+    units.writeto(buffer, checksum=False)
+    return buffer.getvalue()
+
+
+def _primary_header(cards: Sequence[CardRow]) -> fits.Header:
+    header = fits.Header()
+    for key, value, comment in cards:
+        if value is not None and not (isinstance(value, float) and not np.isfinite(value)):
+            header[key if len(key) <= 8 else f"HIERARCH {key}"] = (value, comment)
+    return header
+
+
+def _image_hdu(name: str, data: Any, wcs: fits.Header, bunit: str | None) -> fits.ImageHDU:
+    header = wcs.copy()
+    if bunit is not None:
+        header["BUNIT"] = (bunit, "unit of the pixels")
+    return fits.ImageHDU(np.ascontiguousarray(data, dtype=">f4"), header=header, name=name)
+
+
+def _mask_hdu(image: MaskedImage, wcs: fits.Header) -> fits.ImageHDU:
+    header = wcs.copy()
+    for plane, bit in MASK_PLANES.items():
+        key = f"MP_{plane}"
+        header[key if len(key) <= 8 else f"HIERARCH {key}"] = (bit, "mask plane bit")
+    return fits.ImageHDU(np.ascontiguousarray(image.mask, dtype=">i4"), header=header, name="MASK")
+
+
+def _inputs_hdu(rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:
+    names = list(rows[0]) if rows else []
+    columns = [_column(name, [row.get(name) for row in rows]) for name in names]
+    return fits.BinTableHDU.from_columns(columns, name="INPUTS")
+
+
+def _column(name: str, values: Sequence[Cell]) -> fits.Column:
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, bool) for value in present):
+        return fits.Column(name, format="L", array=np.array([bool(v) for v in values]))
+    if len(present) == len(values) and all(isinstance(value, int) for value in present):
+        return fits.Column(name, format="K", array=np.array(values, dtype=np.int64))
+    if all(isinstance(value, (int, float)) for value in present):
+        numbers = [np.nan if value is None else float(value) for value in values]
+        return fits.Column(name, format="D", array=np.array(numbers))
+    texts = ["" if value is None else str(value) for value in values]
+    width = max(1, *(len(text.encode()) for text in texts))
+    return fits.Column(name, format=f"{width}A", array=np.array(texts))

@@ -1,0 +1,147 @@
+"""Images in files: read as masked images, written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ImageFormatError
+from app.pixels.grid import Grid
+from app.pixels.image import MaskedImage, bits
+from app.pixels.noise import estimate_variance
+from app.recipes.recipe import ImageRef, PlaneRef
+from app.stores.files_atomic import WrittenFile, write_atomically
+from app.stores.fits_files import Bounds, format_faults, open_fits, read_plane
+from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
+
+Float = NDArray[np.float32]
+Mask = NDArray[np.int32]
+
+
+class ImageStore:
+    """Reads images by reference and writes products. Relative paths lie below the data folder."""
+
+    def __init__(self, *, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def read(self, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
+        """The planes of an image, or of the part ``bounds`` (half-open y0, y1, x0, x1) of it.
+
+        Flux is in the unit ``ref.bunit``. Variance comes from a variance, weight (inverse
+        variance) or standard deviation plane, else from the noise of the pixels (with ``bounds``:
+        of those pixels); a pixel of weight 0 is BAD and its variance NaN. Mask bits are those of
+        MASK_PLANES; pixels that are NaN get NO_DATA, stored values from ``ref.saturation`` up SAT.
+        Raises ImageFormatError for a file that is missing, damaged, or of another shape.
+        """
+        grid = Grid.from_text(ref.grid)
+        shape = grid.shape if bounds is None else (bounds[1] - bounds[0], bounds[3] - bounds[2])
+        image = find_plane(ref, "image")
+        if image is None:
+            raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
+        with ExitStack() as files:
+            reader = _PlaneReader(self._data_dir, shape, bounds, files)
+            stored = reader.read(image)
+            mask = _read_mask(ref, reader, stored)
+            flux = _scaled(stored, ref.flux_scale)
+            variance = _read_variance(ref, reader, flux, mask)
+        return MaskedImage(
+            flux,
+            variance,
+            mask,
+            fwhm_px=None if ref.fwhm_arcsec is None else ref.fwhm_arcsec / grid.pixel_scale_arcsec,
+            zero_point_mag=ref.zero_point_mag,
+        )
+
+    def write(self, path: Path, product: bytes | Iterable[bytes]) -> WrittenFile:
+        """Write a file that is whole or not there (temporary file, fsync, rename).
+
+        Returns its size and SHA-256. Raises StorageFullError, and then leaves nothing behind.
+        """
+        return write_atomically(self._data_dir / path, product)
+
+
+class _PlaneReader:
+    """Planes of one image; each file is opened once and closed with ``files``."""
+
+    def __init__(
+        self, data_dir: Path, shape: tuple[int, int], bounds: Bounds | None, files: ExitStack
+    ) -> None:
+        self._data_dir = data_dir
+        self._shape = shape
+        self._bounds = bounds
+        self._files = files
+        self._open: dict[Path, Any] = {}
+
+    def read(self, plane: PlaneRef) -> NDArray[Any]:
+        """Stored values (ny, nx) of a plane. Raises ImageFormatError."""
+        path = self._data_dir / plane.path
+        with format_faults(path.name):
+            if path not in self._open:
+                self._open[path] = self._files.enter_context(open_fits(path))
+            data = read_plane(self._open[path], plane.hdu, plane.planes, self._bounds)
+            if data.shape != self._shape:
+                raise ImageFormatError("", f"its {plane.role} plane has the shape {data.shape}")
+        return data
+
+
+def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mask:
+    """The mask plane's bits (nil without one), with NaN and saturated pixels marked."""
+    plane = find_plane(ref, "mask")
+    if plane is None:
+        mask: Mask = np.zeros(stored.shape, dtype=np.int32)
+    else:
+        values = reader.read(plane)
+        if ref.mask_planes:
+            mask = remap_bits(values, ref.mask_planes)
+        else:
+            mask = remap_codes(values, ref.mask_codes) if ref.mask_codes else remap_good_bad(values)
+    if stored.dtype.kind == "f":
+        mask[~np.isfinite(stored)] |= bits("NO_DATA")
+    if ref.saturation is not None:
+        with np.errstate(invalid="ignore"):
+            mask[stored >= ref.saturation] |= bits("SAT")
+    return mask
+
+
+def _read_variance(ref: ImageRef, reader: _PlaneReader, flux: Float, mask: Mask) -> Float:
+    """Variance in flux units squared; marks pixels without weight BAD."""
+    scale = np.float32(ref.flux_scale**2)
+    if (plane := find_plane(ref, "variance")) is not None:
+        return _native(reader.read(plane)) * scale
+    if (plane := find_plane(ref, "stddev")) is not None:
+        return _native(reader.read(plane)) ** 2 * scale
+    if (plane := find_plane(ref, "weight")) is not None:
+        return _from_weight(_native(reader.read(plane)), mask) * scale
+    good = (mask == 0) & np.isfinite(flux)
+    return estimate_variance(flux, good, gain_e_per_unit=ref.gain_e_per_unit)
+
+
+def _from_weight(weight: Float, mask: Mask) -> Float:
+    weighted = np.isfinite(weight) & (weight > 0)
+    mask[~weighted] |= bits("BAD")
+    variance: Float = np.full(weight.shape, np.nan, dtype=np.float32)
+    np.divide(np.float32(1), weight, out=variance, where=weighted)
+    return variance
+
+
+def _scaled(stored: NDArray[Any], scale: float) -> Float:
+    """Flux as native float32; what is not finite becomes NaN."""
+    flux = np.array(stored, dtype=np.float32)
+    if scale != 1.0:
+        flux *= np.float32(scale)
+    flux[~np.isfinite(flux)] = np.nan
+    return flux
+
+
+def _native(stored: NDArray[Any]) -> Float:
+    return np.asarray(stored, dtype=np.float32)
+
+
+def find_plane(ref: ImageRef, role: str) -> PlaneRef | None:
+    """The first plane of a role, or None."""
+    return next((plane for plane in ref.planes if plane.role == role), None)
