@@ -1,0 +1,25 @@
+"""Real images through the whole service: the acceptance of the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.decam_rest import decam_service, mean_significance, published_significance, run
+
+
+def test_transient_of_2018_stands_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service = decam_service(tmp_path / "data")
+    try:
+        measured = run(service)
+    finally:
+        service.stop()
+    found, published = mean_significance(measured), published_significance()
+    with capsys.disabled():
+        ratios = ", ".join(f"{m.noise_ratio:.3f}" for m in measured)
+        print(f"\nDECam: std(D/sqrt V) {ratios}; transient {found:.1f} (published {published:.1f})")
+    assert abs(found) >= 5
+    assert found * published > 0
+    for m in measured:
+        assert abs(m.noise_ratio - 1) < 0.1, m.name
