@@ -1,0 +1,72 @@
+"""ADQL 2.1 text to a syntax tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import resources
+from typing import cast
+
+from lark import Lark, Token
+from lark.exceptions import UnexpectedInput, VisitError
+
+from app.adql.build import TreeBuilder, place
+from app.adql.messages import syntax_error
+from app.adql.tree import Query
+from app.adql.words import terminal_of
+from app.errors import AdqlError, AdqlSyntaxError, LimitError
+
+MAX_CHARACTERS = 200_000
+MAX_WORDS = 40_000
+"""Words, numbers and signs in one query."""
+MAX_DEPTH = 100
+"""Parentheses open at one time; the later passes recurse that deep and no deeper."""
+
+
+def parse(text: str) -> Query:
+    """The syntax tree of a query.
+
+    Raises AdqlSyntaxError with line and column, or LimitError when the text is beyond
+    :data:`MAX_CHARACTERS`, :data:`MAX_WORDS` or :data:`MAX_DEPTH`.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise LimitError("characters in a query", len(text), MAX_CHARACTERS)
+    try:
+        _check_bounds(_parser().lex(text))
+        return cast(Query, _parser().parse(text))
+    except UnexpectedInput as failure:
+        raise syntax_error(text, failure) from None
+    except VisitError as failure:
+        if isinstance(failure.orig_exc, AdqlError):
+            raise failure.orig_exc from None
+        raise
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    grammar = resources.files("app.adql").joinpath("adql.lark").read_text(encoding="utf-8")
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer="basic",
+        transformer=TreeBuilder(),
+        lexer_callbacks={"NAME": _classified},
+        maybe_placeholders=True,
+    )
+
+
+def _classified(token: Token) -> Token:
+    return token.update(type=terminal_of(token))
+
+
+def _check_bounds(tokens: Iterator[Token]) -> None:
+    depth = 0
+    for count, token in enumerate(tokens):
+        if count >= MAX_WORDS:
+            raise LimitError("words in a query", f"more than {MAX_WORDS}", MAX_WORDS)
+        depth += (token.type == "LPAR") - (token.type == "RPAR")
+        if depth > MAX_DEPTH:
+            reason = f"parentheses are nested more than {MAX_DEPTH} deep"
+            raise AdqlSyntaxError(reason, *place(token))
+
+
