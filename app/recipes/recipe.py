@@ -65,7 +65,8 @@ class ImageRef:
             for plane in values.pop("planes")
         )
         names = tuple((str(name), int(bit)) for name, bit in values.pop("mask_planes", ()))
-        return cls(planes=planes, mask_planes=names, **values)
+        codes = tuple((int(code), str(name)) for code, name in values.pop("mask_codes", ()))
+        return cls(planes=planes, mask_planes=names, mask_codes=codes, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
