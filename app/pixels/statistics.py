@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_Real = TypeVar("_Real", bound=np.floating[Any])
 
 IQR_TO_SIGMA: Final = 0.7413
 """Standard deviation of a normal sample per interquartile range."""
@@ -50,6 +52,6 @@ def clipped_mean(values: ArrayLike, *, sigma: float = 3.0, iterations: int = 3) 
     return Clipped(float(sample.mean()), float(sample.std()), int(sample.size))
 
 
-def thinned(values: NDArray[np.float32], most: int = 1_000_000) -> NDArray[np.float32]:
+def thinned(values: NDArray[_Real], most: int = 1_000_000) -> NDArray[_Real]:
     """Every n-th value, so that no more than ``most`` are left: enough for any robust number."""
     return values[:: max(1, -(-values.size // most))]

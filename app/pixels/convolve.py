@@ -1,0 +1,122 @@
+"""Convolution of image planes with a small kernel that may change over the image.
+
+Direct summation: for kernels of 21 to 35 pixels it is faster than FFTs on these sizes, needs no
+padding to friendly sizes, and pixels without data do not reach beyond the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from app.pixels.bands import over_rows
+
+Image = NDArray[np.float32]
+Kernel = NDArray[np.float64]
+
+TILE_PX: Final = 64
+"""A kernel that varies is held constant over tiles of this size."""
+LEAST_COVERAGE: Final = 0.5
+"""A pixel needs this share of the kernel sum on pixels with data."""
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+def _convolve_tile(
+    padded: Image, kernel: Image, y: int, x: int, rows: int, out: Image, line: Image
+) -> None:
+    """Correlate ``padded`` with ``kernel`` for the tile whose first output pixel is (y, x)."""
+    size_y, size_x = kernel.shape
+    for row in range(y, y + rows):
+        line[:] = 0.0
+        for j in range(size_y):
+            for i in range(size_x):
+                weight = kernel[j, i]
+                origin = padded[row + j, x + i : x + i + TILE_PX]
+                for t in range(TILE_PX):
+                    line[t] += weight * origin[t]
+        stop = min(TILE_PX, out.shape[1] - x)
+        out[row, x : x + stop] = line[:stop]
+
+
+@njit(cache=True, nogil=True)
+def _convolve_rows(
+    start: int, stop: int, padded: Image, kernels: NDArray[np.float32], out: Image
+) -> None:
+    """Output rows of one row of tiles; ``kernels`` is (tiles or 1, size, size), flipped."""
+    line = np.empty(TILE_PX, dtype=np.float32)
+    for tile in range(-(-out.shape[1] // TILE_PX)):
+        kernel = kernels[min(tile, kernels.shape[0] - 1)]
+        _convolve_tile(padded, kernel, start, tile * TILE_PX, stop - start, out, line)
+
+
+def convolve(plane: Image, kernel_at: Callable[[float, float], Kernel] | Kernel) -> Image:
+    """``plane`` (ny, nx) convolved with a kernel (odd, odd), or with ``kernel_at(x, y)`` of tiles.
+
+    Outside the image is zero; the caller handles pixels without data (see
+    :func:`convolve_present`). Every pixel of ``plane`` must be finite.
+    """
+    varies = callable(kernel_at)
+    first = kernel_at(0.0, 0.0) if callable(kernel_at) else kernel_at
+    ny, nx = plane.shape
+    half_y, half_x = first.shape[0] // 2, first.shape[1] // 2
+    padded = np.zeros((ny + 2 * half_y, nx + 2 * half_x + TILE_PX), dtype=np.float32)
+    padded[half_y : half_y + ny, half_x : half_x + nx] = plane
+    out = np.empty((ny, nx), dtype=np.float32)
+    tiles = -(-nx // TILE_PX) if varies else 1
+
+    def rows(start: int, stop: int) -> None:
+        kernels = np.empty((tiles, *first.shape), dtype=np.float32)
+        for tile in range(tiles):
+            here = first
+            if callable(kernel_at):
+                here = kernel_at((tile + 0.5) * TILE_PX - 0.5, 0.5 * (start + stop - 1))
+            kernels[tile] = here[::-1, ::-1]
+        _convolve_rows(start, stop, padded, kernels, out)
+
+    over_rows(rows, ny, band_rows=TILE_PX)
+    return out
+
+
+def convolve_present(
+    plane: Image,
+    present: NDArray[np.bool_],
+    kernel_at: Callable[[float, float], Kernel] | Kernel,
+    kernel_sum: float,
+) -> tuple[Image, Image]:
+    """Convolve the pixels that are ``present``; returns (values, gain).
+
+    Where part of the kernel lies on absent pixels or outside the image, the value is divided by the
+    share of the kernel sum that was present; ``gain`` is that divisor's inverse (1 elsewhere, NaN,
+    as the value, when less than LEAST_COVERAGE was present).
+    """
+    values = convolve(np.where(present, plane, np.float32(0.0)), kernel_at)
+    share = convolve(present.astype(np.float32), kernel_at) / np.float32(kernel_sum)
+    share[np.abs(share - 1.0) < 1e-4] = 1.0
+    gain = np.where(share >= LEAST_COVERAGE, 1.0 / np.maximum(share, LEAST_COVERAGE), np.nan)
+    return (values * gain).astype(np.float32), gain.astype(np.float32)
+
+
+def or_window(mask: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
+    """OR of the mask over the (2 reach + 1) square around each pixel; outside counts as 0."""
+    if reach == 0 or not mask.any():
+        return mask.copy()
+    return _or_rows(np.ascontiguousarray(_or_rows(mask, reach).T), reach).T.copy()
+
+
+def _or_rows(mask: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
+    """OR over rows y - reach … y + reach, by doubling the window."""
+    rows = mask.shape[0]
+    size = 2 * reach + 1
+    wide = np.zeros((rows + 2 * reach, mask.shape[1]), dtype=np.int32)
+    wide[reach : reach + rows] = mask
+    window = 1
+    while 2 * window <= size:
+        wide[: len(wide) - window] |= wide[window:].copy()
+        window *= 2
+    rest = size - window
+    result: NDArray[np.int32] = np.bitwise_or(wide[:rows], wide[rest : rest + rows])
+    return result

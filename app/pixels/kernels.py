@@ -1,0 +1,152 @@
+"""Matching kernels: sums of Gaussians times polynomials whose weights vary over the image.
+
+Alard & Lupton 1998, ApJ 503, 325; basis normalisation of Alard 2000, A&AS 144, 363: the first
+element has sum 1 and does not vary, all others have sum 0, so the kernel sum, which is the
+photometric scale, is one number for the whole image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FWHM_TO_SIGMA: Final = 1.0 / math.sqrt(8.0 * math.log(2.0))
+DEGREES: Final = (4, 2, 2)
+LEAST_SIGMA_PX: Final = 0.7
+SMALLEST_PX: Final = 21
+LARGEST_PX: Final = 35
+DEFAULT_SIGMAS_PX: Final = (0.7, 1.5, 3.0)
+"""Widths when nothing is known of the two PSFs, or when they are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Gaussian widths and what follows from them.
+
+    ``filters`` (gaussians x powers, size) are the one-dimensional factors x^p exp(-x^2 / 2 s^2);
+    element e of the raw basis is the outer product of ``filters[rows[e]]`` along y and
+    ``filters[columns[e]]`` along x; ``mix`` (n, n) turns raw elements into the normalised ones.
+    """
+
+    sigmas_px: tuple[float, ...]
+    half_px: int
+    filters: Floats
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    mix: Floats
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return len(self.rows)
+
+    def elements(self) -> Floats:
+        """The normalised basis (n, size, size)."""
+        raw = self.filters[self.rows][:, :, None] * self.filters[self.columns][:, None, :]
+        elements: Floats = np.einsum("ij,jyx->iyx", self.mix, raw)
+        return elements
+
+
+def basis_sigmas_px(narrow_fwhm_px: float | None, broad_fwhm_px: float | None) -> tuple[float, ...]:
+    """Gaussian widths for turning one PSF into the other: s/2, s, 2s around the kernel's own s."""
+    if narrow_fwhm_px is None or broad_fwhm_px is None:
+        return DEFAULT_SIGMAS_PX
+    square = (broad_fwhm_px**2 - narrow_fwhm_px**2) * FWHM_TO_SIGMA**2
+    if square <= LEAST_SIGMA_PX**2:
+        return DEFAULT_SIGMAS_PX
+    first = max(LEAST_SIGMA_PX, 0.5 * math.sqrt(square))
+    return first, 2.0 * first, 4.0 * first
+
+
+def build_basis(sigmas_px: tuple[float, ...], degrees: tuple[int, ...] = DEGREES) -> Basis:
+    """The basis of these widths; kernel size is odd(6 x the largest), within 21 … 35 px."""
+    size = min(max(int(6.0 * sigmas_px[-1]) // 2 * 2 + 1, SMALLEST_PX), LARGEST_PX)
+    half = size // 2
+    u = np.arange(-half, half + 1, dtype=np.float64)
+    filters: list[Floats] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    for sigma, degree in zip(sigmas_px, degrees, strict=True):
+        base = len(filters)
+        profile = np.exp(-0.5 * (u / sigma) ** 2)
+        filters.extend((u / sigma) ** power * profile for power in range(degree + 1))
+        pairs = [(p, q) for p in range(degree + 1) for q in range(degree + 1 - p)]
+        columns.extend(base + p for p, _ in pairs)
+        rows.extend(base + q for _, q in pairs)
+    table = np.array(filters)
+    row_index, column_index = np.array(rows), np.array(columns)
+    mix = _normalise(table, row_index, column_index)
+    return Basis(sigmas_px, half, table, row_index, column_index, mix)
+
+
+def _normalise(filters: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:
+    """Raw to normalised elements: the first to sum 1, the others to sum 0 and unit L2 norm."""
+    raw = filters[rows][:, :, None] * filters[columns][:, None, :]
+    sums = raw.sum(axis=(1, 2))
+    mix = np.eye(len(rows))
+    mix[0, 0] = 1.0 / sums[0]
+    mix[1:, 0] = -sums[1:] / sums[0]
+    zero_sum = np.einsum("ij,jyx->iyx", mix, raw)
+    mix[1:] /= np.sqrt((zero_sum[1:] ** 2).sum(axis=(1, 2)))[:, None]
+    return mix
+
+
+def polynomial_terms(order: int, x: Floats, y: Floats, shape: tuple[int, int]) -> Floats:
+    """u^i v^j with i + j <= order at pixel positions, u and v in [-1, 1]: (terms, *x.shape)."""
+    ny, nx = shape
+    u = 2.0 * np.asarray(x, dtype=np.float64) / max(nx - 1, 1) - 1.0
+    v = 2.0 * np.asarray(y, dtype=np.float64) / max(ny - 1, 1) - 1.0
+    return np.stack(
+        [u**i * v**j + 0.0 * (u + v) for i in range(order + 1) for j in range(order + 1 - i)]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingKernel:
+    """The kernel that turns one image's PSF into the other's.
+
+    ``elements`` (n, size, size); ``weights`` (n, terms): polynomial coefficients of each element's
+    weight over an image of ``shape``, of ``order``; those of element 0 vary not.
+    """
+
+    elements: Floats
+    weights: Floats
+    order: int
+    shape: tuple[int, int]
+
+    @property
+    def sum(self) -> float:
+        """Kernel sum: what a point source's flux is multiplied by."""
+        return float(self.weights[0, 0])
+
+    @property
+    def varies(self) -> bool:
+        """True when the kernel differs from place to place."""
+        return self.order > 0
+
+    def at(self, x: float, y: float) -> Floats:
+        """The kernel (size, size) at a pixel position."""
+        terms = polynomial_terms(self.order, np.array(x), np.array(y), self.shape)
+        here: Floats = np.einsum("n,nyx->yx", self.weights @ terms, self.elements)
+        return here
+
+    def centre(self) -> Floats:
+        """The kernel (size, size) at the middle of the image."""
+        ny, nx = self.shape
+        return self.at(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+    def reach_px(self, share: float = 0.995) -> int:
+        """Half width of the smallest box with ``share`` of the sum of |kernel| at the middle."""
+        weight = np.abs(self.centre())
+        half, total = int(weight.shape[0]) // 2, float(weight.sum())
+        for reach in range(1, half):
+            box = weight[half - reach : half + reach + 1, half - reach : half + reach + 1]
+            if box.sum() >= share * total:
+                return reach
+        return half
