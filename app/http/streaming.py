@@ -45,11 +45,16 @@ class _ClosingResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["method"] == "HEAD":
-                await Response(headers=dict(self.headers))(scope, receive, send)
+                await self._send_head(send)
             else:
                 await super().__call__(scope, receive, send)
         finally:
             await _close(self._chunks)
+
+    async def _send_head(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _pieces(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

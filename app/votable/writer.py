@@ -44,6 +44,7 @@ def write_results(
     infos: Sequence[Info] = (),
     descriptors: Sequence[ServiceDescriptor] = (),
     describe_error: DescribeError | None = None,
+    truncated: bool = False,
 ) -> Iterator[bytes]:
     """The document in pieces; the first piece comes after the first batch was fetched.
 
@@ -56,6 +57,8 @@ def write_results(
     describe_error
         Text for the reader about an error met after the first batch; the document then ends well
         formed. Without it, and before the first piece, errors are raised.
+    truncated
+        Rows were cut off before they came here: say OVERFLOW whatever their number.
     """
     limit = RowLimit(batches, maxrec)
     source = iter(limit)
@@ -66,8 +69,8 @@ def write_results(
         yield _opening(fields, encoder, infos, references).encode()
         trailer: list[Info] = []
         yield from _body(encoder, first, source, trailer, describe_error)
-        if limit.overflow and not trailer:
-            trailer.append(Info("QUERY_STATUS", "OVERFLOW", f"cut after {maxrec} rows"))
+        if (truncated or limit.overflow) and not trailer:
+            trailer.append(Info("QUERY_STATUS", "OVERFLOW", f"cut after {limit.rows} rows"))
         trailer += _warnings(encoder)
         yield _closing(encoder, trailer, descriptors).encode()
     finally:
@@ -96,14 +99,15 @@ def _opening(
     infos: Sequence[Info],
     references: set[str],
 ) -> str:
+    identifiers = _field_ids(fields, references)
     field_elements = [
         format_field(
             field,
-            field_id=field.name if field.name in references and is_xml_id(field.name) else None,
+            field_id=identifiers.get(number),
             null=encoder.null_of(field),
             datatype=encoder.datatype_of(field),
         )
-        for field in fields
+        for number, field in enumerate(fields)
     ]
     return "".join(
         (
@@ -115,6 +119,15 @@ def _opening(
             f"<DATA>\n{encoder.opening}",
         )
     )
+
+
+def _field_ids(fields: Sequence[Field], references: set[str]) -> dict[int, str]:
+    """Position -> ID of the fields referred to; of fields with one name the first has it."""
+    first: dict[str, int] = {}
+    for number, field in enumerate(fields):
+        if field.name in references and is_xml_id(field.name):
+            first.setdefault(field.name, number)
+    return {number: name for name, number in first.items()}
 
 
 def _body(

@@ -1,0 +1,46 @@
+"""DataLink 1.1: ``/datalink/links``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import UnsupportedFormatError
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in
+from app.http.parameters import ParameterSet, read_parameters
+from app.http.streaming import stream
+from app.services.links import LinkService
+from app.votable.datalink import MEDIA_TYPE, write_links
+
+ASK: Final = ["GET", "HEAD", "POST"]
+FORMATS: Final = frozenset({"votable", "application/x-votable+xml", MEDIA_TYPE, "text/xml"})
+
+
+def router(*, links: LinkService, address: ServiceAddress) -> APIRouter:
+    """The links resource."""
+    datalink = APIRouter(tags=["DataLink"], dependencies=[answers_in(FaultStyle.VOTABLE)])
+
+    @datalink.api_route("/datalink/links", methods=ASK, summary="Links of datasets (ID=…)")
+    async def find_links(request: Request) -> Response:
+        parameters = await read_parameters(request)
+        media_type = _media_type(parameters)
+        service_url = address.of(request)
+        table = await to_thread.run_sync(links.find_links, parameters.all("ID"), service_url)
+        document = write_links(table.links, table.descriptors, truncated=table.truncated)
+        return await stream(document, media_type=media_type)
+
+    return datalink
+
+
+def _media_type(parameters: ParameterSet) -> str:
+    """VOTable is the only format (DataLink 1.1, section 2.1.3)."""
+    asked = (parameters.single("RESPONSEFORMAT") or "votable").strip().lower()
+    folded = asked.replace(" ", "").replace("x-votablexml", "x-votable+xml")
+    if folded not in FORMATS:
+        raise UnsupportedFormatError("RESPONSEFORMAT", f"{asked!r}; offered is {MEDIA_TYPE}")
+    return "text/xml" if folded == "text/xml" else MEDIA_TYPE

@@ -1,0 +1,337 @@
+"""UWS 1.1 for any kind of job: job list, job, its properties and results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+
+from app.errors import NotFoundError, ParameterError
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in, job_error_document
+from app.http.parameters import ParameterSet, read_parameters
+from app.services.jobs import WAITING, JobService
+from app.services.links import LinkService
+from app.stores.results import ResultStore
+from app.uws import xml
+from app.uws.job import Job, JobKind, Phase
+
+XML_TYPE: Final = "text/xml"
+READ: Final = ["GET", "HEAD"]
+MAX_WAIT_S: Final = 60.0
+"""How long WAIT may hold a request; clients that want more ask again."""
+POLL_S: Final = (0.05, 0.1, 0.2, 0.5)
+CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
+"""Parameters that steer a job instead of describing its work."""
+
+
+class CreateJob(Protocol):
+    """Makes the PENDING job of a creation request; may refuse its parameters."""
+
+    def __call__(
+        self,
+        kind: JobKind,
+        parameters: Iterable[tuple[str, str]],
+        *,
+        service_url: str | None = None,
+        run_id: str | None = None,
+    ) -> Job: ...
+
+
+def uws_router(
+    *,
+    prefix: str,
+    kind: JobKind,
+    jobs: JobService,
+    results: ResultStore,
+    links: LinkService,
+    address: ServiceAddress,
+    style: FaultStyle,
+    create: CreateJob | None = None,
+) -> APIRouter:
+    """The job list of ``kind`` at ``prefix``, its full path, and everything below it.
+
+    ``create`` replaces ``jobs.create`` where parameters are to be checked first. Products are
+    answered by a redirect to their signed file, other results as files of the results store.
+    """
+    resource = _Jobs(prefix, kind, jobs, results, links, address, style, create or jobs.create)
+    router = APIRouter(prefix=prefix, tags=["UWS"], dependencies=[answers_in(style)])
+    job = "/{job_id}"
+    add = router.add_api_route
+    add("", resource.list_jobs, methods=READ, summary="Job list")
+    add("", resource.create_job, methods=["POST"], summary="Create a job")
+    add(job, resource.show_job, methods=READ, summary="Job")
+    add(job, resource.act_on_job, methods=["POST"], summary="Delete a job with ACTION=DELETE")
+    add(job, resource.delete_job, methods=["DELETE"], summary="Delete a job")
+    for name, reader in resource.texts().items():
+        add(f"{job}/{name}", reader, methods=READ, summary=f"Job {name}")
+    add(f"{job}/phase", resource.set_phase, methods=["POST"], summary="RUN or ABORT")
+    add(f"{job}/executionduration", resource.set_duration, methods=["POST"])
+    add(f"{job}/destruction", resource.set_destruction, methods=["POST"])
+    add(f"{job}/parameters", resource.show_parameters, methods=READ)
+    add(f"{job}/parameters", resource.set_parameters, methods=["POST"])
+    add(f"{job}/results", resource.show_results, methods=READ)
+    add(f"{job}/results/{{result_id}}", resource.show_result, methods=READ)
+    add(f"{job}/error", resource.show_error, methods=READ)
+    return router
+
+
+class _Jobs:
+    """The handlers of one job list: read the request, call the service, answer."""
+
+    def __init__(
+        self,
+        path: str,
+        kind: JobKind,
+        jobs: JobService,
+        results: ResultStore,
+        links: LinkService,
+        address: ServiceAddress,
+        style: FaultStyle,
+        create: CreateJob,
+    ) -> None:
+        self._path = path
+        self._kind = kind
+        self._jobs = jobs
+        self._results = results
+        self._links = links
+        self._address = address
+        self._style = style
+        self._create = create
+
+    # -- the list -------------------------------------------------------------------------------
+
+    async def list_jobs(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        phases = [parse_phase(value) for value in parameters.all("PHASE")] or None
+        after_text = parameters.single("AFTER")
+        after = None if after_text is None else parse_instant("AFTER", after_text)
+        last = parameters.integer("LAST", minimum=1)
+
+        def find() -> list[Job]:
+            return self._jobs.list_jobs(self._kind, phases=phases, after=after, last=last)
+
+        found = await to_thread.run_sync(find)
+        return Response(xml.write_jobs(found, self._list_url(request)), media_type=XML_TYPE)
+
+    async def create_job(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        phase = parameters.single("PHASE")
+        if phase is not None and phase.strip().upper() != "RUN":
+            raise ParameterError("PHASE", f"only RUN can be asked of a new job, got {phase!r}")
+        service_url = self._address.of(request)
+
+        def make() -> Job:
+            job = self._create(
+                self._kind,
+                parameters.without(*CONTROLS),
+                service_url=service_url,
+                run_id=parameters.single("RUNID"),
+            )
+            self._apply_limits(job, parameters)
+            return self._jobs.start(job.job_id) if phase is not None else job
+
+        job = await to_thread.run_sync(make)
+        return _see_other(f"{self._list_url(request)}/{job.job_id}")
+
+    def _apply_limits(self, job: Job, parameters: ParameterSet) -> None:
+        try:
+            self._limit(job.job_id, parameters)
+        except Exception:
+            self._jobs.delete(job.job_id)
+            raise
+
+    def _limit(self, job_id: str, parameters: ParameterSet) -> None:
+        duration_s = parameters.integer("EXECUTIONDURATION", minimum=0)
+        if duration_s is not None:
+            self._jobs.set_execution_duration(job_id, duration_s)
+        destruction = parameters.single("DESTRUCTION")
+        if destruction is not None:
+            self._jobs.set_destruction(job_id, parse_instant("DESTRUCTION", destruction))
+
+    # -- one job --------------------------------------------------------------------------------
+
+    async def show_job(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        wait_s = _wait_seconds(parameters)
+        job = await self._get(job_id)
+        if wait_s > 0:
+            name = parameters.single("PHASE")
+            guard = None if name is None else parse_phase(name)
+            job = await self._wait(request, job, wait_s, guard)
+        return Response(xml.write_job(job, self._list_url(request)), media_type=XML_TYPE)
+
+    async def _wait(self, request: Request, job: Job, wait_s: float, guard: Phase | None) -> Job:
+        """Hold the request until the phase changes, without holding a thread."""
+        phase = job.phase
+        if phase not in WAITING or (guard is not None and guard is not phase):
+            return job
+        deadline_s = time.monotonic() + wait_s
+        polls = 0
+        while job.phase is phase and not await request.is_disconnected():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                break
+            await anyio.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
+            polls += 1
+            job = await self._get(job.job_id)
+        return job
+
+    async def act_on_job(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        action = (parameters.single("ACTION") or "").strip().upper()
+        if action == "DELETE":
+            return await self.delete_job(request, job_id)
+        if action:
+            raise ParameterError("ACTION", f"only DELETE is known, got {action!r}")
+        await self._get(job_id)
+
+        def change() -> None:
+            self._limit(job_id, parameters)
+            self._update(job_id, parameters)
+
+        await to_thread.run_sync(change)
+        return self._to_job(request, job_id)
+
+    def _update(self, job_id: str, parameters: ParameterSet) -> None:
+        news = parameters.without("PHASE", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
+        if news.pairs:
+            self._jobs.set_parameters(job_id, news)
+        phase = parameters.single("PHASE")
+        if phase is not None:
+            self._move(job_id, phase)
+
+    async def delete_job(self, request: Request, job_id: str) -> Response:
+        await self._get(job_id)
+        await to_thread.run_sync(self._jobs.delete, job_id)
+        return _see_other(self._list_url(request))
+
+    # -- properties -----------------------------------------------------------------------------
+
+    def texts(self) -> dict[str, Callable[[str], object]]:
+        """Name -> handler of the properties that are plain text."""
+        formats: dict[str, Callable[[Job], str]] = {
+            "phase": lambda job: job.phase.value,
+            "executionduration": xml.format_execution_duration,
+            "destruction": xml.format_destruction,
+            "quote": xml.format_quote,
+            "owner": xml.format_owner,
+        }
+        return {name: self._text(format_text) for name, format_text in formats.items()}
+
+    def _text(self, format_text: Callable[[Job], str]) -> Callable[[str], object]:
+        async def show(job_id: str) -> Response:
+            return PlainTextResponse(format_text(await self._get(job_id)))
+
+        return show
+
+    async def set_phase(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        phase = parameters.require("PHASE", "RUN or ABORT")
+        await self._get(job_id)
+        await to_thread.run_sync(self._move, job_id, phase)
+        return self._to_job(request, job_id)
+
+    def _move(self, job_id: str, phase: str) -> None:
+        asked = phase.strip().upper()
+        if asked == "RUN":
+            self._jobs.start(job_id)
+        elif asked == "ABORT":
+            self._jobs.abort(job_id)
+        else:
+            raise ParameterError("PHASE", f"RUN or ABORT, got {phase!r}")
+
+    async def set_duration(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        parameters.require("EXECUTIONDURATION", "seconds, 0 for as long as allowed")
+        return await self._limited(request, job_id, parameters)
+
+    async def set_destruction(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        parameters.require("DESTRUCTION", "an ISO 8601 time in UTC")
+        return await self._limited(request, job_id, parameters)
+
+    async def _limited(self, request: Request, job_id: str, parameters: ParameterSet) -> Response:
+        await self._get(job_id)
+        await to_thread.run_sync(self._limit, job_id, parameters)
+        return self._to_job(request, job_id)
+
+    async def show_parameters(self, job_id: str) -> Response:
+        return Response(xml.write_parameters(await self._get(job_id)), media_type=XML_TYPE)
+
+    async def set_parameters(self, request: Request, job_id: str) -> Response:
+        parameters = await read_parameters(request)
+        await self._get(job_id)
+        await to_thread.run_sync(self._jobs.set_parameters, job_id, parameters)
+        return self._to_job(request, job_id)
+
+    # -- results and error ----------------------------------------------------------------------
+
+    async def show_results(self, request: Request, job_id: str) -> Response:
+        document = xml.write_results(await self._get(job_id), self._list_url(request))
+        return Response(document, media_type=XML_TYPE)
+
+    async def show_result(self, request: Request, job_id: str, result_id: str) -> Response:
+        job = await self._get(job_id)
+        found = next((each for each in job.results if each.result_id == result_id), None)
+        if found is None:
+            raise NotFoundError(f"The result {result_id!r} of job {job_id} ({job.phase.value})")
+        if found.dataset_id is not None:
+            service_url = self._address.of(request)
+            url = await to_thread.run_sync(self._links.file_url, found.dataset_id, service_url)
+            return _see_other(url)
+        path = await to_thread.run_sync(self._results.find, found.path or "")
+        return FileResponse(path, media_type=found.media_type, stat_result=path.stat())
+
+    async def show_error(self, job_id: str) -> Response:
+        job = await self._get(job_id)
+        if job.error is None:
+            raise NotFoundError(f"An error of job {job_id} ({job.phase.value})")
+        return job_error_document(job.error, self._style)
+
+    # -- addresses ------------------------------------------------------------------------------
+
+    async def _get(self, job_id: str) -> Job:
+        return await to_thread.run_sync(self._jobs.get, job_id, self._kind)
+
+    def _list_url(self, request: Request) -> str:
+        return self._address.of(request) + self._path
+
+    def _to_job(self, request: Request, job_id: str) -> Response:
+        return _see_other(f"{self._list_url(request)}/{job_id}")
+
+
+def parse_phase(text: str) -> Phase:
+    """A phase by name, in any case."""
+    try:
+        return Phase(text.strip().upper())
+    except ValueError:
+        raise ParameterError("PHASE", f"one of {', '.join(Phase)}, got {text!r}") from None
+
+
+def parse_instant(name: str, text: str) -> datetime:
+    """An ISO 8601 time; without a zone it is UTC (DALI 1.1, section 3.3.3)."""
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ParameterError(name, f"a time such as 2026-01-02T03:04:05Z, got {text!r}") from None
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+
+
+def _wait_seconds(parameters: ParameterSet) -> float:
+    """WAIT in seconds; -1 is as long as the server allows (UWS 1.1, section 2.2.1.1)."""
+    asked = parameters.integer("WAIT")
+    if asked is None:
+        return 0.0
+    return MAX_WAIT_S if asked < 0 else min(float(asked), MAX_WAIT_S)
+
+
+def _see_other(url: str) -> Response:
+    return RedirectResponse(url, status_code=303)

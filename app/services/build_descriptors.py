@@ -1,0 +1,125 @@
+"""How the builds of an image are called, as DataLink service descriptors."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+from app.recipes.request import CONVOLVE_CHOICES, MAX_ORDER
+from app.schema.rows import DatasetRow
+from app.votable.descriptors import InputParameter, ServiceDescriptor
+
+_TITLES: Final = {
+    "template": "Template on the pixels of this image, from other exposures of the band",
+    "difference": "Difference: this image minus a template matched to it",
+}
+_UWS_TYPE: Final = "application/xml"
+_FITS_TYPE: Final = "application/fits"
+
+
+def build_descriptors(
+    row: DatasetRow, service_url: str, *, number: int
+) -> tuple[ServiceDescriptor, ...]:
+    """Template and difference of an image, each answered at once (sync) or as a job (async).
+
+    ``number`` makes the resource identifiers unique within a document.
+    """
+    return tuple(
+        _descriptor(row, service_url, kind, mode, number)
+        for kind in _TITLES
+        for mode in ("sync", "async")
+    )
+
+
+def _descriptor(
+    row: DatasetRow, service_url: str, kind: str, mode: str, number: int
+) -> ServiceDescriptor:
+    address = f"{service_url}/builds/{kind}/{mode}"
+    how = "answers with the FITS file" if mode == "sync" else "starts a job (UWS 1.1)"
+    example = f"{address}?ID={quote(row.dataset_id, safe='')}"
+    inputs = (_identifier(row), *_selection(row), *(_matching() if kind == "difference" else ()))
+    run = InputParameter(name="PHASE", value="RUN", description="Start the job at once")
+    return ServiceDescriptor(
+        resource_id=f"{kind}_{mode}_{number}",
+        name=f"{kind}-{mode}",
+        access_url=address,
+        description=f"{_TITLES[kind]}; {how}",
+        content_type=_FITS_TYPE if mode == "sync" else _UWS_TYPE,
+        example_urls=(example,) if mode == "sync" else (),
+        inputs=inputs if mode == "sync" else (*inputs, run),
+    )
+
+
+def _identifier(row: DatasetRow) -> InputParameter:
+    return InputParameter(
+        name="ID",
+        value=row.dataset_id,
+        ucd="meta.id;meta.main",
+        description="The science image",
+    )
+
+
+def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
+    band = row.columns.get("lsst_band")
+    return (
+        InputParameter(
+            name="BAND",
+            value="" if band is None else str(band),
+            ucd="instr.filter",
+            description="Band of the template",
+            options=() if band is None else (str(band),),
+        ),
+        InputParameter(
+            name="FWHM_FRACTION",
+            datatype="double",
+            arraysize=None,
+            description="Use this fraction of the exposures, those with the best seeing",
+            minimum="0",
+            maximum="1",
+        ),
+        _interval("TIME", "Use only exposures in this range of MJD; may be repeated"),
+        _interval("EXCLUDE_TIME", "Leave out exposures in this range of MJD; may be repeated"),
+        InputParameter(
+            name="TEMPLATE_IDS",
+            ucd="meta.id",
+            description="Use exactly these exposures: identifiers separated by commas",
+        ),
+    )
+
+
+def _interval(name: str, description: str) -> InputParameter:
+    return InputParameter(
+        name=name,
+        datatype="double",
+        arraysize="2",
+        xtype="interval",
+        unit="d",
+        ucd="time.interval;obs.exposure",
+        description=description,
+    )
+
+
+def _matching() -> tuple[InputParameter, ...]:
+    convolve = InputParameter(
+        name="CONVOLVE",
+        description="Which image is convolved to match the other",
+        options=CONVOLVE_CHOICES,
+    )
+    orders = (
+        ("KERNEL_ORDER", "Order of the polynomial by which the kernel changes over the image"),
+        ("BACKGROUND_ORDER", "Order of the polynomial of the differential background"),
+    )
+    return (
+        convolve,
+        *(
+            InputParameter(
+                name=name,
+                datatype="int",
+                arraysize=None,
+                description=description,
+                minimum="0",
+                maximum=str(MAX_ORDER),
+            )
+            for name, description in orders
+        ),
+    )

@@ -1,0 +1,198 @@
+"""The life of jobs as their users steer it (UWS 1.1); running them is the dispatcher's."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.errors import EngineBusyError, JobNotFoundError, ParameterError, PhaseError
+from app.services.parameters import ParameterSet
+from app.stores.jobs import JobStore
+from app.stores.results import ResultStore
+from app.uws.job import ACTIVE, Job, JobKind, Phase
+from app.uws.transitions import step
+
+WAITING: Final = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
+"""Phases in which WAIT blocks (UWS 1.1, section 2.2.1.1)."""
+ENDED: Final = frozenset({Phase.COMPLETED, Phase.ERROR, Phase.ABORTED, Phase.ARCHIVED})
+MAX_LISTED: Final = 1000
+"""Longest job list; older jobs are reached with AFTER and PHASE."""
+_TRIES: Final = 10
+_POLL_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def _nobody_listens() -> None:
+    """The default of ``on_change``."""
+
+
+class JobService:
+    """Creates, starts, changes, aborts and deletes jobs of any kind.
+
+    ``lifetime_s`` is the time from creation to destruction, and the most a user may set.
+    ``execution_limits_s`` holds, per kind, the execution duration of new jobs and the most a user
+    may set; a kind that is missing has no limit. ``on_change`` is called when a job was queued or
+    aborted, so that a dispatcher need not wait for its next poll.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        results: ResultStore,
+        clock: Callable[[], datetime],
+        lifetime_s: int,
+        execution_limits_s: Mapping[JobKind, int],
+        on_change: Callable[[], None] = _nobody_listens,
+    ) -> None:
+        self._jobs = jobs
+        self._results = results
+        self._clock = clock
+        self._lifetime = timedelta(seconds=lifetime_s)
+        self._limits_s = execution_limits_s
+        self._on_change = on_change
+
+    def create(
+        self,
+        kind: JobKind,
+        parameters: Iterable[tuple[str, str]],
+        *,
+        service_url: str | None = None,
+        run_id: str | None = None,
+    ) -> Job:
+        """A new PENDING job."""
+        now = self._clock()
+        job = Job(
+            job_id=uuid.uuid4().hex,
+            kind=kind,
+            phase=Phase.PENDING,
+            run_id=run_id,
+            service_url=service_url,
+            parameters=tuple(parameters),
+            creation_time=now,
+            execution_duration_s=self._limits_s.get(kind, 0),
+            destruction=now + self._lifetime,
+        )
+        self._jobs.add(job)
+        return job
+
+    def get(self, job_id: str, kind: JobKind | None = None) -> Job:
+        """The job; JobNotFoundError if there is none, or none of that ``kind``."""
+        job = self._jobs.get(job_id)
+        if kind is not None and job.kind != kind:
+            raise JobNotFoundError(job_id)
+        return job
+
+    def list_jobs(
+        self,
+        kind: JobKind,
+        *,
+        phases: Collection[Phase] | None = None,
+        after: datetime | None = None,
+        last: int | None = None,
+    ) -> list[Job]:
+        """Jobs of a kind, newest first: those created after ``after``, at most ``last`` and never
+        more than :data:`MAX_LISTED`."""
+        limit = MAX_LISTED if last is None else min(last, MAX_LISTED)
+        return self._jobs.list_jobs(kinds=(kind,), phases=phases, after=after, last=limit)
+
+    def start(self, job_id: str) -> Job:
+        """PENDING (or HELD) -> QUEUED. A job that is under way stays as it is.
+
+        Raises PhaseError when it has ended.
+        """
+        job = self._change(job_id, self._started)
+        self._on_change()
+        return job
+
+    def abort(self, job_id: str) -> Job:
+        """Stop a job for good. A job that has ended stays as it is."""
+        job = self._change(job_id, self._aborted)
+        self._on_change()
+        return job
+
+    def delete(self, job_id: str) -> None:
+        """Stop a job and forget it, with its results."""
+        self.destroy(self.abort(job_id))
+
+    def destroy(self, job: Job) -> None:
+        """Forget a job with its results; products it built stay published."""
+        try:
+            self._jobs.delete(job.job_id)
+        finally:
+            self._results.delete(job.job_id)
+
+    def set_parameters(self, job_id: str, pairs: Iterable[tuple[str, str]]) -> Job:
+        """Give parameters of a PENDING job new values; RUNID is the job's run identifier.
+
+        Raises PhaseError in any other phase.
+        """
+        news = ParameterSet(pairs)
+        run_id = news.single("RUNID")
+
+        def change(job: Job) -> Job:
+            if job.phase is not Phase.PENDING:
+                raise PhaseError(job.phase.value, "new parameters")
+            kept = ParameterSet(job.parameters).replaced_by(news.without("RUNID"))
+            return replace(job, parameters=kept.pairs, run_id=run_id or job.run_id)
+
+        return self._change(job_id, change)
+
+    def set_execution_duration(self, job_id: str, duration_s: int) -> Job:
+        """Seconds the job may run; 0 asks for the most there is. Only before it runs."""
+        if duration_s < 0:
+            raise ParameterError("EXECUTIONDURATION", f"0 or more seconds, got {duration_s}")
+
+        def change(job: Job) -> Job:
+            if job.phase not in {Phase.PENDING, Phase.HELD, Phase.QUEUED}:
+                raise PhaseError(job.phase.value, "a new execution duration")
+            limit_s = self._limits_s.get(job.kind, 0)
+            allowed = min(duration_s or limit_s, limit_s) if limit_s else duration_s
+            return replace(job, execution_duration_s=allowed)
+
+        return self._change(job_id, change)
+
+    def set_destruction(self, job_id: str, destruction: datetime) -> Job:
+        """When the job is forgotten; brought into what the service allows. The past is refused:
+        to forget a job now, delete it."""
+        now = self._clock()
+        if destruction <= now:
+            raise ParameterError("DESTRUCTION", "a time to come is needed; DELETE removes the job")
+        allowed = min(destruction, now + self._lifetime)
+        return self._change(job_id, lambda job: replace(job, destruction=allowed))
+
+    def wait(self, job_id: str, *, timeout_s: float, phase: Phase | None = None) -> Job:
+        """Block until the job leaves ``phase`` (default: until it has ended) or the time is up.
+
+        Returns the job as it is then.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        tries = 0
+        while True:
+            job = self._jobs.get(job_id)
+            ended = job.phase in ENDED or (phase is not None and job.phase is not phase)
+            left_s = deadline_s - time.monotonic()
+            if ended or left_s <= 0:
+                return job
+            time.sleep(min(left_s, _POLL_S[min(tries, len(_POLL_S) - 1)]))
+            tries += 1
+
+    def _started(self, job: Job) -> Job:
+        if job.phase in {Phase.QUEUED, Phase.EXECUTING}:
+            return job
+        return step(job, "run", self._clock())
+
+    def _aborted(self, job: Job) -> Job:
+        return step(job, "abort", self._clock()) if job.phase in ACTIVE else job
+
+    def _change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Read, change and write a job; again if its phase moved in between."""
+        for _ in range(_TRIES):
+            job = self._jobs.get(job_id)
+            changed = change(job)
+            if changed == job or self._jobs.replace(changed, old_phase=job.phase):
+                return changed
+        raise EngineBusyError(f"job {job_id} keeps changing; try again")
