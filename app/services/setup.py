@@ -33,6 +33,8 @@ class SetupReport:
         else:
             done.append(f"the tables are up to date (revision {new})")
         done.append("refreshed TAP_SCHEMA")
+        if self.upgrade.regions_indexed:
+            done.append(f"indexed {self.upgrade.regions_indexed} regions that searches missed")
         return [f"{self.database}: {line}" for line in done]
 
 

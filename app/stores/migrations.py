@@ -16,6 +16,7 @@ from app.schema.catalog import CATALOG
 from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction, write_transaction
 from app.stores.tables.physical import tap_schema
+from app.stores.tables.regions import region_index
 
 _UPGRADE_LOCK = 0x736B796D6967
 """Key of the advisory lock that upgrades hold ("skymig")."""
@@ -27,6 +28,8 @@ class Upgrade:
 
     old_revision: str | None
     new_revision: str
+    regions_indexed: int
+    """Regions that the spatial index had lost and knows again."""
 
     @property
     def changed(self) -> bool:
@@ -63,7 +66,8 @@ def current_revision(engine: sa.Engine) -> str | None:
 
 
 def upgrade(engine: sa.Engine) -> Upgrade:
-    """Bring the database to the newest revision and refresh TAP_SCHEMA, in one transaction.
+    """Bring the database to the newest revision, refresh TAP_SCHEMA and index every region that is
+    not indexed, in one transaction.
 
     Does nothing to a database that is up to date; of several at once one works and the others
     wait. Raises StoreUnavailableError when a newer version of the program wrote the database.
@@ -79,7 +83,10 @@ def upgrade(engine: sa.Engine) -> Upgrade:
         config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
         command.upgrade(config, "head")
         _refresh_tap_schema(connection)
-    return Upgrade(old_revision=old, new_revision=head_revision())
+        index = region_index(engine)
+        index.lock(connection)
+        repaired = index.repair(connection)
+    return Upgrade(old_revision=old, new_revision=head_revision(), regions_indexed=repaired)
 
 
 def _refuse_newer(revision: str | None) -> None:

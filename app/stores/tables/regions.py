@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -24,6 +24,10 @@ _PUT_BOX = sa.text(
 )
 _DROP_BOX = sa.text("DELETE FROM obscore_region_index WHERE row_id = :row_id")
 
+_COLUMNS = [column.name for column in obscore.columns if column.name != "row_id"]
+_SPOLY = "CAST(:s_region_spoly AS spoly)"
+_SPOLY_CHANGE = f"s_region_spoly = {_SPOLY}"
+
 Record = Mapping[str, Value]
 
 
@@ -38,6 +42,12 @@ class RegionIndex(Protocol):
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace the rows of these ``row_id``."""
+
+    def find_unindexed(self, connection: sa.Connection) -> list[int]:
+        """``row_id`` of the rows with an ``s_region`` that the index does not know."""
+
+    def repair(self, connection: sa.Connection) -> int:
+        """Index those rows; how many there were."""
 
 
 def region_index(engine: sa.Engine) -> RegionIndex:
@@ -73,11 +83,28 @@ class SqliteRegionIndex:
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace rows and their boxes."""
-        connection.execute(_update_statement(), _keyed(records))
+        connection.execute(
+            obscore.update().where(obscore.c.row_id == sa.bindparam("this_row_id")),
+            [{**record, "this_row_id": row_id} for row_id, record in records],
+        )
         gone = [{"row_id": row_id} for row_id, record in records if record["s_region"] is None]
         if gone:
             connection.execute(_DROP_BOX, gone)
         self._put(connection, records)
+
+    def find_unindexed(self, connection: sa.Connection) -> list[int]:
+        """Rows without a box."""
+        query = (
+            "SELECT row_id FROM obscore WHERE s_region IS NOT NULL "
+            "AND row_id NOT IN (SELECT row_id FROM obscore_region_index)"
+        )
+        return list(connection.execute(sa.text(query)).scalars())
+
+    def repair(self, connection: sa.Connection) -> int:
+        """Put the boxes that are missing."""
+        lost = _regions(connection, self.find_unindexed(connection))
+        self._put(connection, lost)
+        return len(lost)
 
     def _put(self, connection: sa.Connection, records: Iterable[tuple[int, Record]]) -> None:
         boxes = [
@@ -110,9 +137,8 @@ class PostgresRegionIndex:
 
     def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
         """Insert rows with their polygons."""
-        columns = [c.name for c in obscore.columns if c.name != "row_id"]
-        names = ", ".join([*columns, "s_region_spoly"])
-        values = ", ".join([f":{name}" for name in columns] + ["CAST(:s_region_spoly AS spoly)"])
+        names = ", ".join([*_COLUMNS, "s_region_spoly"])
+        values = ", ".join([*(f":{name}" for name in _COLUMNS), _SPOLY])
         connection.execute(
             sa.text(f"INSERT INTO obscore ({names}) VALUES ({values})"),
             [{**record, "s_region_spoly": _spoly(record)} for record in records],
@@ -120,13 +146,41 @@ class PostgresRegionIndex:
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace rows and their polygons."""
-        connection.execute(_update_statement(), _keyed(records))
+        changes = ", ".join([*(f"{name} = :{name}" for name in _COLUMNS), _SPOLY_CHANGE])
         connection.execute(
-            sa.text(
-                "UPDATE obscore SET s_region_spoly = CAST(:spoly AS spoly) WHERE row_id = :row_id"
-            ),
-            [{"row_id": row_id, "spoly": _spoly(record)} for row_id, record in records],
+            sa.text(f"UPDATE obscore SET {changes} WHERE row_id = :this_row_id"),
+            [
+                {**record, "s_region_spoly": _spoly(record), "this_row_id": row_id}
+                for row_id, record in records
+            ],
         )
+
+    def find_unindexed(self, connection: sa.Connection) -> list[int]:
+        """Rows without a polygon."""
+        query = "SELECT row_id FROM obscore WHERE s_region IS NOT NULL AND s_region_spoly IS NULL"
+        return list(connection.execute(sa.text(query)).scalars())
+
+    def repair(self, connection: sa.Connection) -> int:
+        """Fill the polygons that are missing."""
+        lost = _regions(connection, self.find_unindexed(connection))
+        if lost:
+            connection.execute(
+                sa.text(f"UPDATE obscore SET {_SPOLY_CHANGE} WHERE row_id = :this_row_id"),
+                [{"s_region_spoly": _spoly(r), "this_row_id": row_id} for row_id, r in lost],
+            )
+        return len(lost)
+
+
+def _regions(connection: sa.Connection, row_ids: Sequence[int]) -> list[tuple[int, Record]]:
+    """What :func:`polygon_of` needs of these rows."""
+    columns = obscore.c.row_id, obscore.c.obs_publisher_did, obscore.c.s_region
+    found: list[tuple[int, Record]] = []
+    for start in range(0, len(row_ids), 500):
+        query = sa.select(*columns).where(obscore.c.row_id.in_(row_ids[start : start + 500]))
+        for row in connection.execute(query):
+            record = {"obs_publisher_did": row.obs_publisher_did, "s_region": row.s_region}
+            found.append((row.row_id, record))
+    return found
 
 
 def _spoly(record: Record) -> str | None:
@@ -135,11 +189,3 @@ def _spoly(record: Record) -> str | None:
     if polygon is None:
         return None
     return "{" + ", ".join(f"({lon!r}d, {lat!r}d)" for lon, lat in polygon.vertices) + "}"
-
-
-def _update_statement() -> sa.Update:
-    return obscore.update().where(obscore.c.row_id == sa.bindparam("this_row_id"))
-
-
-def _keyed(records: Sequence[tuple[int, Record]]) -> list[dict[str, Any]]:
-    return [{**record, "this_row_id": row_id} for row_id, record in records]
