@@ -44,7 +44,7 @@ def difference_recipe(
 
 def make_plan(
     recipe: Recipe,
-    inputs: tuple[ImageRef, ...],
+    chosen: Chosen,
     *,
     shape: tuple[int, int],
     authority: str,
@@ -60,7 +60,7 @@ def make_plan(
     Raises LimitError when the pixels of the target times the number of images exceed
     ``max_pixels``: each image is held on the target grid while the template is made.
     """
-    images = len(inputs) + (science is not None)
+    images = len(chosen.inputs) + (science is not None)
     asked = shape[0] * shape[1] * images
     if asked > max_pixels:
         raise LimitError("pixels (target times images) of one build", asked, max_pixels)
@@ -69,7 +69,8 @@ def make_plan(
         recipe=recipe,
         dataset_id=product_id(authority, recipe.kind, key),
         output_path=str(data_dir / product_path(key)),
-        inputs=inputs,
+        inputs=tuple(candidate.ref for candidate in chosen.inputs),
+        exposures=tuple(candidate.exposure for candidate in chosen.inputs),
         science=science,
         tract=tract,
         patch=patch,

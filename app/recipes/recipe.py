@@ -125,6 +125,8 @@ class BuildPlan:
     science: ImageRef | None = None
     tract: int | None = None
     patch: int | None = None
+    exposures: tuple[str, ...] = ()
+    """For each input the name of the exposure it is part of; empty: each is one of its own."""
     explicit: bool = False
     """The inputs were named one by one: an input that cannot be read fails the build."""
 

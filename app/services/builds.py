@@ -32,7 +32,8 @@ from app.services.executors import ShouldStop
 from app.sky.shapes import Region, Shape
 from app.sky.skymap import Patch, SkyMap
 from app.stores.jobs import JobStore
-from app.stores.tables.base import DatasetStore, TableStore
+from app.stores.tables.base import TableStore
+from app.stores.tables.datasets import DatasetStore
 from app.uws.job import Job, JobResult, Phase
 from app.uws.transitions import step
 from app.workers.engine import Engine, Progress
@@ -220,7 +221,7 @@ class BuildService:
     ) -> BuildPlan:
         return make_plan(
             recipe,
-            tuple(candidate.ref for candidate in chosen.inputs),
+            chosen,
             shape=grid.shape,
             authority=self._authority,
             data_dir=self._data_dir,

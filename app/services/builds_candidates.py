@@ -13,7 +13,8 @@ from app.schema.rows import DatasetRow, Value
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Region
 from app.sky.stcs import parse_region
-from app.stores.tables.base import DatasetStore, TableStore
+from app.stores.tables.base import TableStore
+from app.stores.tables.datasets import DatasetStore
 
 MAX_CANDIDATES = 20_000
 QUERY_TIME_LIMIT_S = 60.0

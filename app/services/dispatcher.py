@@ -235,7 +235,7 @@ class Dispatcher:
                 return
 
     def _completed(self, job: Job, results: tuple[JobResult, ...]) -> Job:
-        return replace(step(job, "complete", self._clock()), results=results)
+        return step(job, "complete", self._clock(), results=results)
 
     def _failed(self, job: Job, fault: Exception) -> Job:
         known = isinstance(fault, ServiceError)
@@ -244,7 +244,7 @@ class Dispatcher:
             transient=isinstance(fault, TransientError),
             fault=type(fault).__name__ if known else "ServiceError",
         )
-        return replace(step(job, "fail", self._clock()), error=error)
+        return step(job, "fail", self._clock(), error=error)
 
     def _queued(self, job: Job, *, attempts: int) -> Job:
         return replace(step(job, "retry", self._clock()), attempts=attempts)

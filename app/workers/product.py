@@ -1,0 +1,154 @@
+"""What a product says of itself: header cards, the table of its inputs, the build report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app import __version__
+from app.errors import CoverageError
+from app.pixels.grid import Grid
+from app.pixels.image import MaskedImage, bits
+from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
+from app.sky.stcs import format_region
+from app.stores.files_atomic import WrittenFile
+from app.stores.fits_layout import CardRow, Cell
+
+IMAGE_HDU, MASK_HDU, VARIANCE_HDU = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A finished image with what is known of it."""
+
+    image: MaskedImage
+    grid: Grid
+    uses: tuple[InputUse, ...]
+    fwhm_arcsec: float | None
+    zero_point_mag: float | None
+    bunit: str | None
+    quality: tuple[tuple[str, float], ...]
+    """Upper-case FITS keyword (at most 8 characters) -> number."""
+    settings: tuple[CardRow, ...]
+    """Cards that name how it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """MJD of the first start and the last end, and the exposure time (s)."""
+
+    t_min: float | None
+    t_max: float | None
+    exposure_s: float | None
+
+
+def product_times(plan: BuildPlan, uses: Sequence[InputUse]) -> Times:
+    """Of a difference those of the science image; of a template those its inputs span."""
+    if plan.science is not None:
+        return Times(plan.science.t_min, plan.science.t_max, plan.science.exposure_s)
+    used = {use.dataset_id for use in uses if use.rejected is None}
+    exposures = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
+    by_exposure: dict[str, ImageRef] = {}
+    for ref, exposure in zip(plan.inputs, exposures, strict=True):
+        if ref.dataset_id in used:
+            by_exposure.setdefault(exposure, ref)
+    kept = list(by_exposure.values())
+    starts = [ref.t_min for ref in kept if ref.t_min is not None]
+    ends = [ref.t_max for ref in kept if ref.t_max is not None]
+    lengths = [ref.exposure_s for ref in kept if ref.exposure_s is not None]
+    return Times(
+        min(starts) if starts else None,
+        max(ends) if ends else None,
+        sum(lengths) if len(lengths) == len(kept) else None,
+    )
+
+
+def header_cards(plan: BuildPlan, product: Product) -> list[CardRow]:
+    """Cards of the primary header. No date: the same recipe gives the same bytes."""
+    recipe, times = plan.recipe, product_times(plan, product.uses)
+    templates = [use for use in product.uses if use.role == "template"]
+    used = sum(use.rejected is None for use in templates)
+    cards: list[CardRow] = [
+        ("ORIGIN", "Skyloom", "made by"),
+        ("SWVERS", __version__, "version of Skyloom"),
+        ("PRODKIND", recipe.kind, "template or difference"),
+        ("RECIPE", recipe.key(), "content hash of the recipe"),
+        ("OBSPUBID", plan.dataset_id, "obs_publisher_did"),
+        ("BAND", recipe.band, "band"),
+        ("NINPUT", used, "template inputs that took part"),
+        ("NREJECT", len(templates) - used, "template inputs that were left out"),
+        ("MJD-BEG", times.t_min, "[d] start of the first exposure"),
+        ("MJD-END", times.t_max, "[d] end of the last exposure"),
+        ("EXPTIME", times.exposure_s, "[s] total exposure time"),
+        ("FWHM", product.fwhm_arcsec, "[arcsec] full width at half maximum of the PSF"),
+        ("MAGZERO", product.zero_point_mag, "[mag] AB magnitude of one flux unit"),
+        ("TRACT", plan.tract, "tract of the sky map"),
+        ("PATCH", plan.patch, "patch of the tract"),
+        ("SCIENCE", None if plan.science is None else plan.science.dataset_id, "science image"),
+    ]
+    numbers: list[CardRow] = [(name, value, "") for name, value in product.quality]
+    return [*cards, *product.settings, *numbers]
+
+
+def input_rows(plan: BuildPlan, uses: Sequence[InputUse]) -> list[Mapping[str, Cell]]:
+    """The INPUTS table: which dataset took part how, or why it did not."""
+    refs = {ref.dataset_id: ref for ref in plan.inputs}
+    if plan.science is not None:
+        refs[plan.science.dataset_id] = plan.science
+    return [_input_row(use, refs[use.dataset_id]) for use in uses]
+
+
+def _input_row(use: InputUse, ref: ImageRef) -> Mapping[str, Cell]:
+    return {
+        "dataset_id": use.dataset_id,
+        "role": use.role,
+        "weight": use.weight,
+        "scale": use.scale,
+        "rejected": use.rejected,
+        "mjd_beg": ref.t_min,
+        "mjd_end": ref.t_max,
+        "exptime_s": ref.exposure_s,
+        "fwhm_arcsec": ref.fwhm_arcsec,
+        "zero_point_mag": ref.zero_point_mag,
+        "checksum": ref.checksum,
+    }
+
+
+def product_region(image: MaskedImage, grid: Grid) -> str:
+    """s_region of the pixels that have data. Raises CoverageError when there is none."""
+    valid = np.isfinite(image.flux) & ((image.mask & bits("NO_DATA")) == 0)
+    if not valid.any():
+        raise CoverageError("pixels with data in the product", 0, 1)
+    return format_region(grid.footprint(valid))
+
+
+def build_report(plan: BuildPlan, product: Product, written: WrittenFile) -> BuildReport:
+    """What the service needs to publish the product."""
+    times = product_times(plan, product.uses)
+    path = plan.output_path
+    planes = (
+        PlaneRef(path=path, hdu=IMAGE_HDU, role="image"),
+        PlaneRef(path=path, hdu=MASK_HDU, role="mask"),
+        PlaneRef(path=path, hdu=VARIANCE_HDU, role="variance"),
+    )
+    return BuildReport(
+        dataset_id=plan.dataset_id,
+        path=path,
+        size_bytes=written.size_bytes,
+        mtime_ns=Path(path).stat().st_mtime_ns,
+        checksum=written.checksum,
+        s_region=product_region(product.image, product.grid),
+        grid=product.grid.to_text(),
+        planes=planes,
+        fwhm_arcsec=product.fwhm_arcsec,
+        zero_point_mag=product.zero_point_mag,
+        bunit=product.bunit,
+        t_min=times.t_min,
+        t_max=times.t_max,
+        exposure_s=times.exposure_s,
+        uses=product.uses,
+        quality=product.quality,
+    )
