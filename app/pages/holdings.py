@@ -1,0 +1,101 @@
+"""What the service holds, counted by collection, kind of image and band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.pages.result_table import fetch
+from app.services.query import QueryService
+
+_COUNT: Final = """
+SELECT obs_collection, dataproduct_subtype, lsst_band,
+       COUNT(*) AS n, MIN(t_min) AS earliest, MAX(t_max) AS latest
+FROM ivoa.ObsCore
+GROUP BY obs_collection, dataproduct_subtype, lsst_band
+"""
+_MAX_GROUPS: Final = 2000
+_BAND_ORDER: Final = "ugrizyYJHK"
+_BUILT: Final = "products"
+_MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images of one kind in one collection: band -> count ('' where no band is known)."""
+
+    collection: str
+    subtype: str
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Images in all bands."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """All groups, by collection and kind."""
+
+    groups: tuple[Group, ...]
+    first_date: str | None
+    last_date: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        """Bands that occur, from blue to red, unknown ones last."""
+        return sorted({band for g in self.groups for band in g.counts}, key=_band_rank)
+
+    @property
+    def bands(self) -> list[str]:
+        """Named bands that occur."""
+        return [band for band in self.columns if band]
+
+    @property
+    def subtypes(self) -> list[str]:
+        """Kinds of image that occur."""
+        return sorted({g.subtype for g in self.groups if g.subtype})
+
+    @property
+    def images(self) -> int:
+        """All images, products included."""
+        return sum(g.total for g in self.groups)
+
+    @property
+    def products(self) -> int:
+        """Templates and differences that were built here."""
+        return sum(g.total for g in self.groups if g.collection == _BUILT)
+
+
+def count_holdings(queries: QueryService, service_url: str) -> Holdings:
+    """One query over ObsCore. Raises what the query service raises."""
+    records = fetch(queries, _COUNT, service_url=service_url, maxrec=_MAX_GROUPS).by_name()
+    groups: dict[tuple[str, str], Group] = {}
+    for record in records:
+        key = str(record["obs_collection"]), str(record["dataproduct_subtype"] or "")
+        group = groups.setdefault(key, Group(*key))
+        group.counts[str(record["lsst_band"] or "")] = int(record["n"] or 0)
+    starts = [float(r["earliest"]) for r in records if r["earliest"] is not None]
+    ends = [float(r["latest"]) for r in records if r["latest"] is not None]
+    return Holdings(
+        groups=tuple(groups[key] for key in sorted(groups)),
+        first_date=format_date(min(starts)) if starts else None,
+        last_date=format_date(max(ends)) if ends else None,
+    )
+
+
+def format_date(mjd: float) -> str:
+    """The day of an MJD, as ISO 8601."""
+    return (_MJD_EPOCH + timedelta(days=mjd)).date().isoformat()
+
+
+def format_instant(mjd: float) -> str:
+    """Day and time of an MJD to the second, as ISO 8601."""
+    return f"{_MJD_EPOCH + timedelta(days=mjd):%Y-%m-%d %H:%M:%S}"
+
+
+def _band_rank(band: str) -> tuple[int, str]:
+    place = _BAND_ORDER.find(band) if len(band) == 1 else -1
+    return (place if place >= 0 else len(_BAND_ORDER) + (not band), band)

@@ -1,0 +1,37 @@
+"""Positions as people type them."""
+
+from __future__ import annotations
+
+import re
+
+from astropy import units
+from astropy.coordinates import SkyCoord
+
+from app.errors import ParameterError
+from app.recipes.request import parse_target
+from app.sky.predicates import centroid
+from app.sky.shapes import Point
+
+_SEXAGESIMAL = re.compile(r"\d\s*[hd:]|\d+\s+\d+\s+[\d.]+\s+[-+]", re.IGNORECASE)
+
+
+def parse_position(text: str) -> Point:
+    """A direction from ``lon lat`` in degrees, from a DALI shape (its centre), or from hours and
+    degrees (``04:08:00 -37:05:00``, ``4h8m -37d5m``). Raises ParameterError naming POS."""
+    if _SEXAGESIMAL.search(text) is None:
+        shape = parse_target(text)
+        return shape if isinstance(shape, Point) else centroid(shape)
+    try:
+        found = SkyCoord(text.strip(), unit=(units.hourangle, units.deg), frame="icrs")
+        return Point(float(found.ra.deg), float(found.dec.deg))
+    except (ValueError, TypeError) as fault:
+        raise ParameterError("POS", f"{text.strip()!r} is not a position: {fault}") from None
+
+
+def format_position(point: Point) -> str:
+    """``lon lat`` in degrees, to 0.4 mas."""
+    return (
+        f"{point.lon_deg:.7f}".rstrip("0").rstrip(".")
+        + " "
+        + (f"{point.lat_deg:.7f}".rstrip("0").rstrip("."))
+    )

@@ -1,0 +1,89 @@
+"""Previews of datasets: read the pixels, draw them, keep the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import LimitError
+from app.pages.image_view import DIFFERENCE
+from app.pages.position import parse_position
+from app.pixels.grid import Grid
+from app.pixels.preview import PreviewOptions, render_preview
+from app.recipes.recipe import ImageRef
+from app.schema.rows import DatasetRow
+from app.services.parameters import ParameterSet
+from app.sky.shapes import Point, Polygon
+from app.sky.stcs import parse_region
+from app.stores.images import ImageStore
+from app.stores.previews import PreviewCache
+
+PREVIEW_VERSION: Final = 1
+"""Raised whenever the same image would give another picture."""
+DEFAULT_SIDE_PX: Final = 900
+MAX_SIDE_PX: Final = 2000
+_SMALLEST_WITH_FOOTPRINT_PX: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewRequest:
+    """What a preview is to show."""
+
+    side_px: int = DEFAULT_SIDE_PX
+    target: Point | None = None
+    mask_overlay: bool = False
+
+
+def parse_preview(parameters: ParameterSet) -> PreviewRequest:
+    """Read SIZE (px), POS and MASK. Raises ParameterError, LimitError."""
+    side_px = parameters.integer("SIZE", minimum=32)
+    if side_px is not None and side_px > MAX_SIDE_PX:
+        raise LimitError("pixels along a preview (SIZE)", side_px, MAX_SIDE_PX)
+    position = parameters.single("POS")
+    return PreviewRequest(
+        side_px=side_px or DEFAULT_SIDE_PX,
+        target=parse_position(position) if position else None,
+        mask_overlay=parameters.single("MASK") in {"1", "true"},
+    )
+
+
+class PreviewService:
+    """Draws previews. Raises ImageFormatError when a file cannot be read."""
+
+    def __init__(self, *, images: ImageStore, cache: PreviewCache) -> None:
+        self._images = images
+        self._cache = cache
+
+    def get(self, row: DatasetRow, request: PreviewRequest) -> bytes:
+        """PNG bytes of a dataset's preview."""
+        key = f"{PREVIEW_VERSION}\n{row.dataset_id}\n{row.file_checksum}\n{request}"
+        return self._cache.get(key, lambda: self._render(row, request))
+
+    def _render(self, row: DatasetRow, request: PreviewRequest) -> bytes:
+        ref = ImageRef.from_text(row.image_ref)
+        options = PreviewOptions(
+            side_px=request.side_px,
+            stretch="symmetric" if is_difference(row) else "asinh",
+            target=request.target,
+            footprint=_footprint(row) if request.side_px >= _SMALLEST_WITH_FOOTPRINT_PX else None,
+            mask_overlay=request.mask_overlay,
+        )
+        return render_preview(self._images.read(ref), Grid.from_text(ref.grid), options)
+
+
+def is_difference(row: DatasetRow) -> bool:
+    """Whether a dataset shows changes about zero."""
+    return row.columns.get("dataproduct_subtype") == DIFFERENCE
+
+
+def preview_size(row: DatasetRow) -> tuple[int, int]:
+    """(width, height) in pixels of the default preview."""
+    ny, nx = Grid.from_text(ImageRef.from_text(row.image_ref).grid).shape
+    zoom = DEFAULT_SIDE_PX / max(nx, ny)
+    return max(1, round(nx * zoom)), max(1, round(ny * zoom))
+
+
+def _footprint(row: DatasetRow) -> Polygon | None:
+    text = row.columns.get("s_region")
+    region = parse_region(str(text)) if text else None
+    return region if isinstance(region, Polygon) else None

@@ -1,0 +1,326 @@
+"""The pages' addresses. Each handler parses, asks one service and fills one template."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, cast
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from app.errors import (
+    AdqlError,
+    DatasetNotFoundError,
+    JobNotFoundError,
+    NotFoundError,
+    ServiceError,
+)
+from app.pages.document import PageWriter, read_static
+from app.pages.holdings import count_holdings
+from app.pages.image_view import relate, view_image
+from app.pages.job_view import BUILDS, KINDS, view_job
+from app.pages.position import format_position, parse_position
+from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
+from app.pages.result_table import fetch, to_cells
+from app.pages.search import SearchForm, parse_search, search_adql, to_cards
+from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
+from app.pixels.preview import MASK_COLOURS
+from app.recipes.request import parse_request
+from app.schema.rows import DatasetRow
+from app.services.jobs import JobService
+from app.services.links import LinkService
+from app.services.parameters import ParameterSet
+from app.services.query import QueryService
+from app.stores.images import ImageStore
+from app.stores.previews import PreviewCache
+from app.stores.tables.datasets import DatasetStore
+from app.uws.job import JobKind
+
+QUERY_ROWS: Final = 500
+SEARCH_ROWS: Final = 48
+LISTED_JOBS: Final = 50
+LATEST: Final = 6
+_NOWHERE: Final = "62.0 -37.0"
+_READ: Final = ["GET", "HEAD"]
+_DAY_S: Final = 86400
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def pages_router(
+    *,
+    queries: QueryService,
+    links: LinkService,
+    jobs: JobService,
+    datasets: DatasetStore,
+    images: ImageStore,
+    previews: PreviewCache,
+    title: str,
+    address: Callable[[Request], str],
+    status_of: Callable[[type[BaseException]], int],
+) -> APIRouter:
+    """All pages, at ``/``. ``address`` gives the service's public address for a request,
+    ``status_of`` the HTTP status of an error; errors leave as pages of their own."""
+    writer = PageWriter(title=title, address=address)
+    router = APIRouter(route_class=_route_class(writer, status_of), include_in_schema=False)
+    reader = _ReadPages(
+        writer, queries, links, datasets, PreviewService(images=images, cache=previews)
+    )
+    worker = _JobPages(writer, jobs)
+    for path, handler in (
+        ("/", reader.landing),
+        ("/search", reader.search),
+        ("/query", reader.query),
+        ("/images", reader.image),
+        ("/previews", reader.preview),
+        ("/static/{name}", reader.static),
+        ("/jobs", worker.listing),
+        ("/jobs/{kind}/{job_id}", worker.job),
+    ):
+        router.add_api_route(path, handler, methods=_READ)
+    router.add_api_route("/jobs/{kind}", worker.start, methods=["POST"])
+    router.add_api_route("/jobs/{kind}/{job_id}", worker.steer, methods=["POST"])
+    return router
+
+
+def _asked(request: Request) -> ParameterSet:
+    return ParameterSet(request.query_params.multi_items())
+
+
+async def _submitted(request: Request) -> ParameterSet:
+    form = await request.form()
+    return ParameterSet((name, str(value)) for name, value in form.multi_items())
+
+
+Asked = Annotated[ParameterSet, Depends(_asked)]
+Submitted = Annotated[ParameterSet, Depends(_submitted)]
+
+
+class _ReadPages:
+    """Pages that only look."""
+
+    def __init__(
+        self,
+        writer: PageWriter,
+        queries: QueryService,
+        links: LinkService,
+        datasets: DatasetStore,
+        previews: PreviewService,
+    ) -> None:
+        self._writer = writer
+        self._queries = queries
+        self._links = links
+        self._datasets = datasets
+        self._previews = previews
+
+    def landing(self, request: Request) -> Response:
+        """What the service holds and how to ask it."""
+        service_url = self._writer.service_url(request)
+        holdings = count_holdings(self._queries, service_url)
+        example = self._example(service_url)
+        position = example[1] if example else _NOWHERE
+        adql = search_adql(SearchForm(pos=position), top=10)
+        values: dict[str, Any] = {
+            "holdings": holdings,
+            "form": SearchForm(),
+            "example_pos": position,
+            "query": adql,
+            "latest": self._latest(service_url),
+            "pyvo_snippet": pyvo_snippet(service_url, position),
+            "curl_snippet": curl_snippet(service_url, position),
+            "build_snippet": build_snippet(service_url, example[0]) if example else None,
+        }
+        return self._writer.write(request, "landing.html", values)
+
+    def search(self, request: Request, asked: Asked) -> Response:
+        """Images that the form asks for, as cards."""
+        service_url = self._writer.service_url(request)
+        form = parse_search(asked)
+        adql = search_adql(form, top=SEARCH_ROWS + 1)
+        records = fetch(self._queries, adql, service_url=service_url, maxrec=SEARCH_ROWS)
+        values = {
+            "holdings": count_holdings(self._queries, service_url),
+            "form": form,
+            "example_pos": _NOWHERE,
+            "cards": to_cards(records),
+            "truncated": records.truncated,
+            "adql": search_adql(form, top=1000),
+        }
+        return self._writer.write(request, "search.html", values)
+
+    def query(self, request: Request, asked: Asked) -> Response:
+        """Runs ADQL and shows the table; a fault is shown above the text it is in."""
+        service_url = self._writer.service_url(request)
+        text = asked.single("QUERY")
+        values: dict[str, Any] = {
+            "query": text or search_adql(SearchForm(), top=10),
+            "table": None,
+            "fault": None,
+            "pointer": None,
+            "examples": example_queries(self._position(service_url)),
+            "catalog_tables": self._queries.catalog.tables,
+        }
+        status = 200
+        if text is not None:
+            try:
+                records = fetch(self._queries, text, service_url=service_url, maxrec=QUERY_ROWS)
+                values["table"] = to_cells(records, self._writer.root(request))
+            except AdqlError as fault:
+                status = 400
+                values |= {"fault": str(fault), "pointer": _point_at(text, fault)}
+        return self._writer.write(request, "query.html", values, status=status)
+
+    def image(self, request: Request, asked: Asked) -> Response:
+        """The page of one image."""
+        row = self._get_row(asked)
+        service_url = self._writer.service_url(request)
+        position = asked.single("POS")
+        values = {
+            "image": view_image(row, service_url=service_url),
+            "pos": format_position(parse_position(position)) if position else "",
+            "show_mask": asked.single("MASK") is not None,
+            "mask_colours": [
+                (name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in MASK_COLOURS
+            ],
+            "preview_size": preview_size(row),
+            "stretch_text": _stretch_text(row),
+            "download_url": self._links.file_url(row.dataset_id, service_url),
+            "inputs": relate(
+                self._datasets.inputs_of(row.dataset_id), self._datasets, product=False
+            ),
+            "products": relate(
+                self._datasets.products_of(row.dataset_id), self._datasets, product=True
+            ),
+        }
+        return self._writer.write(request, "image.html", values)
+
+    def preview(self, asked: Asked) -> Response:
+        """PNG of one image."""
+        content = self._previews.get(self._get_row(asked), parse_preview(asked))
+        return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    def static(self, name: str) -> Response:
+        """Style sheet, script and icon."""
+        found = read_static(name)
+        if found is None:
+            raise NotFoundError(f"The file {name!r}")
+        headers = {"Cache-Control": f"max-age={_DAY_S}"}
+        return Response(found[0], media_type=found[1], headers=headers)
+
+    def _get_row(self, asked: ParameterSet) -> DatasetRow:
+        dataset_id = asked.require("ID", "the obs_publisher_did of an image")
+        rows = self._datasets.get_many([dataset_id])
+        if not rows:
+            raise DatasetNotFoundError(dataset_id)
+        return rows[0]
+
+    def _latest(self, service_url: str) -> Any:
+        adql = search_adql(SearchForm(), top=LATEST) + " DESC"
+        return to_cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
+
+    def _position(self, service_url: str) -> str:
+        """Somewhere to look at, as ``lon lat``."""
+        example = self._example(service_url)
+        return example[1] if example else _NOWHERE
+
+    def _example(self, service_url: str) -> tuple[str, str] | None:
+        """(identifier, position) of a calibrated image to show how things are asked."""
+        adql = (
+            "SELECT TOP 1 obs_publisher_did, s_ra, s_dec FROM ivoa.ObsCore "
+            "WHERE s_ra IS NOT NULL AND s_dec IS NOT NULL ORDER BY calib_level, t_max DESC"
+        )
+        for row in fetch(self._queries, adql, service_url=service_url, maxrec=1).by_name():
+            return str(row["obs_publisher_did"]), f"{row['s_ra']:.5f} {row['s_dec']:.5f}"
+        return None
+
+
+class _JobPages:
+    """Pages that start, watch and stop jobs."""
+
+    def __init__(self, writer: PageWriter, jobs: JobService) -> None:
+        self._writer = writer
+        self._jobs = jobs
+
+    def listing(self, request: Request) -> Response:
+        """The newest jobs of all kinds."""
+        found = [job for kind in KINDS for job in self._jobs.list_jobs(kind, last=LISTED_JOBS)]
+        found.sort(key=lambda job: job.creation_time, reverse=True)
+        values = {"jobs": found[:LISTED_JOBS], "limit": LISTED_JOBS}
+        return self._writer.write(request, "jobs.html", values)
+
+    def job(self, request: Request, kind: str, job_id: str) -> Response:
+        """One job, as it is now."""
+        job = self._jobs.get(job_id, _kind_of(kind, job_id))
+        return self._writer.write(request, "job.html", view_job(job, self._writer.root(request)))
+
+    def start(self, request: Request, kind: str, submitted: Submitted) -> Response:
+        """Starts a build and shows its page. Raises ParameterError before there is a job."""
+        if kind not in BUILDS:
+            raise NotFoundError(f"A build called {kind!r}")
+        pairs = [(name, value) for name, value in submitted if value.strip()]
+        parse_request("template" if kind == "template" else "difference", pairs)
+        service_url = self._writer.service_url(request)
+        job = self._jobs.create(_kind_of(kind, ""), pairs, service_url=service_url)
+        self._jobs.start(job.job_id)
+        return self._see_job(request, kind, job.job_id)
+
+    def steer(self, request: Request, kind: str, job_id: str, submitted: Submitted) -> Response:
+        """PHASE=ABORT stops a job."""
+        self._jobs.get(job_id, _kind_of(kind, job_id))
+        if (submitted.single("PHASE") or "").upper() == "ABORT":
+            self._jobs.abort(job_id)
+        return self._see_job(request, kind, job_id)
+
+    def _see_job(self, request: Request, kind: str, job_id: str) -> Response:
+        path = f"{self._writer.root(request)}/jobs/{kind}/{quote(job_id, safe='')}"
+        return RedirectResponse(path, status_code=303)
+
+
+def _route_class(
+    writer: PageWriter, status_of: Callable[[type[BaseException]], int]
+) -> type[APIRoute]:
+    """Routes whose errors are pages for people."""
+
+    class PageRoute(APIRoute):
+        def get_route_handler(self) -> Any:
+            handle = cast(Handler, super().get_route_handler())
+
+            async def handle_or_explain(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except ServiceError as fault:
+                    lost = isinstance(fault, NotFoundError)
+                    values = {
+                        "heading": "Not found" if lost else "This did not work",
+                        "message": str(fault),
+                    }
+                    status = status_of(type(fault))
+                    return writer.write(request, "error.html", values, status=status)
+
+            return handle_or_explain
+
+    return PageRoute
+
+
+def _kind_of(kind: str, job_id: str) -> JobKind:
+    for known in KINDS:
+        if kind == known:
+            return known
+    raise JobNotFoundError(job_id)
+
+
+def _stretch_text(row: DatasetRow) -> str:
+    if is_difference(row):
+        return "Grey is no change, white brighter and black fainter than the template (±5σ)."
+    return "Stretched by asinh between the limits of zscale."
+
+
+def _point_at(text: str, fault: AdqlError) -> str | None:
+    """The line of a query that a fault is in, with a mark under its column."""
+    lines = text.splitlines()
+    if not 1 <= fault.line <= len(lines):
+        return None
+    return f"{lines[fault.line - 1]}\n{' ' * (fault.column - 1)}^"

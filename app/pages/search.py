@@ -1,0 +1,111 @@
+"""The search form: what it asks becomes ADQL, what comes back becomes cards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from app.errors import ParameterError
+from app.pages.holdings import format_instant
+from app.pages.position import format_position, parse_position
+from app.pages.result_table import Records, Scalar
+from app.services.parameters import ParameterSet
+
+CARD_COLUMNS = (
+    "obs_publisher_did, obs_id, obs_title, dataproduct_subtype, lsst_band, t_min, s_resolution"
+)
+MAX_RADIUS_DEG = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchForm:
+    """The fields of the form, as text; empty ones do not constrain."""
+
+    pos: str = ""
+    radius: str = ""
+    band: str = ""
+    subtype: str = ""
+    collection: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One image in a list."""
+
+    dataset_id: str
+    title: str
+    subtype: str
+    band: str
+    when: str
+    seeing: str
+
+
+def parse_search(parameters: ParameterSet) -> SearchForm:
+    """Read and check the form. Raises ParameterError naming POS or SR."""
+    pos = parameters.single("POS")
+    radius = parameters.single("SR")
+    if radius is not None:
+        _check_radius(radius, has_position=pos is not None)
+    return SearchForm(
+        pos=format_position(parse_position(pos)) if pos else "",
+        radius=radius.strip() if radius and float(radius) > 0 else "",
+        band=parameters.single("BAND") or "",
+        subtype=parameters.single("SUBTYPE") or "",
+        collection=parameters.single("COLLECTION") or "",
+    )
+
+
+def search_adql(form: SearchForm, *, top: int) -> str:
+    """The query the form stands for."""
+    conditions = []
+    if form.pos:
+        lon, lat = form.pos.split()
+        conditions.append(
+            f"INTERSECTS(CIRCLE('ICRS', {lon}, {lat}, {float(form.radius)}), s_region) = 1"
+            if form.radius
+            else f"CONTAINS(POINT('ICRS', {lon}, {lat}), s_region) = 1"
+        )
+    for column, value in (
+        ("lsst_band", form.band),
+        ("dataproduct_subtype", form.subtype),
+        ("obs_collection", form.collection),
+    ):
+        if value:
+            literal = value.replace("'", "''")
+            conditions.append(f"{column} = '{literal}'")
+    where = "\nWHERE " + "\n  AND ".join(conditions) if conditions else ""
+    return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY t_min"
+
+
+def to_cards(records: Records) -> list[Card]:
+    """Rows of :func:`search_adql` as cards."""
+    return [
+        Card(
+            dataset_id=str(record["obs_publisher_did"]),
+            title=str(record["obs_title"] or record["obs_id"]),
+            subtype=str(record["dataproduct_subtype"] or ""),
+            band=str(record["lsst_band"] or ""),
+            when=_when(record["t_min"]),
+            seeing=_seeing(record["s_resolution"]),
+        )
+        for record in records.by_name()
+    ]
+
+
+def _check_radius(text: str, *, has_position: bool) -> None:
+    try:
+        radius_deg = float(text)
+    except ValueError:
+        raise ParameterError("SR", f"a number of degrees is needed, got {text!r}") from None
+    if not (math.isfinite(radius_deg) and 0 <= radius_deg <= MAX_RADIUS_DEG):
+        raise ParameterError("SR", f"0 to {MAX_RADIUS_DEG:g} degrees, got {text.strip()}")
+    if radius_deg > 0 and not has_position:
+        raise ParameterError("SR", "a radius needs a position (POS)")
+
+
+def _when(t_min: Scalar) -> str:
+    return format_instant(float(t_min)) if t_min is not None else ""
+
+
+def _seeing(s_resolution: Scalar) -> str:
+    return f"{float(s_resolution):.2f}″" if s_resolution is not None else ""

@@ -1,0 +1,66 @@
+"""Rendered previews on disk, bounded: the ones not looked at for longest go first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from app.stores.files_atomic import write_atomically
+
+_AT_ONCE = 2
+
+
+class PreviewCache:
+    """A folder of PNG files by key, at most ``max_bytes`` in all.
+
+    Several threads and processes may share a folder. Few previews are rendered at the same time,
+    however many are asked for: each holds a whole image in memory.
+    """
+
+    def __init__(self, *, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._rendering = threading.BoundedSemaphore(_AT_ONCE)
+
+    def get(self, key: str, render: Callable[[], bytes]) -> bytes:
+        """The preview of ``key``; rendered if it is not there. Raises what ``render`` raises."""
+        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.png"
+        found = _read(path)
+        if found is not None:
+            return found
+        with self._rendering:
+            found = _read(path)
+            if found is None:
+                found = render()
+                write_atomically(path, found)
+                self._evict(keep=path)
+        return found
+
+    def _evict(self, *, keep: Path) -> None:
+        """Delete the least recently used files until the rest fits."""
+        files = []
+        for path in self._folder.glob("*.png"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self._max_bytes:
+                return
+            if path != keep:
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file, now marked as used; None when it is not there."""
+    try:
+        content = path.read_bytes()
+        os.utime(path)
+    except FileNotFoundError:
+        return None
+    return content
