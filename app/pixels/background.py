@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates, median_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
 
 from app.errors import CoverageError
+from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage, bits
-from app.pixels.statistics import Clipped, clipped_mean, robust_sigma, thinned
+from app.pixels.statistics import IQR_TO_SIGMA, Clipped, clipped_mean, robust_sigma, thinned
 
 FIT_REJECT: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "SAT_TEMPLATE")
 """Pixels that carry any of these say nothing of sky, PSF or scale. A coadd's CLIPPED and REJECTED
 tell that inputs were left out, not that the value is bad: they stay."""
 LEAST_PIXELS: Final = 100
+CELL_SAMPLE: Final = 1024
+"""About how many pixels of a mesh cell are looked at."""
 VARIANCE_LIMIT: Final = 10.0
 
 
@@ -47,14 +51,15 @@ def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:
     """
     ny, nx = image.shape
     rows, columns = max(1, round(ny / mesh_px)), max(1, round(nx / mesh_px))
-    flux = np.where(image.usable(FIT_REJECT), image.flux, np.nan)
-    y_edges = np.linspace(0, ny, rows + 1).astype(int)
-    x_edges = np.linspace(0, nx, columns + 1).astype(int)
+    good = image.usable(FIT_REJECT)
+    y_edges = np.linspace(0, ny, rows + 1).astype(np.int64)
+    x_edges = np.linspace(0, nx, columns + 1).astype(np.int64)
     level, noise = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan)
-    for j in range(rows):
-        for i in range(columns):
-            cell = flux[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]]
-            level[j, i], noise[j, i] = _cell(cell)
+
+    def cells(start: int, stop: int) -> None:
+        _cells(start, stop, image.flux, good, y_edges, x_edges, level, noise)
+
+    over_rows(cells, rows, band_rows=1)
     known = np.isfinite(level)
     if not known.any():
         raise CoverageError("mesh cells that show the sky", 0, 1)
@@ -63,27 +68,70 @@ def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:
     return Background(_spread(smooth, image.shape), float(np.median(noise[known])))
 
 
-def _cell(cell: NDArray[np.float32]) -> tuple[float, float]:
-    """Clipped median and noise of one cell; NaN when too little of it is usable."""
-    values = cell[np.isfinite(cell)].astype(np.float64)
-    if values.size < max(20, cell.size // 4):
-        return float("nan"), float("nan")
+@njit(cache=True, nogil=True)
+def _cells(
+    start: int,
+    stop: int,
+    flux: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    y_edges: NDArray[np.int64],
+    x_edges: NDArray[np.int64],
+    level: NDArray[np.float64],
+    noise: NDArray[np.float64],
+) -> None:
+    """Fill mesh rows with the clipped median and scatter of each cell; too empty cells stay NaN."""
+    for j in range(start, stop):
+        for i in range(x_edges.size - 1):
+            height, width = y_edges[j + 1] - y_edges[j], x_edges[i + 1] - x_edges[i]
+            stride = max(1, int(np.sqrt(height * width / CELL_SAMPLE)))
+            values = np.empty(height * width, dtype=np.float32)
+            count, seen = 0, 0
+            for y in range(y_edges[j], y_edges[j + 1], stride):
+                for x in range(x_edges[i], x_edges[i + 1], stride):
+                    seen += 1
+                    if good[y, x]:
+                        values[count] = flux[y, x]
+                        count += 1
+            if count >= max(20, seen // 4):
+                level[j, i], noise[j, i] = _clipped_median(np.sort(values[:count]))
+
+
+@njit(cache=True, nogil=True)
+def _clipped_median(ordered: NDArray[np.float32]) -> tuple[float, float]:
+    """Median and 0.7413 IQR of sorted values within 3 sigma of the median, iterated."""
+    low, high = 0, ordered.size
+    middle, sigma = 0.0, 0.0
     for _ in range(10):
-        middle, sigma = float(np.median(values)), robust_sigma(values)
-        kept = values[np.abs(values - middle) <= 3.0 * sigma]
-        if kept.size in (0, values.size):
+        last = high - low - 1
+        middle = 0.5 * (ordered[low + last // 2] + ordered[low + (last + 1) // 2])
+        sigma = IQR_TO_SIGMA * (ordered[low + (3 * last) // 4] - ordered[low + last // 4])
+        first, past = low, high
+        while ordered[first] < middle - 3.0 * sigma:
+            first += 1
+        while ordered[past - 1] > middle + 3.0 * sigma:
+            past -= 1
+        if first == low and past == high:
             break
-        values = kept
-    return float(np.median(values)), robust_sigma(values)
+        low, high = first, past
+    return middle, sigma
 
 
 def _spread(mesh: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Bilinear interpolation between cell centres, constant beyond the outermost."""
-    rows, columns = mesh.shape
-    y = np.clip((np.arange(shape[0]) + 0.5) * rows / shape[0] - 0.5, 0, rows - 1)
-    x = np.clip((np.arange(shape[1]) + 0.5) * columns / shape[1] - 0.5, 0, columns - 1)
-    grid = np.meshgrid(y, x, indexing="ij")
-    return np.asarray(map_coordinates(mesh, grid, order=1, mode="nearest"), dtype=np.float32)
+    along = _between(mesh.T, shape[1]).T
+    return np.ascontiguousarray(_between(along, shape[0]), dtype=np.float32)
+
+
+def _between(mesh: NDArray[np.floating[Any]], size: int) -> NDArray[np.float32]:
+    """Rows of the mesh, at the middles of equal cells, interpolated to ``size`` rows."""
+    rows = mesh.shape[0]
+    at = np.clip((np.arange(size) + 0.5) * rows / size - 0.5, 0, rows - 1)
+    below = np.minimum(at.astype(np.int64), max(rows - 2, 0))
+    above = np.minimum(below + 1, rows - 1)
+    part = (at - below)[:, None].astype(np.float32)
+    low, high = mesh[below].astype(np.float32), mesh[above].astype(np.float32)
+    result: NDArray[np.float32] = low + (high - low) * part
+    return result
 
 
 def source_free(image: MaskedImage, *, threshold: float = 3.0) -> NDArray[np.bool_]:

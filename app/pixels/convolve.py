@@ -17,6 +17,8 @@ from app.pixels.bands import over_rows
 
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float64]
+KernelField = Kernel | Callable[[Kernel, Kernel], Kernel]
+"""A kernel (size, size), or a function of P positions x and y that gives P kernels."""
 
 TILE_PX: Final = 64
 """A kernel that varies is held constant over tiles of this size."""
@@ -53,39 +55,59 @@ def _convolve_rows(
         _convolve_tile(padded, kernel, start, tile * TILE_PX, stop - start, out, line)
 
 
-def convolve(plane: Image, kernel_at: Callable[[float, float], Kernel] | Kernel) -> Image:
-    """``plane`` (ny, nx) convolved with a kernel (odd, odd), or with ``kernel_at(x, y)`` of tiles.
+@njit(cache=True, nogil=True)
+def _share_rows(
+    start: int, stop: int, padded: Image, kernels: NDArray[np.float32], out: Image
+) -> None:
+    """:func:`_convolve_rows` of a plane of ones and zeros, quick where all are ones."""
+    line = np.empty(TILE_PX, dtype=np.float32)
+    size_y, size_x = kernels.shape[1:]
+    for tile in range(-(-out.shape[1] // TILE_PX)):
+        kernel = kernels[min(tile, kernels.shape[0] - 1)]
+        first, last = tile * TILE_PX, min((tile + 1) * TILE_PX, out.shape[1])
+        if np.all(padded[start : stop + size_y - 1, first : last + size_x - 1] == 1.0):
+            out[start:stop, first:last] = kernel.sum()
+        else:
+            _convolve_tile(padded, kernel, start, first, stop - start, out, line)
+
+
+def convolve(plane: Image, kernel: KernelField) -> Image:
+    """``plane`` (ny, nx) convolved with a kernel (odd, odd), or with one that varies by tiles.
 
     Outside the image is zero; the caller handles pixels without data (see
     :func:`convolve_present`). Every pixel of ``plane`` must be finite.
     """
-    varies = callable(kernel_at)
-    first = kernel_at(0.0, 0.0) if callable(kernel_at) else kernel_at
+    return _by_tiles(plane, kernel, _convolve_rows)
+
+
+def _by_tiles(plane: Image, kernel: KernelField, row_kernel: Callable[..., None]) -> Image:
+    """Pad the plane and run ``row_kernel`` with the kernels of each row of tiles."""
     ny, nx = plane.shape
-    half_y, half_x = first.shape[0] // 2, first.shape[1] // 2
+    middles = np.arange(-(-nx // TILE_PX)) * TILE_PX + 0.5 * (TILE_PX - 1)
+    first = kernel(middles[:1], middles[:1]) if callable(kernel) else kernel[None]
+    size_y, size_x = first.shape[1:]
+    half_y, half_x = size_y // 2, size_x // 2
     padded = np.zeros((ny + 2 * half_y, nx + 2 * half_x + TILE_PX), dtype=np.float32)
     padded[half_y : half_y + ny, half_x : half_x + nx] = plane
     out = np.empty((ny, nx), dtype=np.float32)
-    tiles = -(-nx // TILE_PX) if varies else 1
 
     def rows(start: int, stop: int) -> None:
-        kernels = np.empty((tiles, *first.shape), dtype=np.float32)
-        for tile in range(tiles):
-            here = first
-            if callable(kernel_at):
-                here = kernel_at((tile + 0.5) * TILE_PX - 0.5, 0.5 * (start + stop - 1))
-            kernels[tile] = here[::-1, ::-1]
-        _convolve_rows(start, stop, padded, kernels, out)
+        here = first
+        if callable(kernel):
+            here = kernel(middles, np.full_like(middles, 0.5 * (start + stop - 1)))
+        row_kernel(start, stop, padded, _turned(here), out)
 
     over_rows(rows, ny, band_rows=TILE_PX)
     return out
 
 
+def _turned(kernels: Kernel) -> NDArray[np.float32]:
+    """Kernels (n, size, size) as the row kernels want them."""
+    return np.ascontiguousarray(kernels[:, ::-1, ::-1], dtype=np.float32)
+
+
 def convolve_present(
-    plane: Image,
-    present: NDArray[np.bool_],
-    kernel_at: Callable[[float, float], Kernel] | Kernel,
-    kernel_sum: float,
+    plane: Image, present: NDArray[np.bool_], kernel: KernelField, kernel_sum: float
 ) -> tuple[Image, Image]:
     """Convolve the pixels that are ``present``; returns (values, gain).
 
@@ -93,8 +115,8 @@ def convolve_present(
     share of the kernel sum that was present; ``gain`` is that divisor's inverse (1 elsewhere, NaN,
     as the value, when less than LEAST_COVERAGE was present).
     """
-    values = convolve(np.where(present, plane, np.float32(0.0)), kernel_at)
-    share = convolve(present.astype(np.float32), kernel_at) / np.float32(kernel_sum)
+    values = convolve(np.where(present, plane, np.float32(0.0)), kernel)
+    share = _by_tiles(present.astype(np.float32), kernel, _share_rows) / np.float32(kernel_sum)
     share[np.abs(share - 1.0) < 1e-4] = 1.0
     gain = np.where(share >= LEAST_COVERAGE, 1.0 / np.maximum(share, LEAST_COVERAGE), np.nan)
     return (values * gain).astype(np.float32), gain.astype(np.float32)

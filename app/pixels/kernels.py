@@ -130,16 +130,18 @@ class MatchingKernel:
         """True when the kernel differs from place to place."""
         return self.order > 0
 
-    def at(self, x: float, y: float) -> Floats:
-        """The kernel (size, size) at a pixel position."""
-        terms = polynomial_terms(self.order, np.array(x), np.array(y), self.shape)
-        here: Floats = np.einsum("n,nyx->yx", self.weights @ terms, self.elements)
+    def at(self, x: Floats, y: Floats) -> Floats:
+        """The kernels (P, size, size) at P pixel positions."""
+        terms = polynomial_terms(self.order, x, y, self.shape)
+        weights = np.einsum("nt,tp->pn", self.weights, terms)
+        here: Floats = np.einsum("pn,nyx->pyx", weights, self.elements)
         return here
 
     def centre(self) -> Floats:
         """The kernel (size, size) at the middle of the image."""
         ny, nx = self.shape
-        return self.at(0.5 * (nx - 1), 0.5 * (ny - 1))
+        middle: Floats = self.at(np.array([0.5 * (nx - 1)]), np.array([0.5 * (ny - 1)]))[0]
+        return middle
 
     def reach_px(self, share: float = 0.995) -> int:
         """Half width of the smallest box with ``share`` of the sum of |kernel| at the middle."""

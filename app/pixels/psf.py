@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 SIGNIFICANCES: Final = (40.0, 15.0)
 """Stars of at least the first are used; if there are fewer than FEW, of at least the second."""
 FEW: Final = 5
-MOST_STARS: Final = 80
+MOST_STARS: Final = 40
 GUESS_FWHM_PX: Final = 3.5
 FWHM_RANGE_PX: Final = (1.0, 30.0)
 
