@@ -7,3 +7,6 @@ USING rtree(row_id, x_min, x_max, y_min, y_max, z_min, z_max);
 -- A row that goes takes its box along, whoever deletes it.
 CREATE TRIGGER obscore_region_index_delete AFTER DELETE ON obscore
 BEGIN DELETE FROM obscore_region_index WHERE row_id = old.row_id; END;
+
+-- Lets init and doctor see at once whether every region has its box.
+CREATE INDEX obscore_with_region ON obscore (row_id) WHERE s_region IS NOT NULL;
