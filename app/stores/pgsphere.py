@@ -13,6 +13,9 @@ from app.stores.database import read_transaction, write_transaction
 
 OLDEST_POSTGRES: Final = 15
 
+_EXTENSION_LOCK: Final = 0x736B79657874
+"""Key of the advisory lock that creating the extension holds ("skyext")."""
+
 _CLASH: Final = (
     "PostgreSQL {version} refuses this pgSphere, because its definition names one operator as the "
     "commutator of two ({message}). Debian 12's security build 15.20 does so with Debian's "
@@ -50,6 +53,10 @@ def ensure_pgsphere(engine: sa.Engine) -> bool:
         raise StoreUnavailableError(_TOO_OLD.format(version=version))
     try:
         with write_transaction(engine) as connection:
+            # IF NOT EXISTS alone fails when two processes start at once.
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _EXTENSION_LOCK}
+            )
             connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_sphere")
     except Exception as error:
         cause = getattr(error.__cause__, "orig", None)

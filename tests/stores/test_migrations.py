@@ -1,0 +1,123 @@
+"""The migrations make the tables the program works with, on both engines, as often as asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from app.errors import StoreUnavailableError
+from app.schema.catalog import CATALOG
+from app.schema.tap_schema import tap_schema_rows
+from app.services.setup import init_database
+from app.stores.database import open_engine, write_transaction
+from app.stores.metadata import MetadataStores
+from app.stores.migrations import current_revision, head_revision, migrations_dir, upgrade
+from app.stores.tables.physical import METADATA, tap_schema
+from tests.postgres import PostgresServer
+from tests.stores.contract import ROOT, dataset, execute
+
+OWN_COLUMNS = {"s_region_spoly"}
+"""Columns that the spatial index alone uses."""
+
+
+def type_family(kind: sa.types.TypeEngine[object]) -> str:
+    """Types that mean the same to the program on either engine."""
+    if isinstance(kind, sa.Integer):
+        return "integer"
+    if isinstance(kind, sa.Float):
+        return "real"
+    return "text" if isinstance(kind, sa.String) else str(kind)
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'spoly'")
+def test_the_tables_are_those_that_the_program_declares(stores: MetadataStores) -> None:
+    inspector = sa.inspect(stores.engine)
+    for table in METADATA.sorted_tables:
+        found = {
+            column["name"]: (type_family(column["type"]), bool(column["nullable"]))
+            for column in inspector.get_columns(table.name)
+            if column["name"] not in OWN_COLUMNS
+        }
+        wanted = {c.name: (type_family(c.type), bool(c.nullable)) for c in table.columns}
+        assert found == wanted, table.name
+
+
+def test_tap_schema_holds_what_the_catalog_says(stores: MetadataStores) -> None:
+    with stores.engine.connect() as connection:
+        for physical, rows in tap_schema_rows(CATALOG).items():
+            stored = connection.execute(sa.select(tap_schema[physical])).mappings()
+            assert sorted(map(dict, stored), key=str) == sorted(map(dict, rows), key=str)
+
+
+def test_upgrading_again_changes_nothing_and_refreshes_tap_schema(stores: MetadataStores) -> None:
+    stores.datasets.upsert([dataset(1)])
+    with write_transaction(stores.engine) as connection:
+        connection.execute(tap_schema["tap_columns"].delete())
+    done = upgrade(stores.engine)
+    assert (done.changed, done.new_revision, done.regions_indexed) == (False, head_revision(), 0)
+    assert len(execute(stores, "SELECT * FROM tap_columns")) == 82
+    assert stores.datasets.get_many([dataset(1).dataset_id]) == [dataset(1)]
+
+
+def test_upgrading_indexes_regions_that_the_index_lost(stores: MetadataStores) -> None:
+    stores.datasets.upsert([dataset(n) for n in range(5)])
+    lose = {
+        "sqlite": "DELETE FROM obscore_region_index WHERE row_id < 3",
+        "postgresql": "UPDATE obscore SET s_region_spoly = NULL WHERE obs_id < 'image-0002'",
+    }
+    with write_transaction(stores.engine) as connection:
+        connection.exec_driver_sql(lose[stores.engine.dialect.name])
+    assert upgrade(stores.engine).regions_indexed == 2
+    assert upgrade(stores.engine).regions_indexed == 0
+
+
+def test_a_database_of_a_newer_version_is_left_alone(stores: MetadataStores) -> None:
+    with write_transaction(stores.engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailableError, match="newer version"):
+        upgrade(stores.engine)
+
+
+def test_the_migrations_can_be_taken_back(stores: MetadataStores) -> None:
+    with write_transaction(stores.engine) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "base")
+    left = set(sa.inspect(stores.engine).get_table_names()) - {"alembic_version"}
+    assert left == set()
+    assert upgrade(stores.engine).old_revision is None
+
+
+def test_several_processes_may_initialise_at_once(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    code = "import sys; from app.services.setup import init_database; init_database(sys.argv[1])"
+    for url in (f"sqlite:///{tmp_path / 'new' / 'x.sqlite3'}", postgres_server.create()):
+        racers = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        assert [racer.communicate()[1] for racer in racers] == [""] * 3
+        assert not init_database(url).changed
+
+
+def test_init_says_what_it_did(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'deep' / 'er' / 'x.sqlite3'}"
+    first, again = init_database(url), init_database(url)
+    assert first.changed and not again.changed
+    assert any("created the tables" in line for line in first.lines())
+    assert any("up to date" in line for line in again.lines())
+
+
+def test_a_database_that_was_never_initialised_has_no_revision(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.sqlite3'}")
+    assert current_revision(engine) is None
+    engine.dispose()
