@@ -24,12 +24,11 @@ from app.errors import AdqlSyntaxError
 
 _COUNTS: Final = {
     **dict.fromkeys(
-        """ABS ACOS ASIN ATAN CEILING COS COT DEGREES EXP FLOOR LOG LOG10 LOWER RADIANS SIN SQRT TAN
-        UPPER AREA CENTROID COORD1 COORD2 COORDSYS REGION""".split(),
+        ["ABS", "ACOS", "ASIN", "ATAN", "CEILING", "COS", "COT", "DEGREES", "EXP", "FLOOR", "LOG", "LOG10", "LOWER", "RADIANS", "SIN", "SQRT", "TAN", "UPPER", "AREA", "CENTROID", "COORD1", "COORD2", "COORDSYS", "REGION"],
         (1, 1),
     ),
-    **dict.fromkeys("ATAN2 MOD POWER IN_UNIT CONTAINS INTERSECTS".split(), (2, 2)),
-    **dict.fromkeys("ROUND TRUNCATE".split(), (1, 2)),
+    **dict.fromkeys(["ATAN2", "MOD", "POWER", "IN_UNIT", "CONTAINS", "INTERSECTS"], (2, 2)),
+    **dict.fromkeys(["ROUND", "TRUNCATE"], (1, 2)),
     "PI": (0, 0),
     "RAND": (0, 1),
     "COALESCE": (1, 10_000),

@@ -14,7 +14,7 @@ from app.errors import AdqlSyntaxError
 _READABLE: Final = {
     "$END": "the end of the query",
     "NAME": "a name",
-    "DELIMITED": 'a name in double quotes',
+    "DELIMITED": "a name in double quotes",
     "STRING": "a string in single quotes",
     "DECIMAL": "a number",
     "UNSIGNED": "a number",
@@ -35,7 +35,13 @@ _READABLE: Final = {
 
 _VALUE_START: Final = frozenset({"NAME", "STRING", "DECIMAL", "UNSIGNED", "FUNCTION", "LPAR"})
 _VALUE_WORDS: Final = _VALUE_START | {
-    "AGGREGATE", "CAST", "COUNT", "DELIMITED", "MINUS", "NULL", "PLUS"
+    "AGGREGATE",
+    "CAST",
+    "COUNT",
+    "DELIMITED",
+    "MINUS",
+    "NULL",
+    "PLUS",
 }
 _CONTINUATIONS: Final = frozenset({"CONCAT", "PLUS", "MINUS", "SLASH", "STAR", "DOT"})
 
@@ -100,8 +106,10 @@ def expected_words(terminals: Iterable[str]) -> str:
     if names >= {"NAME", "DELIMITED"}:
         names = names - {"DELIMITED"}
     phrases += sorted({_READABLE.get(name, name) for name in names}, key=_keywords_last)
-    return " or ".join(phrases) if len(phrases) < 3 else ", ".join(phrases[:-1]) + " or " + (
-        phrases[-1]
+    return (
+        " or ".join(phrases)
+        if len(phrases) < 3
+        else ", ".join(phrases[:-1]) + " or " + (phrases[-1])
     )
 
 

@@ -68,5 +68,3 @@ def _check_bounds(tokens: Iterator[Token]) -> None:
         if depth > MAX_DEPTH:
             reason = f"parentheses are nested more than {MAX_DEPTH} deep"
             raise AdqlSyntaxError(reason, *place(token))
-
-

@@ -210,9 +210,7 @@ class Exists:
     at: At = field(compare=False)
 
 
-Condition = (
-    Junction | Not | Comparison | Between | InList | InQuery | Like | IsNull | Exists
-)
+Condition = Junction | Not | Comparison | Between | InList | InQuery | Like | IsNull | Exists
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,228 @@
+"""Geometries of a query: constants worked out at once, regions that an index covers found.
+
+Regions lie in the database as STC-S text. For every column of kind ``region`` of a table the
+stores keep an index, by the rule of :func:`region_index` and :func:`region_polygon_column`.
+"""
+
+from __future__ import annotations
+
+from app.adql.sqlite_functions import MAX_RADIUS_DEG
+from app.adql.tree import At, Call
+from app.adql.typed import (
+    CircleOf,
+    Column,
+    Constant,
+    Expression,
+    Geometry,
+    Literal,
+    PointOf,
+    PolygonOf,
+    RegionSize,
+    Separation,
+    Spatial,
+)
+from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
+from app.sky.areas import PolygonArea, is_simple, prepare
+from app.sky.frames import ICRS_NAMES, find_icrs
+from app.sky.predicates import (
+    area_deg2,
+    centroid,
+    contains_point,
+    contains_region,
+    distance_deg,
+    intersects,
+)
+from app.sky.shapes import Circle, Point, Polygon
+from app.sky.stcs import box_from, check_direction, parse_region, polygon_from
+
+_MAX_VERTICES = 1000
+
+
+def region_index(physical: str) -> str:
+    """SQLite: the R*Tree (row_id, x_min … z_max) over the boxes of a table's region column."""
+    return f"{physical}_region_index"
+
+
+def region_polygon_column(column: str) -> str:
+    """PostgreSQL: the ``spoly`` column, under a GiST index, beside a region column."""
+    return f"{column}_spoly"
+
+
+def make_shape(call: Call, arguments: list[Expression]) -> Geometry:
+    """POINT, CIRCLE, BOX or POLYGON of typed arguments; points among them stand first."""
+    numbers = _coordinates(arguments)
+    values = _constants(numbers)
+    if values is not None:
+        return Constant(_constant_shape(call, values))
+    if call.frame not in ICRS_NAMES:
+        raise AdqlUnsupportedError(
+            f"coordinates in {call.frame} that are not constant; columns are in ICRS", *call.at
+        )
+    if call.name == "POINT":
+        return PointOf(numbers[0], numbers[1])
+    if call.name == "CIRCLE":
+        return CircleOf(numbers[0], numbers[1], numbers[2])
+    if call.name == "POLYGON":
+        return PolygonOf(tuple(numbers))
+    raise AdqlUnsupportedError("a BOX whose centre or size is not constant", *call.at)
+
+
+def _coordinates(arguments: list[Expression]) -> list[Expression]:
+    """The numbers of the arguments, points taken apart."""
+    numbers: list[Expression] = []
+    for argument in arguments:
+        if isinstance(argument, PointOf):
+            numbers += [argument.lon, argument.lat]
+        elif isinstance(argument, Constant) and isinstance(argument.shape, Point):
+            shape = argument.shape
+            numbers += [Literal(shape.lon_deg, "real"), Literal(shape.lat_deg, "real")]
+        else:
+            numbers.append(argument)
+    return numbers
+
+
+def _constants(numbers: list[Expression]) -> list[float] | None:
+    values = [n.value for n in numbers if isinstance(n, Literal)]
+    floats = [float(v) for v in values if isinstance(v, int | float)]
+    return floats if len(floats) == len(numbers) else None
+
+
+def _constant_shape(call: Call, values: list[float]) -> Point | Circle | Polygon:
+    text = f"{call.name}({', '.join(f'{value:g}' for value in values[:8])})"
+    try:
+        if call.name == "CIRCLE":
+            lon, lat = _to_icrs(call, text, values[0], values[1])
+            return _circle(text, lon, lat, values[2])
+        if call.name == "BOX":
+            box = box_from(text, [values[0] % 360.0, *values[1:]])
+            return _polygon(call, text, [x for vertex in box.vertices for x in vertex])
+        if call.name == "POLYGON":
+            return _polygon(call, text, values)
+        return Point(*_to_icrs(call, text, values[0], values[1]))
+    except RegionError as error:
+        raise AdqlTypeError(f"{error.args[0]}: {error.args[1]}", *call.at) from None
+
+
+def _to_icrs(call: Call, text: str, lon: float, lat: float) -> tuple[float, float]:
+    check_direction(text, lon % 360.0, lat)
+    found = find_icrs(call.frame, lon, lat)
+    if found is None:
+        raise AdqlUnsupportedError(f"coordinates in {call.frame}; use ICRS", *call.at)
+    return found
+
+
+def _circle(text: str, lon: float, lat: float, radius: float) -> Circle:
+    if not 0.0 <= radius <= MAX_RADIUS_DEG:
+        raise RegionError(text, f"the radius {radius:g} must lie between 0 and 90 deg")
+    return Circle(lon, lat, radius)
+
+
+def _polygon(call: Call, text: str, values: list[float]) -> Polygon:
+    if len(values) > 2 * _MAX_VERTICES:
+        raise RegionError(text, f"at most {_MAX_VERTICES} vertices are taken")
+    pairs = zip(values[0::2], values[1::2], strict=True)
+    numbers = [x for lon, lat in pairs for x in _to_icrs(call, text, lon, lat)]
+    polygon = polygon_from(text, numbers)
+    area = prepare(polygon)
+    if isinstance(area, PolygonArea) and not is_simple(area):
+        raise RegionError(text, "the edges of the polygon cross each other")
+    return polygon
+
+
+def make_region(text: str, at: At) -> Constant:
+    """REGION('…'): STC-S text."""
+    try:
+        region = parse_region(text)
+    except RegionError as error:
+        raise AdqlTypeError(f"REGION {error.args[0]!r}: {error.args[1]}", *at) from None
+    if isinstance(region, Circle):
+        return Constant(_circle(text, region.lon_deg, region.lat_deg, region.radius_deg))
+    if isinstance(region, Polygon):
+        return Constant(region)
+    raise AdqlUnsupportedError("this kind of REGION", *at)
+
+
+def make_spatial(name: str, a: Geometry, b: Geometry, at: At) -> Spatial | Literal:
+    """CONTAINS(a, b) or INTERSECTS(a, b)."""
+    for shape in (a, b):
+        if isinstance(shape, PolygonOf):
+            raise AdqlUnsupportedError(f"{name} of a POLYGON that is not constant", *at)
+    if name == "INTERSECTS" and b.kind == "point" and a.kind == "region":
+        a, b = b, a
+    if b.kind == "point" and a.kind == "region":
+        raise AdqlTypeError(
+            "CONTAINS(a, b) asks whether a lies in b, and no region lies in a point: "
+            "write CONTAINS(POINT(...), region)",
+            *at,
+        )
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        return Literal(int(_decide(name, a.shape, b.shape)), "integer")
+    if b.kind == "point":
+        raise AdqlUnsupportedError(f"{name} of two points; use DISTANCE", *at)
+    within = name == "CONTAINS" or a.kind == "point"
+    return Spatial("within" if within else "overlap", a, b)
+
+
+def _decide(name: str, a: Point | Circle | Polygon, b: Point | Circle | Polygon) -> bool:
+    if isinstance(b, Point):
+        return isinstance(a, Point) and distance_deg(a, b) < 1e-7
+    if isinstance(a, Point):
+        return contains_point(b, a)
+    return contains_region(b, a) if name == "CONTAINS" else intersects(a, b)
+
+
+def make_separation(a: Geometry, b: Geometry, at: At) -> Separation | Literal:
+    """DISTANCE of two points (deg)."""
+    if not isinstance(a, PointOf | Constant) or not isinstance(b, PointOf | Constant):
+        raise AdqlUnsupportedError("DISTANCE of a region; it measures between points", *at)
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        if isinstance(a.shape, Point) and isinstance(b.shape, Point):
+            return Literal(distance_deg(a.shape, b.shape), "real")
+    if a.kind == "region" or b.kind == "region":
+        raise AdqlTypeError("DISTANCE measures between points", *at)
+    return Separation(a, b)
+
+
+def make_area(region: Geometry, at: At) -> RegionSize | Literal:
+    """AREA of a region (deg2)."""
+    if isinstance(region, Constant) and not isinstance(region.shape, Point):
+        return Literal(area_deg2(region.shape), "real")
+    if region.kind == "point":
+        return Literal(0.0, "real")
+    if isinstance(region, PolygonOf):
+        raise AdqlUnsupportedError("AREA of a POLYGON that is not constant", *at)
+    return RegionSize(region)
+
+
+def make_centroid(region: Geometry, at: At) -> Geometry:
+    """CENTROID of a geometry."""
+    if isinstance(region, Constant) and not isinstance(region.shape, Point):
+        return Constant(centroid(region.shape))
+    if isinstance(region, CircleOf):
+        return PointOf(region.lon, region.lat)
+    if isinstance(region, PointOf | Constant):
+        return region
+    raise AdqlUnsupportedError("CENTROID of a region that is not constant", *at)
+
+
+def coordinate(point: Geometry, index: int, at: At) -> Expression:
+    """COORD1 (index 0) or COORD2 (1) of a point."""
+    if isinstance(point, PointOf):
+        return (point.lon, point.lat)[index]
+    if isinstance(point, Constant) and isinstance(point.shape, Point):
+        return Literal((point.shape.lon_deg, point.shape.lat_deg)[index], "real")
+    raise AdqlTypeError(f"COORD{index + 1} takes a point", *at)
+
+
+def is_geometry(expression: Expression) -> bool:
+    """Whether the value is a point or a region."""
+    return expression.kind in ("point", "region")
+
+
+def as_geometry(expression: Expression, what: str, at: At) -> Geometry:
+    """The expression as a geometry; AdqlTypeError if it is none."""
+    if isinstance(expression, Column) and is_geometry(expression):
+        return expression
+    if isinstance(expression, PointOf | CircleOf | PolygonOf | Constant):
+        return expression
+    raise AdqlTypeError(f"{what} takes geometries", *at)

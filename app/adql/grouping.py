@@ -1,0 +1,65 @@
+"""The rules of grouped queries, which SQLite would let pass and answer at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.adql import tree, typed
+from app.errors import AdqlTypeError
+
+
+def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Query) -> None:
+    """AdqlTypeError for a column that has many values in a group, or an order that DISTINCT hides.
+
+    Without GROUP BY a query with an aggregate is one group.
+    """
+    _check_distinct(query, outer)
+    ordered = [key.expression for key in query.order_by]
+    shown = [output.expression for output in query.outputs]
+    having = [] if query.having is None else list(typed.operands(query.having))
+    everything = [*shown, *ordered, *having]
+    if not (query.group_by or query.having or any(map(has_aggregate, everything))):
+        return
+    for expression in everything:
+        for column in _ungrouped(expression, query.group_by):
+            raise AdqlTypeError(
+                f"column {column.field.name} is neither in GROUP BY nor inside an aggregate",
+                *_place(column, select, outer),
+            )
+
+
+def has_aggregate(expression: typed.Expression) -> bool:
+    """Whether an aggregate stands anywhere in the expression."""
+    if isinstance(expression, typed.Aggregate):
+        return True
+    return any(map(has_aggregate, typed.children(expression)))
+
+
+def _ungrouped(
+    expression: typed.Expression, groups: tuple[typed.Expression, ...]
+) -> Iterator[typed.Column]:
+    if expression in groups or isinstance(expression, typed.Aggregate):
+        return
+    if isinstance(expression, typed.Column):
+        yield expression
+    for child in typed.children(expression):
+        yield from _ungrouped(child, groups)
+
+
+def _check_distinct(query: typed.TypedQuery, outer: tree.Query) -> None:
+    if not query.distinct:
+        return
+    for key, term in zip(query.order_by, outer.order_by, strict=False):
+        if key.output is None:
+            reason = "with SELECT DISTINCT only selected columns may stand in ORDER BY"
+            raise AdqlTypeError(reason, *term.value.at)
+
+
+def _place(column: typed.Column, select: tree.Select, outer: tree.Query) -> tree.At:
+    """Where the column is written, as far as a search through the plain items can tell."""
+    written = [item.value for item in select.items if isinstance(item, tree.SelectItem)]
+    for value in [*written, *(term.value for term in outer.order_by)]:
+        if isinstance(value, tree.ColumnRef):
+            if value.parts[-1].text.lower() == column.field.name.lower():
+                return value.at
+    return select.at
