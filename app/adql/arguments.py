@@ -22,17 +22,20 @@ from app.adql.tree import (
 from app.adql.words import GEOMETRY, SHAPES
 from app.errors import AdqlSyntaxError
 
+_ONE_ARGUMENT = """
+    ABS ACOS ASIN ATAN CEILING COS COT DEGREES EXP FLOOR LOG LOG10 LOWER RADIANS SIN SQRT TAN
+    UPPER AREA CENTROID COORD1 COORD2 COORDSYS REGION
+"""
+
 _COUNTS: Final = {
-    **dict.fromkeys(
-        ["ABS", "ACOS", "ASIN", "ATAN", "CEILING", "COS", "COT", "DEGREES", "EXP", "FLOOR", "LOG", "LOG10", "LOWER", "RADIANS", "SIN", "SQRT", "TAN", "UPPER", "AREA", "CENTROID", "COORD1", "COORD2", "COORDSYS", "REGION"],
-        (1, 1),
-    ),
-    **dict.fromkeys(["ATAN2", "MOD", "POWER", "IN_UNIT", "CONTAINS", "INTERSECTS"], (2, 2)),
-    **dict.fromkeys(["ROUND", "TRUNCATE"], (1, 2)),
+    **dict.fromkeys(_ONE_ARGUMENT.split(), (1, 1)),
+    **dict.fromkeys(("ATAN2", "MOD", "POWER", "IN_UNIT", "CONTAINS", "INTERSECTS"), (2, 2)),
+    **dict.fromkeys(("ROUND", "TRUNCATE"), (1, 2)),
     "PI": (0, 0),
     "RAND": (0, 1),
     "COALESCE": (1, 10_000),
 }
+"""Least and greatest number of arguments."""
 
 _FRAMES: Final = frozenset(
     {"", "ICRS", "FK4", "FK5", "GALACTIC", "GALACTIC_II", "ECLIPTIC", "UNKNOWNFRAME", "J2000"}

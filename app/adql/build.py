@@ -191,7 +191,7 @@ class TreeBuilder(Transformer[Token, tree.Query]):
             require_plain(part, "|| joins strings, not geometries")
         return tree.Concatenation(parts, first.at)
 
-    def sum(self, first: Value, *rest: Any) -> Value:
+    def total(self, first: Value, *rest: Any) -> Value:
         if not rest:
             return first
         steps = tuple((str(rest[i]), rest[i + 1]) for i in range(0, len(rest), 2))
@@ -199,7 +199,7 @@ class TreeBuilder(Transformer[Token, tree.Query]):
             require_plain(value, "a geometry is no number")
         return tree.Chain(first, cast(Any, steps), first.at)
 
-    product = sum
+    product = total
 
     def signed(self, sign: Token, operand: Value) -> Value:
         require_plain(operand, "a geometry is no number")

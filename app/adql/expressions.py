@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import singledispatchmethod
 from typing import Literal as Word
 from typing import cast
@@ -134,21 +134,10 @@ class Resolver:
         if call.name in ("POINT", "CIRCLE", "BOX", "POLYGON"):
             self._check_shape(call, arguments)
             return make_shape(call, arguments)
-        if call.name == "COORDSYS":
-            as_geometry(arguments[0], call.name, call.at)
-            return typed.Literal("ICRS", "text")
         if call.name == "DISTANCE" and len(arguments) == 4:
             return self._distance_of_coordinates(call, arguments)
         shapes = [as_geometry(a, call.name, call.at) for a in arguments]
-        if call.name == "DISTANCE":
-            return make_separation(shapes[0], shapes[1], call.at)
-        if call.name in ("CONTAINS", "INTERSECTS"):
-            return make_spatial(call.name, shapes[0], shapes[1], call.at)
-        if call.name == "AREA":
-            return make_area(shapes[0], call.at)
-        if call.name == "CENTROID":
-            return make_centroid(shapes[0], call.at)
-        return coordinate(shapes[0], int(call.name == "COORD2"), call.at)
+        return _MEASURES[call.name](shapes, call)
 
     def _distance_of_coordinates(
         self, call: tree.Call, arguments: list[typed.Expression]
@@ -259,6 +248,18 @@ class Resolver:
         else:
             reason = f"{describe(a.kind)} cannot be compared with {describe(b.kind)}"
         raise AdqlTypeError(reason, *written.at)
+
+
+_MEASURES: dict[str, Callable[[list[typed.Geometry], tree.Call], typed.Expression]] = {
+    "AREA": lambda shapes, call: make_area(shapes[0], call.at),
+    "CENTROID": lambda shapes, call: make_centroid(shapes[0], call.at),
+    "CONTAINS": lambda shapes, call: make_spatial("CONTAINS", shapes[0], shapes[1], call.at),
+    "COORD1": lambda shapes, call: coordinate(shapes[0], 0, call.at),
+    "COORD2": lambda shapes, call: coordinate(shapes[0], 1, call.at),
+    "COORDSYS": lambda shapes, call: typed.Literal("ICRS", "text"),
+    "DISTANCE": lambda shapes, call: make_separation(shapes[0], shapes[1], call.at),
+    "INTERSECTS": lambda shapes, call: make_spatial("INTERSECTS", shapes[0], shapes[1], call.at),
+}
 
 
 def _negated(condition: typed.Condition, negated: bool) -> typed.Condition:

@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Final
 
 from app.adql.kinds import ValueKind, are_comparable, common_kind, describe, is_number, is_text
 from app.adql.tree import Call
 from app.adql.typed import Expression, Function, Literal
 from app.errors import AdqlTypeError, AdqlUnsupportedError
 
-_ANGLE_RATIO = "ACOS ASIN ATAN ATAN2 CEILING COS COT DEGREES EXP FLOOR LOG LOG10 POWER RADIANS"
-_NUMERIC = frozenset([*_ANGLE_RATIO.split(), "ROUND", "SIN", "SQRT", "TAN", "TRUNCATE"])
+_NUMERIC: Final = frozenset(
+    {
+        *("ACOS", "ASIN", "ATAN", "ATAN2", "CEILING", "COS", "COT", "DEGREES", "EXP", "FLOOR"),
+        *("LOG", "LOG10", "POWER", "RADIANS", "SIN", "SQRT", "TAN"),
+    }
+)
+"""Numbers in, a double out."""
 
 _MAX_PLACES = 300
 
 
 def make_function(call: Call, arguments: tuple[Expression, ...]) -> Expression:
     """The typed function; AdqlTypeError for arguments of the wrong kind."""
-    name = call.name
-    if name == "PI":
-        return Literal(math.pi, "real")
-    if name == "RAND":
-        return _random(call, arguments)
-    if name in ("LOWER", "UPPER"):
-        return _require(call, arguments, is_text, "a string", "text")
-    if name == "COALESCE":
-        return _coalesce(call, arguments)
-    if name == "ABS":
-        kind = common_kind([a.kind for a in arguments])
-        return _require(call, arguments, is_number, "a number", kind)
-    if name == "MOD":
-        whole = all(a.kind == "integer" for a in arguments)
-        return _require(call, arguments, is_number, "a number", "integer" if whole else "real")
-    if name in _NUMERIC:
-        _check_places(call, arguments)
-        return _require(call, arguments, is_number, "a number", "real")
-    raise AdqlUnsupportedError(f"{name} is not offered by this service", *call.at)
+    special = _SPECIAL.get(call.name)
+    if special is not None:
+        return special(call, arguments)
+    if call.name not in _NUMERIC:
+        raise AdqlUnsupportedError(f"{call.name} is not offered by this service", *call.at)
+    return _numeric(call, arguments, "real")
+
+
+def _pi(call: Call, arguments: tuple[Expression, ...]) -> Expression:
+    return Literal(math.pi, "real")
+
+
+def _fold_case(call: Call, arguments: tuple[Expression, ...]) -> Expression:
+    return _require(call, arguments, is_text, "a string", "text")
+
+
+def _absolute(call: Call, arguments: tuple[Expression, ...]) -> Expression:
+    return _numeric(call, arguments, arguments[0].kind)
+
+
+def _modulo(call: Call, arguments: tuple[Expression, ...]) -> Expression:
+    whole = all(argument.kind == "integer" for argument in arguments)
+    return _numeric(call, arguments, "integer" if whole else "real")
+
+
+def _numeric(call: Call, arguments: tuple[Expression, ...], kind: ValueKind) -> Expression:
+    return _require(call, arguments, is_number, "a number", kind)
+
+
+def _rounded(call: Call, arguments: tuple[Expression, ...]) -> Expression:
+    if len(arguments) == 2:
+        _check_places(call, arguments[1])
+    return _numeric(call, arguments, "real")
 
 
 def _require(
     call: Call,
     arguments: tuple[Expression, ...],
-    accepts: object,
+    accepts: Callable[[ValueKind], bool],
     wanted: str,
     kind: ValueKind,
 ) -> Function:
     for position, argument in enumerate(arguments):
-        fits = is_text(argument.kind) if accepts is is_text else is_number(argument.kind)
-        if not fits:
+        if not accepts(argument.kind):
             reason = f"{call.name} takes {wanted}, not {describe(argument.kind)}"
             raise AdqlTypeError(reason, *call.arguments[position].at)
     return Function(call.name, arguments, kind)
@@ -67,12 +87,22 @@ def _coalesce(call: Call, arguments: tuple[Expression, ...]) -> Function:
     return Function("COALESCE", arguments, common_kind([a.kind for a in arguments]))
 
 
-def _check_places(call: Call, arguments: tuple[Expression, ...]) -> None:
-    if call.name not in ("ROUND", "TRUNCATE") or len(arguments) == 1:
-        return
-    places = arguments[1]
-    if not (isinstance(places, Literal) and isinstance(places.value, int)):
+def _check_places(call: Call, places: Expression) -> None:
+    value = places.value if isinstance(places, Literal) else None
+    if not isinstance(value, int):
         raise AdqlTypeError(f"the places of {call.name} are a whole number", *call.at)
-    if abs(places.value) > _MAX_PLACES:
-        reason = f"{call.name} to {places.value} places; at most {_MAX_PLACES}"
-        raise AdqlTypeError(reason, *call.at)
+    if abs(value) > _MAX_PLACES:
+        raise AdqlTypeError(f"{call.name} to {value} places; at most {_MAX_PLACES}", *call.at)
+
+
+_SPECIAL: Final[dict[str, Callable[[Call, tuple[Expression, ...]], Expression]]] = {
+    "ABS": _absolute,
+    "COALESCE": _coalesce,
+    "LOWER": _fold_case,
+    "MOD": _modulo,
+    "PI": _pi,
+    "RAND": _random,
+    "ROUND": _rounded,
+    "TRUNCATE": _rounded,
+    "UPPER": _fold_case,
+}

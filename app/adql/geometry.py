@@ -175,12 +175,11 @@ def make_separation(a: Geometry, b: Geometry, at: At) -> Separation | Literal:
     """DISTANCE of two points (deg)."""
     if not isinstance(a, PointOf | Constant) or not isinstance(b, PointOf | Constant):
         raise AdqlUnsupportedError("DISTANCE of a region; it measures between points", *at)
-    if isinstance(a, Constant) and isinstance(b, Constant):
-        if isinstance(a.shape, Point) and isinstance(b.shape, Point):
-            return Literal(distance_deg(a.shape, b.shape), "real")
     if a.kind == "region" or b.kind == "region":
         raise AdqlTypeError("DISTANCE measures between points", *at)
-    return Separation(a, b)
+    shapes = [p.shape for p in (a, b) if isinstance(p, Constant)]
+    points = [shape for shape in shapes if isinstance(shape, Point)]
+    return Literal(distance_deg(*points), "real") if len(points) == 2 else Separation(a, b)
 
 
 def make_area(region: Geometry, at: At) -> RegionSize | Literal:

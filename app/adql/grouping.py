@@ -59,7 +59,7 @@ def _place(column: typed.Column, select: tree.Select, outer: tree.Query) -> tree
     """Where the column is written, as far as a search through the plain items can tell."""
     written = [item.value for item in select.items if isinstance(item, tree.SelectItem)]
     for value in [*written, *(term.value for term in outer.order_by)]:
-        if isinstance(value, tree.ColumnRef):
-            if value.parts[-1].text.lower() == column.field.name.lower():
-                return value.at
+        named = value.parts[-1].text if isinstance(value, tree.ColumnRef) else ""
+        if named.lower() == column.field.name.lower():
+            return value.at
     return select.at

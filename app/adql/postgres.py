@@ -29,7 +29,9 @@ _TYPES: Final = {int: "bigint", float: "double precision", str: "text"}
 _DOMAINS: Final[dict[str, str]] = {
     "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END",
     "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
-    "EXP": f"CASE WHEN {{0}} > {_EXP_MAX} THEN NULL WHEN {{0}} < {_EXP_MIN} THEN 0 ELSE exp({{0}}) END",
+    "EXP": (
+        f"CASE WHEN {{0}} > {_EXP_MAX} THEN NULL WHEN {{0}} < {_EXP_MIN} THEN 0 ELSE exp({{0}}) END"
+    ),
     "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END",
     "LOG10": "CASE WHEN {0} > 0 THEN log({0}) END",
     "POWER": (

@@ -136,6 +136,9 @@ class _Selection:
         self, scope: Scope, aliases: dict[str, typed.Expression]
     ) -> tuple[typed.Expression, ...]:
         resolver = Resolver(scope, aliases=aliases, no_aggregates="may not stand in GROUP BY")
+        for value in self._select.group_by:
+            if isinstance(value, tree.Number):
+                raise AdqlTypeError("GROUP BY takes columns, not their positions", *value.at)
         return tuple(resolver.value(value) for value in self._select.group_by)
 
     def _having(self, scope: Scope) -> typed.Condition | None:

@@ -22,7 +22,7 @@ from app.sky.predicates import (
     great_circle_deg,
 )
 from app.sky.shapes import Circle
-from app.sky.stcs import format_degrees, parse_region
+from app.sky.stcs import parse_region
 from app.sky.vectors import RADIANS_PER_DEGREE, unit_vector
 
 MAX_RADIUS_DEG: Final = 90.0
@@ -30,6 +30,7 @@ MAX_RADIUS_DEG: Final = 90.0
 
 _EXACT: Final = Context(prec=800)
 _MAX_INTEGER: Final = 2**63 - 1
+_TENTH_PLACE: Final = Decimal(1).scaleb(-10)
 
 Number = int | float
 
@@ -79,7 +80,13 @@ def _degrees_text(*values: Number | None) -> str | None:
     """DALI text of a geometry's numbers."""
     if None in values:
         return None
-    return " ".join(format_degrees(float(value)) for value in values if value is not None)
+    return " ".join(_degree_text(value) for value in values if value is not None)
+
+
+def _degree_text(value: Number) -> str:
+    rounded = _decimal(value).quantize(_TENTH_PLACE, ROUND_HALF_UP, _EXACT)
+    text = f"{rounded:f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 @lru_cache(maxsize=16384)

@@ -303,44 +303,37 @@ class TypedQuery:
 
 def children(expression: Expression) -> tuple[Expression, ...]:
     """The expressions directly below one."""
+    below: tuple[Expression | None, ...] = ()
     match expression:
         case Arithmetic(first, rest, _):
-            return (first, *(value for _, value in rest))
-        case Negative(operand):
-            return (operand,)
-        case Concatenation(parts) | PolygonOf(parts):
-            return parts
-        case Function(_, arguments, _):
-            return arguments
+            below = (first, *(value for _, value in rest))
+        case Negative(operand) | RegionSize(operand):
+            below = (operand,)
+        case Concatenation(parts) | PolygonOf(parts) | Function(_, parts, _):
+            below = parts
         case Aggregate(_, _, argument, _):
-            return () if argument is None else (argument,)
-        case PointOf(lon, lat):
-            return (lon, lat)
+            below = (argument,)
+        case PointOf(a, b) | Spatial(_, a, b) | Separation(a, b):
+            below = (a, b)
         case CircleOf(lon, lat, radius):
-            return (lon, lat, radius)
-        case Spatial(_, a, b) | Separation(a, b):
-            return (a, b)
-        case RegionSize(region):
-            return (region,)
-    return ()
+            below = (lon, lat, radius)
+    return tuple(child for child in below if child is not None)
 
 
 def operands(condition: Condition) -> tuple[Expression, ...]:
     """The expressions directly below a condition, its inner conditions included."""
+    below: tuple[Expression, ...] = ()
     match condition:
         case Junction(_, terms):
-            return tuple(x for term in terms for x in operands(term))
+            below = tuple(x for term in terms for x in operands(term))
         case Not(term):
-            return operands(term)
-        case Comparison(_, left, right) | Like(left, right, _):
-            return (left, right)
+            below = operands(term)
+        case Comparison(_, left, right) | Like(left, right, _) | Cone(left, _, right):
+            below = (left, right)
         case Between(operand, low, high):
-            return (operand, low, high)
+            below = (operand, low, high)
         case InList(operand, items):
-            return (operand, *items)
-        case IsNull(operand):
-            return (operand,)
-        case SpatialTest(spatial):
-            return (spatial,)
-        case Cone(separation, _, radius):
-            return (separation, radius)
+            below = (operand, *items)
+        case IsNull(operand) | SpatialTest(operand):
+            below = (operand,)
+    return below
