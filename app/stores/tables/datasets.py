@@ -111,6 +111,20 @@ class DatasetStore:
         with read_transaction(self._engine) as connection:
             return {path: (size, mtime) for path, size, mtime in connection.execute(query)}
 
+    def remove_others(self, *, file_path: str, collection: str, keep: Sequence[str]) -> int:
+        """Delete the ingested rows of a file whose identifiers are not in ``keep``; how many."""
+        query = sa.select(obscore.c.row_id).where(
+            obscore.c.file_path == file_path,
+            obscore.c.obs_collection == collection,
+            obscore.c.origin == "ingested",
+            _FOLDED_ID.not_in([fold(identifier) for identifier in keep]),
+        )
+        with write_transaction(self._engine) as connection:
+            self._index.lock(connection)
+            row_ids = list(connection.execute(query).scalars())
+            self._index.delete(connection, row_ids)
+        return len(row_ids)
+
     def publish(
         self,
         row: DatasetRow,

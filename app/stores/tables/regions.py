@@ -43,6 +43,9 @@ class RegionIndex(Protocol):
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace the rows of these ``row_id``."""
 
+    def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
+        """Delete the rows of these ``row_id``."""
+
     def find_unindexed(self, connection: sa.Connection) -> list[int]:
         """``row_id`` of the rows with an ``s_region`` that the index does not know."""
 
@@ -105,6 +108,12 @@ class SqliteRegionIndex:
         lost = _regions(connection, self.find_unindexed(connection))
         self._put(connection, lost)
         return len(lost)
+
+    def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
+        """Delete rows and their boxes."""
+        if row_ids:
+            connection.execute(_DROP_BOX, [{"row_id": row_id} for row_id in row_ids])
+            connection.execute(obscore.delete().where(obscore.c.row_id.in_(row_ids)))
 
     def _put(self, connection: sa.Connection, records: Iterable[tuple[int, Record]]) -> None:
         boxes = [
@@ -169,6 +178,11 @@ class PostgresRegionIndex:
                 [{"s_region_spoly": _spoly(r), "this_row_id": row_id} for row_id, r in lost],
             )
         return len(lost)
+
+    def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
+        """Delete rows."""
+        if row_ids:
+            connection.execute(obscore.delete().where(obscore.c.row_id.in_(row_ids)))
 
 
 def _regions(connection: sa.Connection, row_ids: Sequence[int]) -> list[tuple[int, Record]]:

@@ -1,0 +1,1 @@
+"""Reading a group's own FITS files into ObsCore rows."""

@@ -1,0 +1,82 @@
+"""Files through worker processes, in order, whatever a file does to its reader."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from app.services.ingest.files import FoundFile
+from app.services.ingest.read_file import FileReader, FileResult
+
+Results = Generator[FileResult, None, None]
+
+_AHEAD = 16
+"""Files under way for each worker."""
+_SECONDS_PER_FILE = 0.01
+_BYTES_PER_SECOND = 2e8
+_POOL_START_S = 3.0
+"""Rough costs, only to tell whether starting processes pays."""
+
+_reader: FileReader | None = None
+
+
+def read_all(reader: FileReader, files: Sequence[FoundFile], workers: int) -> Results:
+    """Results in the order of ``files``. Closing the iterator stops the workers."""
+    cost_s = sum(_SECONDS_PER_FILE + f.size / _BYTES_PER_SECOND for f in files)
+    if workers <= 1 or cost_s < _POOL_START_S:
+        return (reader.read(file) for file in files)
+    return _read_in_pool(reader, deque(files), workers)
+
+
+def _read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -> Results:
+    """A reader that dies (a crash in a library, killed for its memory) takes the pool with it:
+    the files that were under way are then read one by one, each in a process of its own."""
+    while waiting:
+        under_way: deque[tuple[FoundFile, Future[FileResult]]] = deque()
+        pool = _new_pool(reader, workers)
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < workers * _AHEAD:
+                    file = waiting.popleft()
+                    under_way.append((file, pool.submit(_read_one, file)))
+                result = under_way[0][1].result()
+                under_way.popleft()
+                yield result
+        except BrokenProcessPool:
+            for file, _ in under_way:
+                yield _read_alone(reader, file)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_alone(reader: FileReader, file: FoundFile) -> FileResult:
+    with _new_pool(reader, 1) as pool:
+        try:
+            return pool.submit(_read_one, file).result()
+        except BrokenProcessPool:
+            return FileResult(file, reason="its reader crashed or was killed")
+
+
+def _new_pool(reader: FileReader, workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(reader,),
+    )
+
+
+def _start(reader: FileReader) -> None:
+    """In a new worker: Ctrl-C is the parent's to handle."""
+    global _reader  # noqa: PLW0603  (the one value a worker process is started with)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _reader = reader
+
+
+def _read_one(file: FoundFile) -> FileResult:
+    assert _reader is not None
+    return _reader.read(file)
