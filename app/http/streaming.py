@@ -40,7 +40,10 @@ class _ClosingResponse(StreamingResponse):
         headers: Mapping[str, str] | None,
     ) -> None:
         self._chunks = chunks
-        super().__init__(_pieces(first, chunks), media_type=media_type, headers=headers)
+        # Given as a header, the type stays as it is; as media_type it would get a charset.
+        super().__init__(
+            _pieces(first, chunks), headers={**(headers or {}), "content-type": media_type}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import NotFoundError, ParameterError, StoreUnavailableError
+from app.errors import NotFoundError, ParameterError, ServiceError
 from app.http import vosi
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, describe
@@ -113,7 +113,7 @@ def _add_availability(tap: APIRouter, queries: QueryService) -> None:
     async def availability() -> Response:
         try:
             await to_thread.run_sync(queries.ping)
-        except StoreUnavailableError as error:
+        except ServiceError as error:
             document = vosi.write_availability(available=False, note=str(error))
         else:
             document = vosi.write_availability(available=True, note="accepting queries")

@@ -288,7 +288,8 @@ class _Jobs:
             url = await to_thread.run_sync(self._links.file_url, found.dataset_id, service_url)
             return _see_other(url)
         path = await to_thread.run_sync(self._results.find, found.path or "")
-        return FileResponse(path, media_type=found.media_type, stat_result=path.stat())
+        headers = {"content-type": found.media_type}
+        return FileResponse(path, headers=headers, stat_result=path.stat())
 
     async def show_error(self, job_id: str) -> Response:
         job = await self._get(job_id)

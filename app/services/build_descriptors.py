@@ -35,10 +35,13 @@ def _descriptor(
     row: DatasetRow, service_url: str, kind: str, mode: str, number: int
 ) -> ServiceDescriptor:
     address = f"{service_url}/builds/{kind}/{mode}"
-    how = "answers with the FITS file" if mode == "sync" else "starts a job (UWS 1.1)"
+    how = (
+        "answers with the FITS file"
+        if mode == "sync"
+        else "makes a job of what is POSTed (UWS 1.1)"
+    )
     example = f"{address}?ID={quote(row.dataset_id, safe='')}"
     inputs = (_identifier(row), *_selection(row), *(_matching() if kind == "difference" else ()))
-    run = InputParameter(name="PHASE", value="RUN", description="Start the job at once")
     return ServiceDescriptor(
         resource_id=f"{kind}_{mode}_{number}",
         name=f"{kind}-{mode}",
@@ -46,7 +49,7 @@ def _descriptor(
         description=f"{_TITLES[kind]}; {how}",
         content_type=_FITS_TYPE if mode == "sync" else _UWS_TYPE,
         example_urls=(example,) if mode == "sync" else (),
-        inputs=inputs if mode == "sync" else (*inputs, run),
+        inputs=inputs,
     )
 
 
@@ -72,7 +75,7 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
         InputParameter(
             name="FWHM_FRACTION",
             datatype="double",
-            arraysize=None,
+            arraysize="1*",  # at most one; pyvo 1.9 fails on a scalar without a value
             description="Use this fraction of the exposures, those with the best seeing",
             minimum="0",
             maximum="1",

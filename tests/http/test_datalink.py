@@ -1,0 +1,126 @@
+"""Links as clients follow them: pyvo, STILTS, and by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from astropy.io import fits
+from astropy.io.votable import parse
+from astropy.table import Table
+from pyvo.dal.adhoc import DatalinkQuery, DatalinkResults
+
+from tests.http.archive import DATALINK, Archive, add_images, open_archive, serving
+from tests.http.xsd import assert_valid_votable
+
+IMAGE = "ivo://skyloom.test/demo?Visit-0"
+UNUSED = "ivo://skyloom.test/demo?Visit-2"
+PRODUCT = "ivo://skyloom.test/products?template/1"
+
+
+def _links(client: httpx.Client, *ids: str, **more: str) -> Table:
+    answer = client.get("/datalink/links", params={"ID": list(ids), **more})
+    assert answer.status_code == 200, answer.text
+    assert_valid_votable(answer.content)
+    return parse(io.BytesIO(answer.content)).get_first_table().to_table()
+
+
+def _semantics(table: Table) -> list[str]:
+    return [str(value) for value in table["semantics"]]
+
+
+def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client) -> None:
+    table = _links(client, IMAGE)
+    assert _semantics(table) == ["#this", "#weight", "#derivation", *["#proc"] * 4]
+    this = table[0]
+    assert this["content_type"] == "application/fits"
+    data = httpx.get(str(this["access_url"]))
+    assert len(data.content) == this["content_length"]
+    with fits.open(io.BytesIO(data.content)) as hdus:
+        assert (hdus[0].data == 0).all()
+    with fits.open(io.BytesIO(httpx.get(str(table[1]["access_url"])).content)) as hdus:
+        assert (hdus[0].data == 1).all()
+    assert str(table[2]["content_type"]) == DATALINK
+    assert set(_semantics(_follow(table[2]))) == {"#this", "#progenitor"}
+
+
+def _follow(row: Table.Row) -> Table:
+    content = httpx.get(str(row["access_url"])).content
+    return parse(io.BytesIO(content)).get_first_table().to_table()
+
+
+def test_a_product_names_the_inputs_it_used(client: httpx.Client) -> None:
+    table = _links(client, PRODUCT)
+    inputs = [row for row in table if row["semantics"] == "#progenitor"]
+    assert len(inputs) == 2
+    assert not any("Visit-2" in str(row["description"]) for row in inputs)
+    assert {str(_follow(row)[0]["ID"]) for row in inputs} == {
+        IMAGE,
+        "ivo://skyloom.test/demo?Visit-1",
+    }
+    assert "#derivation" not in _semantics(_links(client, UNUSED))
+
+
+def test_several_identifiers_stay_in_order_and_unknown_ones_say_so(client: httpx.Client) -> None:
+    table = _links(client, UNUSED, "ivo://no/such?one", IMAGE.upper())
+    order = list(dict.fromkeys(str(value) for value in table["ID"]))
+    assert order == [UNUSED, "ivo://no/such?one", IMAGE]
+    (fault,) = [row for row in table if row["error_message"]]
+    assert str(fault["error_message"]).startswith("NotFoundFault: ")
+    assert fault["semantics"] == "#this"
+
+
+def test_no_identifier_gives_an_empty_table(client: httpx.Client) -> None:
+    assert len(_links(client)) == 0
+
+
+def test_post_and_formats(client: httpx.Client) -> None:
+    answer = client.post("/datalink/links", data={"id": [IMAGE, PRODUCT]})
+    assert answer.headers["content-type"] == DATALINK
+    assert b"links-1.1" in answer.content
+    for accepted in ("votable", "application/x-votable+xml", DATALINK):
+        table = _links(client, IMAGE, RESPONSEFORMAT=accepted)
+        assert len(table) == 7
+    refused = client.get("/datalink/links", params={"ID": IMAGE, "RESPONSEFORMAT": "text/html"})
+    assert refused.status_code == 400
+    assert "UsageFault: Parameter RESPONSEFORMAT" in refused.text
+
+
+def test_too_many_identifiers_are_cut_between_identifiers(tmp_path: Path) -> None:
+    with open_archive(tmp_path, max_ids=2) as archive:
+        ids = add_images(archive)
+        with serving(archive.app) as url:
+            answer = httpx.get(f"{url}/datalink/links", params={"ID": ids})
+    table = parse(io.BytesIO(answer.content)).get_first_table().to_table()
+    assert set(table["ID"]) == set(ids[:2])
+    assert 'value="OVERFLOW"' in answer.text
+
+
+def test_pyvo_reads_links_and_services(archive: Archive) -> None:
+    links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
+    (this,) = links.bysemantics("#this", include_narrower=False)
+    assert httpx.get(this.access_url).status_code == 200
+    assert len(list(links.iter_procs())) == 4
+    template = links.get_first_proc()
+    assert template.access_url == f"{archive.url}/builds/template/sync"
+    names = [parameter.name for parameter in template.input_params]
+    assert names[:2] == ["ID", "BAND"]
+    assert {"FWHM_FRACTION", "TIME", "EXCLUDE_TIME", "TEMPLATE_IDS"} <= set(names)
+    resource = links.get_adhocservice_by_id(template.service_def)
+    query = DatalinkQuery.from_resource(template, resource, FWHM_FRACTION=0.5)
+    assert dict(query) == {"ID": IMAGE, "BAND": "i", "FWHM_FRACTION": "0.5"}
+
+
+@pytest.mark.needs("stilts")
+@pytest.mark.parametrize("identifier", [IMAGE, PRODUCT, "ivo://no/such?one"])
+def test_stilts_datalinklint(archive: Archive, identifier: str) -> None:
+    url = f"{archive.url}/datalink/links?ID={identifier}"
+    command = ["stilts", "datalinklint", f"votable={url}"]
+    report = subprocess.run(command, capture_output=True, text=True, check=False)
+    findings = re.findall(r"^[EWF]-.*$", report.stdout + report.stderr, re.M)
+    assert findings == [], "\n".join(findings)
+    assert report.returncode == 0, report.stderr

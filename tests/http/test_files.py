@@ -1,0 +1,140 @@
+"""Signed files: ranges, validators, forged and expired tokens, files that went away."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.errors import SignatureError
+from app.services.signatures import FileRef, FileSigner
+from app.stores.secrets import load_signing_key
+from tests.http.archive import Archive, Clock
+
+IMAGE = "ivo://skyloom.test/demo?Visit-0"
+
+
+@pytest.fixture
+def url(archive: Archive) -> str:
+    """A fresh link to the image."""
+    return archive.links.file_url(IMAGE, archive.url)
+
+
+@pytest.fixture
+def content(archive: Archive) -> bytes:
+    return (archive.data_dir / "images" / "visit 0.fits").read_bytes()
+
+
+def test_the_whole_file(url: str, content: bytes) -> None:
+    answer = httpx.get(url)
+    assert answer.content == content
+    assert answer.headers["content-type"] == "application/fits"
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert "visit%200.fits" in answer.headers["content-disposition"]
+    head = httpx.head(url)
+    assert head.headers["content-length"] == str(len(content))
+    assert head.content == b""
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [("0-79", 0, 80), ("2880-", 2880, 11520), ("-10", 11510, 11520), ("11519-99999", 11519, 11520)],
+)
+def test_ranges(url: str, content: bytes, asked: str, start: int, stop: int) -> None:
+    answer = httpx.get(url, headers={"Range": f"bytes={asked}"})
+    assert answer.status_code == 206
+    assert answer.content == content[start:stop]
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(content)}"
+
+
+def test_a_range_outside_the_file(url: str, content: bytes) -> None:
+    answer = httpx.get(url, headers={"Range": f"bytes={len(content)}-"})
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+
+
+def test_validators(url: str, content: bytes) -> None:
+    first = httpx.get(url)
+    etag = first.headers["etag"]
+    fresh = httpx.get(url, headers={"If-None-Match": f'"other", W/{etag}'})
+    assert (fresh.status_code, fresh.content, fresh.headers["etag"]) == (304, b"", etag)
+    assert httpx.get(url, headers={"If-None-Match": '"other"'}).content == content
+    stale = httpx.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert (stale.status_code, stale.content) == (200, content)
+    same = httpx.get(url, headers={"Range": "bytes=0-9", "If-Range": etag})
+    assert (same.status_code, same.content) == (206, content[:10])
+
+
+def test_no_changed_character_opens_a_file(archive: Archive, url: str) -> None:
+    start = url.index("/files/") + len("/files/")
+    for position in range(start, len(url)):
+        for other in "A0b.":
+            if url[position] not in (other, "/"):
+                forged = url[:position] + other + url[position + 1 :]
+                answer = httpx.get(forged) if position % 7 == 0 else None
+                assert answer is None or answer.status_code in {403, 404}, forged
+    for forged in (url[:-5], url + "0", url.replace("/visit%200", "/visit%201")):
+        answer = httpx.get(forged)
+        assert answer.status_code in {403, 404}
+        assert str(archive.data_dir) not in answer.text
+
+
+def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
+    signer = FileSigner(key=b"k" * 32, clock=Clock(), lifetime_s=60)
+    token = signer.sign(FileRef(IMAGE, 1))
+    assert signer.open(token) == FileRef(IMAGE, 1)
+    for position, character in enumerate(token):
+        for other in "Aa0b9_-.=":
+            if other != character:
+                with pytest.raises(SignatureError):
+                    signer.open(token[:position] + other + token[position + 1 :])
+    for damaged in (
+        "",
+        ".",
+        "..",
+        token[:-1],
+        token + "0",
+        token.upper(),
+        f" {token}",
+        token + "=",
+    ):
+        with pytest.raises(SignatureError):
+            signer.open(damaged)
+    with pytest.raises(SignatureError, match="wrong"):
+        FileSigner(key=b"x" * 32, clock=Clock(), lifetime_s=60).open(token)
+
+
+def test_an_expired_link_says_so(archive: Archive, url: str) -> None:
+    archive.clock.ahead += timedelta(seconds=61)
+    try:
+        answer = httpx.get(url)
+        assert answer.status_code == 403
+        assert answer.text.startswith("AuthorizationError: ")
+        assert "expired" in answer.text
+        assert httpx.get(archive.links.file_url(IMAGE, archive.url)).status_code == 200
+    finally:
+        archive.clock.ahead -= timedelta(seconds=61)
+
+
+def test_a_file_that_went_away(archive: Archive) -> None:
+    path = archive.data_dir / "images" / "visit 1.fits"
+    url = archive.links.file_url("ivo://skyloom.test/demo?Visit-1", archive.url)
+    moved = path.rename(path.with_suffix(".away"))
+    try:
+        answer = httpx.get(url)
+        assert answer.status_code == 404
+        assert str(archive.data_dir) not in answer.text
+    finally:
+        moved.rename(path)
+
+
+def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(load_signing_key, [tmp_path / "data"] * 32))
+    assert len(keys) == 1 and len(keys.pop()) == 32
+    (path,) = (tmp_path / "data").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
