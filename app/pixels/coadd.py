@@ -22,8 +22,10 @@ from app.pixels.image import MaskedImage, bits
 from app.pixels.stack import add_rows, centre_rows, clip_rows
 from app.pixels.statistics import clipped_mean, thinned
 
-AMPLITUDE_FRACTION: Final = 0.3
-"""Share of the local brightness by which inputs may differ, as their seeing does, unclipped."""
+LEAST_FRACTION: Final = 0.3
+UNKNOWN_FRACTION: Final = 0.6
+"""Share of the local brightness by which inputs may differ unclipped, as flux scales and PSF shapes
+do; the second where the seeing of an input is unknown. It grows with known seeing differences."""
 SAT_FRACTION: Final = 0.1
 """A pixel is SAT when more than this share of its weight was rejected as SAT."""
 NO_DATA: Final = bits("NO_DATA")
@@ -64,9 +66,10 @@ def coadd(
     """The weighted mean of ``images``, which share one grid, unit and zero point.
 
     ``meanclip`` leaves out values more than ``clip_sigma`` from the rest (around the median first,
-    then around the clipped mean) beyond AMPLITUDE_FRACTION of the local brightness. ``mean`` needs
-    one image in memory at a time. Mask: OR of the pixels used; NO_DATA where none was; CLIPPED,
-    REJECTED, SENSOR_EDGE where an input was left out, and with any of those INEXACT_PSF.
+    then around the clipped mean) beyond a share of the local brightness (0.3, more when seeing
+    differs). ``mean`` needs one image in memory at a time. Mask: OR of the pixels used; NO_DATA
+    where none was; CLIPPED, REJECTED, SENSOR_EDGE where an input was left out, and with any of
+    those INEXACT_PSF.
     Raises CoverageError when no image has a usable pixel, RecipeError when shapes or zero points
     differ, ParameterError on an unknown statistic.
     """
@@ -210,7 +213,7 @@ def _allowance(
     weights: NDArray[np.float64],
     inputs: Sequence[MaskedImage],
 ) -> NDArray[np.float32]:
-    """AMPLITUDE_FRACTION of the brightness within about a PSF width, above sky and noise.
+    """A share of the brightness within about a PSF width, above sky and noise.
 
     The wings of a star differ between seeings by more than a share of their own brightness, but by
     less than that share of what stands a little nearer to the centre.
@@ -219,11 +222,21 @@ def _allowance(
     sky = clipped_mean(thinned(centre[np.isfinite(centre)])).mean
     noise = np.sqrt(unit_variance / weights.sum())
     bright = np.nan_to_num(np.abs(centre - sky) - 3.0 * noise, nan=0.0)
-    fwhm_px = max((image.fwhm_px or 4.0 for image in inputs), default=4.0)
-    reach = max(1, min(15, round(0.75 * fwhm_px)))
+    widths = [image.fwhm_px for image in inputs]
+    reach = max(1, min(15, round(0.75 * max(width or 4.0 for width in widths))))
     near = maximum_filter(np.maximum(bright, 0.0), size=2 * reach + 1, mode="nearest")
-    allowance: NDArray[np.float32] = (AMPLITUDE_FRACTION * near).astype(np.float32)
+    allowance: NDArray[np.float32] = (_fraction(widths) * near).astype(np.float32)
     return allowance
+
+
+def _fraction(widths: Sequence[float | None]) -> float:
+    """Peaks go as 1 / FWHM^2: how far those of the extremes lie from the median one, and 30 %."""
+    known = [width for width in widths if width is not None]
+    if len(known) < len(widths):
+        return UNKNOWN_FRACTION
+    fwhm = np.array(known)
+    relative = np.abs((np.median(fwhm) / fwhm) ** 2 - 1.0).max()
+    return max(LEAST_FRACTION, 1.3 * float(relative))
 
 
 def _empty_sums(shape: tuple[int, int]) -> _Sums:

@@ -57,31 +57,82 @@ def centre_rows(
     scatter: Image,
     unit_variance: Image,
 ) -> None:
-    """Per pixel: median (lower value of two), interquartile scatter, median of variance x weight.
+    """Per pixel: median (lower value of two), interquartile scatter, mean of variance x weight.
 
     Arrays are (N, ny, nx) and (ny, nx); pixels without a good input get NaN. The last plane times
-    1/weight is the noise variance expected of an input there, robust against an input whose own
-    variance was raised by what hit it.
+    1/weight is the noise variance expected of an input there; the largest value takes no part in
+    the mean, as an input's own variance may have been raised by what hit it.
     """
     inputs, ny, nx = flux.shape
-    values, noises = np.empty(inputs), np.empty(inputs)
+    values = np.empty(inputs)
     for y in range(ny):
         for x in range(nx):
-            count = 0
+            count, total, largest = 0, 0.0, 0.0
             for n in range(inputs):
                 if good[n, y, x]:
                     values[count] = flux[n, y, x]
-                    noises[count] = variance[n, y, x] * weights[n]
+                    unit = variance[n, y, x] * weights[n]
+                    total += unit
+                    largest = max(largest, unit)
                     count += 1
             if count == 0:
                 centre[y, x] = scatter[y, x] = unit_variance[y, x] = np.nan
                 continue
             _sort(values, count)
-            _sort(noises, count)
-            unit_variance[y, x] = _quantile(noises, count, 0.5)
+            unit_variance[y, x] = (total - largest) / (count - 1) if count > 1 else total
             centre[y, x] = values[0] if count == 2 else _quantile(values, count, 0.5)
             spread = _quantile(values, count, 0.75) - _quantile(values, count, 0.25)
             scatter[y, x] = IQR_TO_SIGMA * spread if count > 3 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _clip_once(
+    values: Image,
+    good: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    reach: NDArray[np.float64],
+    middle: float,
+    clipped: NDArray[np.bool_],
+) -> tuple[float, float, bool]:
+    """Clip one pixel's values around ``middle``; returns (weight kept, their mean, any change)."""
+    total, first, changed = 0.0, 0.0, False
+    for n in range(values.size):
+        if good[n]:
+            out = abs(values[n] - middle) > reach[n]
+            changed |= out != clipped[n]
+            clipped[n] = out
+            if not out:
+                total += weights[n]
+                first += weights[n] * (values[n] - middle)
+    return total, middle + first / total if total > 0.0 else middle, changed
+
+
+@njit(cache=True, nogil=True)
+def _clip_pixel(
+    values: Image,
+    good: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    start: tuple[float, float],
+    allowance: float,
+    clip_sigma: float,
+    iterations: int,
+    clipped: NDArray[np.bool_],
+) -> None:
+    """Clip one pixel's values; ``start`` is the first centre and scatter."""
+    middle, spread = start
+    for _ in range(iterations):
+        reach = clip_sigma * np.maximum(noise, spread) + allowance
+        total, mean, changed = _clip_once(values, good, weights, reach, middle, clipped)
+        if total == 0.0:
+            clipped[:] = False
+        if total == 0.0 or not changed:
+            return
+        second = 0.0
+        for n in range(values.size):
+            if good[n] and not clipped[n]:
+                second += weights[n] * (values[n] - mean) ** 2
+        middle, spread = mean, np.sqrt(second / total)
 
 
 @njit(cache=True, nogil=True)
@@ -99,41 +150,43 @@ def clip_rows(
 ) -> None:
     """Mark in ``clipped`` the good values too far from the others.
 
-    A value is too far when ``|x - c| > clip_sigma * max(expected noise, scatter) + allowance``.
-    c and scatter are those given in the first iteration, then the weighted mean of the kept values
-    and their weighted standard deviation; the allowance shelters star cores whose inputs differ in
-    seeing. The last value left is never clipped.
+    A value is too far when ``|x - c| > clip_sigma * max(expected noise, scatter) + allowance``; the
+    expected noise is that of the value and of the mean together. c and scatter are those given in
+    the first iteration, then the weighted mean of the kept values and their weighted standard
+    deviation; the allowance shelters star cores whose inputs differ in seeing. When every value
+    would go none does.
     """
     inputs, ny, nx = flux.shape
+    inverse = 1.0 / weights
     for y in range(ny):
         for x in range(nx):
-            middle, spread = float(centre[y, x]), float(scatter[y, x])
-            if np.isnan(middle):
+            middle, shelter = centre[y, x], allowance[y, x]
+            total = 0.0
+            for n in range(inputs):
+                if good[n, y, x]:
+                    total += weights[n]
+            limit = clip_sigma**2 * unit_variance[y, x]
+            suspect = False
+            for n in range(inputs):
+                apart = abs(flux[n, y, x] - middle) - shelter
+                far = apart > 0.0 and apart * apart > limit * (inverse[n] + 1.0 / total)
+                suspect |= far and good[n, y, x]
+            if not suspect:
                 continue
-            for _ in range(iterations):
-                total, first, changed = 0.0, 0.0, False
-                for n in range(inputs):
-                    if not good[n, y, x]:
-                        continue
-                    noise = np.sqrt(unit_variance[y, x] / weights[n])
-                    reach = clip_sigma * max(noise, spread) + allowance[y, x]
-                    out = abs(flux[n, y, x] - middle) > reach
-                    changed |= out != clipped[n, y, x]
-                    clipped[n, y, x] = out
-                    if not out:
-                        total += weights[n]
-                        first += weights[n] * (flux[n, y, x] - middle)
-                if total == 0.0:
-                    for n in range(inputs):
-                        clipped[n, y, x] = False
-                    break
-                if not changed:
-                    break
-                mean, second = middle + first / total, 0.0
-                for n in range(inputs):
-                    if good[n, y, x] and not clipped[n, y, x]:
-                        second += weights[n] * (flux[n, y, x] - mean) ** 2
-                middle, spread = mean, np.sqrt(second / total)
+            here = good[:, y, x]
+            noise = np.sqrt(unit_variance[y, x] * (inverse + 1.0 / total))
+            start = (float(centre[y, x]), float(scatter[y, x]))
+            _clip_pixel(
+                flux[:, y, x],
+                here,
+                weights,
+                noise,
+                start,
+                allowance[y, x],
+                clip_sigma,
+                iterations,
+                clipped[:, y, x],
+            )
 
 
 @njit(cache=True, nogil=True)

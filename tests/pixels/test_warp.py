@@ -12,10 +12,10 @@ from app.pixels.warp import warp
 NO_DATA, EDGE, SAT = bits("NO_DATA"), bits("EDGE"), bits("SAT")
 STARS = np.array([[150.3, 150.7, 1e4], [100.2, 180.1, 2e4], [200.0, 90.5, 1e5]])
 GRIDS = [
-    dict(rotation_deg=-17.0, scale_arcsec=0.23),
-    dict(rotation_deg=33.0, scale_arcsec=0.17),
-    dict(rotation_deg=8.0, flipped=True),
-    dict(offset_px=(3.37, -2.81)),
+    {"rotation_deg": -17.0, "scale_arcsec": 0.23},
+    {"rotation_deg": 33.0, "scale_arcsec": 0.17},
+    {"rotation_deg": 8.0, "flipped": True},
+    {"offset_px": (3.37, -2.81)},
 ]
 
 
