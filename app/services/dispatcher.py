@@ -99,6 +99,7 @@ class Dispatcher:
         self._running: dict[str, RunningJob] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._beat = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -119,13 +120,14 @@ class Dispatcher:
             thread.start()
 
     def notify(self) -> None:
-        """A job was queued: claim without waiting for the next poll."""
+        """A job was queued or aborted: look now, without waiting for the next poll or beat."""
         self._wake.set()
+        self._beat.set()
 
     def stop(self, *, timeout_s: float = 20.0) -> None:
         """Stop claiming, stop what runs and put it back into the queue for another server."""
         self._stopping.set()
-        self._wake.set()
+        self.notify()
         for running in self._snapshot():
             running.stop()
         if self._pool is not None:
@@ -252,12 +254,13 @@ class Dispatcher:
     # -- leases and destruction ---------------------------------------------------------------
 
     def _beat_loop(self) -> None:
+        """Until stopped, and then for as long as something still runs."""
         beat_s = min(BEAT_S, self._lease_s / 3)
-        while not (self._stopping.wait(beat_s) and not self._snapshot()):
+        while not self._stopping.is_set() or self._snapshot():
+            self._beat.wait(beat_s)
+            self._beat.clear()
             for running in self._snapshot():
                 self._renew(running)
-            if self._stopping.is_set():
-                time.sleep(0.05)
 
     def _renew(self, running: RunningJob) -> None:
         until = self._clock() + timedelta(seconds=self._lease_s)

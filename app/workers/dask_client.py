@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from app.workers.remote import PROGRESS_TOPIC, run_build
 
 QUIET = logging.CRITICAL
 """Dask tells of every lost worker at WARNING and ERROR; the job record says it better."""
+
+CLOSE_TIMEOUT_S = 5.0
 
 Latest = dict[str, tuple[str, int, int]]
 
@@ -36,6 +39,8 @@ class DaskBuild:
         self._token = token
         self._latest = latest
         self._stopping = False
+        self._ended = threading.Event()
+        future.add_done_callback(lambda _: self._ended.set())
 
     def done(self) -> bool:
         """True once it ended, well or badly."""
@@ -43,17 +48,8 @@ class DaskBuild:
 
     def wait(self, timeout_s: float) -> bool:
         """Block until it ended or the time is over; True once it ended."""
-        from distributed import wait
-
-        if self._stopping:
-            return True
-        try:
-            wait([self._future], timeout=timeout_s)
-        except TimeoutError:
-            return self.done()
-        except Exception:  # the future's own failure is told by result()
-            return True
-        return True
+        self._ended.wait(timeout_s)
+        return self.done()
 
     def result(self) -> BuildReport:
         """The report. Raises the worker's own error, StoppedError or EngineBusyError."""
@@ -82,6 +78,7 @@ class DaskBuild:
         if self._stopping or self._future.done():
             return
         self._stopping = True
+        self._ended.set()
         try:
             self._stop_event.set()
             self._future.cancel()
@@ -124,7 +121,8 @@ class DaskRunner:
     def client(self) -> Any:
         """The connected client; made, or made anew, when there is none that runs."""
         with self._lock:
-            if self._client is None or self._client.status != "running":
+            if not self.started():
+                self._hang_up()
                 self._client = self._connect()
                 self._client.subscribe_topic(PROGRESS_TOPIC, self._hear)
             return self._client
@@ -139,9 +137,18 @@ class DaskRunner:
             for build in self._builds:
                 build.stop()
             self._builds = []
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            self._hang_up()
+
+    def reset(self) -> None:
+        """Hang up; the next submission connects anew. Builds under way are lost."""
+        with self._lock:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(OSError, RuntimeError, TimeoutError):
+                client.close(timeout=CLOSE_TIMEOUT_S)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """A progress message; messages of other servers on the same scheduler are not ours."""

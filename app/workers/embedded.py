@@ -34,6 +34,8 @@ class EmbeddedEngine:
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build; the first one starts the workers. Raises EngineBusyError."""
+        if self._deserted():
+            self._runner.reset()
         return self._runner.submit(job_id, plan)
 
     def describe(self) -> str:
@@ -42,10 +44,9 @@ class EmbeddedEngine:
         return f"{self._workers} worker processes on this machine ({state})"
 
     def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the workers; empty before the first build."""
-        if not self._runner.started():
-            return ()
-        return tuple(self._runner.client().run(os.getpid).values())
+        """Process ids of the workers that live now; empty before the first build."""
+        nannies = [] if self._cluster is None else list(self._cluster.workers.values())
+        return tuple(nanny.pid for nanny in nannies if nanny.pid)
 
     def close(self) -> None:
         """Stop the workers; builds under way end with StoppedError."""
@@ -53,6 +54,16 @@ class EmbeddedEngine:
         if self._cluster is not None:
             self._cluster.close(timeout=10)
             self._cluster = None
+
+    def _deserted(self) -> bool:
+        """True when every nanny gave up: a worker that is killed over and over is not restarted
+        for ever."""
+        if self._cluster is None:
+            return False
+        from distributed.core import Status
+
+        gone = (Status.closed, Status.closing, Status.failed)
+        return all(nanny.status in gone for nanny in self._cluster.workers.values())
 
     def _start(self) -> Any:
         import dask

@@ -76,7 +76,7 @@ def header_cards(plan: BuildPlan, product: Product) -> list[CardRow]:
         ("SWVERS", __version__, "version of Skyloom"),
         ("PRODKIND", recipe.kind, "template or difference"),
         ("RECIPE", recipe.key(), "content hash of the recipe"),
-        ("OBSPUBID", plan.dataset_id, "obs_publisher_did"),
+        ("OBSPUBID", plan.dataset_id, ""),
         ("BAND", recipe.band, "band"),
         ("NINPUT", used, "template inputs that took part"),
         ("NREJECT", len(templates) - used, "template inputs that were left out"),
@@ -87,7 +87,7 @@ def header_cards(plan: BuildPlan, product: Product) -> list[CardRow]:
         ("MAGZERO", product.zero_point_mag, "[mag] AB magnitude of one flux unit"),
         ("TRACT", plan.tract, "tract of the sky map"),
         ("PATCH", plan.patch, "patch of the tract"),
-        ("SCIENCE", None if plan.science is None else plan.science.dataset_id, "science image"),
+        ("SCIENCE", None if plan.science is None else plan.science.dataset_id, ""),
     ]
     numbers: list[CardRow] = [(name, value, "") for name, value in product.quality]
     return [*cards, *product.settings, *numbers]

@@ -1,0 +1,159 @@
+"""``/builds/template`` and ``/builds/difference``: each ``/sync`` (answers with the FITS file) and
+``/async`` (UWS jobs whose result is named ``result``)."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from app import errors
+from app.errors import NotFoundError, ServiceError, StoppedError
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in
+from app.http.parameters import ParameterSet, read_parameters
+from app.http.uws import CONTROLS, POLL_S, uws_router
+from app.recipes.recipe import BuildKind
+from app.schema.rows import DatasetRow
+from app.services.builds import BuildService
+from app.services.builds_rows import FITS_MEDIA_TYPE
+from app.services.jobs import ENDED, JobService
+from app.services.links import LinkService
+from app.stores.results import ResultStore
+from app.uws.job import Job, JobError, Phase
+
+ASK: Final = ["GET", "HEAD", "POST"]
+KINDS: Final[tuple[BuildKind, ...]] = ("template", "difference")
+DATASET_HEADER: Final = "X-Skyloom-Dataset"
+
+
+def router(
+    *,
+    builds: BuildService,
+    jobs: JobService,
+    results: ResultStore,
+    links: LinkService,
+    address: ServiceAddress,
+    sync_time_limit_s: float,
+) -> APIRouter:
+    """Everything below ``/builds``. A synchronous build that takes longer than
+    ``sync_time_limit_s`` goes on as a job, to which the client is sent (303)."""
+    found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
+    for kind in KINDS:
+        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_time_limit_s))
+        found.include_router(
+            uws_router(
+                prefix=f"/builds/{kind}/async",
+                kind=kind,
+                jobs=jobs,
+                results=results,
+                links=links,
+                address=address,
+                style=FaultStyle.TEXT,
+            )
+        )
+    return found
+
+
+def _add_sync(found: APIRouter, sync: _SyncBuilds) -> None:
+    found.add_api_route(
+        f"/builds/{sync.kind}/sync",
+        sync.answer,
+        methods=ASK,
+        summary=f"Build a {sync.kind} (or find it built) and answer with its FITS file",
+    )
+
+
+class _SyncBuilds:
+    """The synchronous resource of one kind of build."""
+
+    def __init__(
+        self,
+        kind: BuildKind,
+        builds: BuildService,
+        jobs: JobService,
+        address: ServiceAddress,
+        time_limit_s: float,
+    ) -> None:
+        self.kind: BuildKind = kind
+        self._builds = builds
+        self._jobs = jobs
+        self._address = address
+        self._time_limit_s = time_limit_s
+
+    async def answer(self, request: Request) -> Response:
+        parameters = (await read_parameters(request)).without(*CONTROLS)
+        product = await to_thread.run_sync(self._find, parameters)
+        if product is not None:
+            return _file(product)
+        job = await to_thread.run_sync(self._start, parameters, self._address.of(request))
+        job = await self._wait(job)
+        if job.phase not in ENDED:
+            url = f"{self._address.of(request)}/builds/{self.kind}/async/{job.job_id}"
+            return RedirectResponse(url, status_code=303)
+        try:
+            product = await to_thread.run_sync(self._product_of, job)
+        finally:
+            await to_thread.run_sync(self._forget, job)
+        return _file(product)
+
+    def _find(self, parameters: ParameterSet) -> DatasetRow | None:
+        """The product, if it is there. Raises what is wrong with the request."""
+        recipe, _ = self._builds.prepare(self.kind, parameters.pairs)
+        return self._builds.find_product(recipe.key())
+
+    def _start(self, parameters: ParameterSet, service_url: str) -> Job:
+        job = self._jobs.create(self.kind, parameters.pairs, service_url=service_url)
+        return self._jobs.start(job.job_id)
+
+    async def _wait(self, job: Job) -> Job:
+        """The job once it has ended or the time is over; no thread is held meanwhile.
+
+        A client that hangs up does not stop it: the product serves whoever asks next.
+        """
+        deadline_s = time.monotonic() + self._time_limit_s
+        polls = 0
+        while job.phase not in ENDED and (left_s := deadline_s - time.monotonic()) > 0:
+            await anyio.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
+            polls += 1
+            job = await to_thread.run_sync(self._jobs.get, job.job_id, self.kind)
+        return job
+
+    def _product_of(self, job: Job) -> DatasetRow:
+        if job.error is not None:
+            raise error_of(job.error)
+        if job.phase is not Phase.COMPLETED:
+            raise StoppedError()
+        for result in job.results:
+            if result.dataset_id is not None:
+                return self._builds.get_product(result.dataset_id)
+        raise NotFoundError(f"The product of job {job.job_id}")
+
+    def _forget(self, job: Job) -> None:
+        """Jobs of synchronous requests do not fill the job list."""
+        self._jobs.destroy(job)
+
+
+def error_of(error: JobError) -> ServiceError:
+    """The error a job ended with, as an exception of its class with its own words."""
+    found = getattr(errors, error.fault, None)
+    known = isinstance(found, type) and issubclass(found, ServiceError)
+    kind: type[ServiceError] = found if known else ServiceError
+    told = type(kind.__name__, (kind,), {"__doc__": "{0}"})
+    return cast(ServiceError, BaseException.__new__(told, error.message))
+
+
+def _file(product: DatasetRow) -> Response:
+    subtype = str(product.columns.get("dataproduct_subtype", "product")).rpartition(".")[2]
+    name = f"{subtype}_{product.columns.get('lsst_band')}_{product.recipe_key}.fits"
+    return FileResponse(
+        product.file_path,
+        media_type=FITS_MEDIA_TYPE,
+        filename=name,
+        headers={DATASET_HEADER: product.dataset_id},
+    )

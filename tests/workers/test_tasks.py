@@ -1,0 +1,258 @@
+"""Builds on small real FITS files: what the pixels and the product say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from app.errors import CoverageError, ImageFormatError, StoppedError
+from app.pixels.grid import Grid
+from app.recipes.plan import make_plan
+from app.recipes.recipe import BuildPlan, BuildReport, DifferenceOptions, Recipe
+from app.recipes.select import Candidate, Chosen
+from app.sky.predicates import contains_region
+from app.sky.stcs import parse_region
+from app.stores.images import ImageStore
+from app.workers.tasks import build
+from tests.services.survey import (
+    AUTHORITY,
+    CENTRE,
+    SCALE_ARCSEC,
+    SKY_NOISE,
+    TRANSIENT,
+    TRANSIENT_FLUX,
+    Exposure,
+    exposure_header,
+    image_ref,
+    standard_exposures,
+    star_field,
+    write_exposure,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The standard exposures, written once."""
+    path = tmp_path_factory.mktemp("field")
+    for exposure in standard_exposures():
+        write_exposure(path, exposure)
+    return path
+
+
+def candidate(folder: Path, exposure: Exposure) -> Candidate:
+    """An exposure as a build input."""
+    path = folder / f"{exposure.band}-{exposure.visit}.fits"
+    return Candidate(ref=image_ref(path, exposure), region=None, exposure=str(exposure.visit))
+
+
+def plan_of(
+    folder: Path,
+    inputs: Sequence[Exposure],
+    *,
+    data_dir: Path,
+    science: Exposure | None = None,
+    explicit: bool = False,
+) -> BuildPlan:
+    """A template on the grid of the first input, or a difference on that of the science image."""
+    chosen = Chosen(inputs=tuple(candidate(folder, exposure) for exposure in inputs))
+    target = candidate(folder, science or inputs[0]).ref
+    recipe = Recipe(
+        kind="template" if science is None else "difference",
+        band="i",
+        grid=target.grid,
+        inputs=tuple((c.dataset_id, c.ref.checksum) for c in chosen.inputs),
+        science=None if science is None else (target.dataset_id, target.checksum),
+        difference=None if science is None else DifferenceOptions(),
+    )
+    return make_plan(
+        recipe,
+        chosen,
+        shape=Grid.from_text(target.grid).shape,
+        authority=AUTHORITY,
+        data_dir=data_dir,
+        max_pixels=10**8,
+        science=None if science is None else target,
+        explicit=explicit,
+    )
+
+
+def run(
+    plan: BuildPlan,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    stages: list[str] | None = None,
+) -> BuildReport:
+    """Build in this process."""
+    seen = [] if stages is None else stages
+    return build(
+        plan, should_stop, lambda stage, *_: seen.append(stage), ImageStore(data_dir=Path("/"))
+    )
+
+
+def aperture(report: BuildReport, lon_deg: float, lat_deg: float, radius_px: float = 8) -> float:
+    """Flux in an aperture of the product."""
+    x, y = (float(v) for v in Grid.from_text(report.grid).sky_to_pixel(lon_deg, lat_deg))
+    data = fits.getdata(report.path, "IMAGE")
+    yy, xx = np.indices(data.shape)
+    return float(np.nansum(data[np.hypot(xx - x, yy - y) < radius_px]))
+
+
+def test_a_template_is_calibrated_deep_and_complete(folder: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    report = run(plan_of(folder, standard_exposures()[:4], data_dir=tmp_path), stages=stages)
+    assert stages == ["warp"] * 4 + ["coadd", "write"]
+    with fits.open(report.path, checksum=True) as hdus:
+        assert [h.name for h in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "INPUTS"]
+        header, flux, variance = hdus[0].header, hdus["IMAGE"].data, hdus["VARIANCE"].data
+        rows = hdus["INPUTS"].data
+        assert hdus["IMAGE"].header["BUNIT"] == "nJy"
+    assert header["NINPUT"] == 4 and header["BAND"] == "i" and header["MAGZERO"] == 31.4
+    assert header["MJD-BEG"] == 60001 and header["EXPTIME"] == 120
+    assert sum(rows["weight"]) == pytest.approx(1)
+    njy = 10 ** (0.4 * (31.4 - 27.0))
+    assert list(rows["scale"][:3]) == pytest.approx([njy] * 3)
+    assert rows["scale"][3] == pytest.approx(njy / 0.8)
+    lon, lat, total = star_field(60)
+    x, y = Grid.from_text(report.grid).sky_to_pixel(lon, lat)
+    inside = (x > 20) & (x < 180) & (y > 20) & (y < 180)
+    alone = [
+        i
+        for i in np.flatnonzero(inside)
+        if np.sort(np.hypot(x - x[i], y - y[i]))[1] > 20 and total[i] > 5000
+    ]
+    ratios = [aperture(report, lon[i], lat[i]) / (total[i] * njy) for i in alone]
+    assert len(ratios) >= 3
+    assert np.median(ratios) == pytest.approx(1, abs=0.02)
+    sky = variance[100:, 100:]
+    assert np.nanmedian(np.sqrt(sky)) < 0.65 * SKY_NOISE * njy
+    assert abs(np.nanmedian(flux)) < 0.3 * SKY_NOISE * njy
+    assert report.fwhm_arcsec == pytest.approx(3.05 * SCALE_ARCSEC, rel=0.1)
+    assert (report.t_min, report.exposure_s) == (60001, 120)
+
+
+def test_a_difference_shows_the_transient_alone(folder: Path, tmp_path: Path) -> None:
+    *templates, science = standard_exposures()[:5]
+    report = run(plan_of(folder, templates, data_dir=tmp_path, science=science))
+    with fits.open(report.path) as hdus:
+        header = hdus[0].header
+        pull = hdus["IMAGE"].data / np.sqrt(hdus["VARIANCE"].data)
+        good = (hdus["MASK"].data == 0) & np.isfinite(pull)
+        assert hdus["IMAGE"].header["BUNIT"] == "adu"
+    assert aperture(report, *TRANSIENT) == pytest.approx(TRANSIENT_FLUX, rel=0.1)
+    assert aperture(report, *CENTRE, radius_px=5) < 0.1 * TRANSIENT_FLUX
+    x, y = (float(v) for v in Grid.from_text(report.grid).sky_to_pixel(*TRANSIENT))
+    yy, xx = np.indices(pull.shape)
+    good &= np.hypot(xx - x, yy - y) > 12
+    assert np.std(pull[good]) == pytest.approx(1, abs=0.15)
+    assert header["KERNSUM"] == pytest.approx(1, abs=0.05)
+    assert header["CONVOLVD"] == "template" and header["PRODKIND"] == "difference"
+    assert [use.role for use in report.uses] == ["science"] + ["template"] * 4
+    assert (report.t_min, report.zero_point_mag) == (60100, pytest.approx(27.0))
+
+
+def test_the_same_plan_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    *templates, science = standard_exposures()[:5]
+    plan = plan_of(folder, templates, data_dir=tmp_path, science=science)
+    first = run(plan)
+    content = Path(first.path).read_bytes()
+    Path(first.path).unlink()
+    assert run(plan).checksum == first.checksum
+    assert Path(first.path).read_bytes() == content
+
+
+def test_images_without_zero_points_are_scaled_by_their_stars(tmp_path: Path) -> None:
+    exposures = [
+        Exposure(visit=1, zero_point=False),
+        Exposure(visit=2, zero_point=False, transparency=0.5, rotation_deg=10),
+        Exposure(visit=3, zero_point=False, transparency=0.8, fwhm_px=3.6),
+    ]
+    for exposure in exposures:
+        write_exposure(tmp_path, exposure)
+    report = run(plan_of(tmp_path, exposures, data_dir=tmp_path))
+    scales = np.array([use.scale for use in report.uses], dtype=float)
+    assert scales / scales[0] == pytest.approx([1.0, 2.0, 1.25], rel=0.03)
+    assert report.zero_point_mag is None and report.bunit == "adu"
+
+
+def test_the_region_is_that_of_pixels_with_data(tmp_path: Path) -> None:
+    target = Exposure(visit=1)
+    aside = Exposure(visit=2, offset_px=(90, 0))
+    for exposure in (target, aside):
+        write_exposure(tmp_path, exposure)
+    plan = plan_of(tmp_path, [target, aside], data_dir=tmp_path)
+    wide = replace(plan.recipe, grid=wide_grid().to_text())
+    report = run(replace(plan, recipe=wide))
+    region = parse_region(report.s_region)
+    whole = wide_grid().footprint()
+    assert contains_region(whole, region)
+    assert not contains_region(region, whole)
+
+
+def wide_grid() -> Grid:
+    """A target larger than what the exposures cover."""
+    header = exposure_header(Exposure(visit=0))
+    header["CRPIX1"], header["CRPIX2"] = 250.5, 200.5
+    return Grid.from_header(header, (400, 500))
+
+
+def truncate(path: Path, size: int = 100_000) -> None:
+    """Cut a file short, as a broken transfer leaves it."""
+    path.write_bytes(path.read_bytes()[:size])
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Path:
+    """The standard exposures, the third one truncated."""
+    for exposure in standard_exposures():
+        write_exposure(tmp_path, exposure)
+    truncate(tmp_path / "i-3.fits")
+    return tmp_path
+
+
+def test_a_truncated_input_of_an_automatic_choice_is_left_out(spoilt: Path) -> None:
+    report = run(plan_of(spoilt, standard_exposures()[:4], data_dir=spoilt))
+    (rejected,) = [use for use in report.uses if use.rejected]
+    assert rejected.dataset_id.endswith("i/3") and rejected.weight is None
+    assert str(spoilt) not in str(rejected.rejected)
+    header = fits.getheader(report.path)
+    assert (header["NINPUT"], header["NREJECT"]) == (3, 1)
+
+
+def test_a_truncated_input_of_a_list_fails_the_build_by_name(spoilt: Path) -> None:
+    plan = plan_of(spoilt, standard_exposures()[:4], data_dir=spoilt, explicit=True)
+    with pytest.raises(ImageFormatError, match=r"i/3") as caught:
+        run(plan)
+    assert str(spoilt) not in str(caught.value)
+    assert not Path(plan.output_path).exists()
+
+
+def test_a_truncated_science_image_fails_the_build_by_name(spoilt: Path) -> None:
+    exposures = standard_exposures()
+    plan = plan_of(spoilt, [exposures[0], exposures[1]], data_dir=spoilt, science=exposures[2])
+    with pytest.raises(ImageFormatError, match=r"i/3"):
+        run(plan)
+
+
+def test_too_few_readable_inputs_fail_the_build(spoilt: Path) -> None:
+    exposures = standard_exposures()
+    plan = plan_of(spoilt, [exposures[0], exposures[2]], data_dir=spoilt)
+    with pytest.raises(ImageFormatError, match=r"i/3"):
+        run(plan)
+    far = Exposure(visit=7, offset_px=(900, 0))
+    write_exposure(spoilt, far)
+    with pytest.raises(CoverageError, match="exposures with usable pixels"):
+        run(plan_of(spoilt, [exposures[0], far], data_dir=spoilt))
+
+
+def test_a_build_stops_between_inputs(folder: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    plan = plan_of(folder, standard_exposures()[:4], data_dir=tmp_path)
+    with pytest.raises(StoppedError):
+        run(plan, should_stop=lambda: len(stages) >= 2, stages=stages)
+    assert stages == ["warp", "warp"]
+    assert not Path(plan.output_path).exists()
