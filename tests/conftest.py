@@ -30,8 +30,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             require(tool)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line that names every missing tool; nothing is skipped silently."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """At the very end one line that names every missing tool; nothing is skipped silently."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     line = summary_line(str(report.longrepr) for report in skipped)
     if line:

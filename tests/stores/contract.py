@@ -161,6 +161,18 @@ class TableStoreContract:
         (batch,) = ask("SELECT CAST(:value AS text) AS v", [field("v", "text")], value=text)
         assert batch.to_pylist() == [{"v": text}]
 
+    def test_text_sorts_and_compares_by_code_point(
+        self, stores: MetadataStores, ask: Callable[..., list[pa.RecordBatch]]
+    ) -> None:
+        names = ["a", "B", "_", "Z", "é", "10", "9", "a b", "A-b", "ab"]
+        rows = [dataset(n, target_name=name) for n, name in enumerate(names)]
+        stores.datasets.upsert(rows)
+        fields = [field("target_name", "text")]
+        (batch,) = ask("SELECT target_name FROM obscore ORDER BY target_name", fields)
+        assert batch.column(0).to_pylist() == sorted(names)
+        sql = "SELECT min(target_name) AS target_name FROM obscore WHERE target_name > :than"
+        assert ask(sql, fields, than="Z")[0].column(0).to_pylist() == ["_"]
+
     def test_a_query_cannot_write(self, stores: MetadataStores) -> None:
         stores.datasets.upsert([dataset(1)])
         sql = "DELETE FROM obscore RETURNING obs_id"
