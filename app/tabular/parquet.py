@@ -59,13 +59,14 @@ def write(
     outbox = _Outbox()
     try:
         batch = next(rows, None)
-        with pyarrow.parquet.ParquetWriter(outbox, _schema(fields)) as writer:
+        schema = _schema(fields).with_metadata(dict(metadata))
+        with pyarrow.parquet.ParquetWriter(outbox, schema) as writer:
             while batch is not None:
-                writer.write_batch(as_declared(fields, batch).cast(_schema(fields)))
+                writer.write_batch(as_declared(fields, batch).cast(schema))
                 yield outbox.take()
                 batch = next(rows, None)
             status = "OVERFLOW" if limit.overflow else "OK"
-            writer.add_key_value_metadata({**metadata, "query_status": status})
+            writer.add_key_value_metadata({"query_status": status})
         yield outbox.take()
     finally:
         limit.close()
