@@ -81,7 +81,7 @@ def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
     Padding may be missing. Nothing is known, and nothing refused, of gzip and bzip2 files: their
     reader notices by itself.
     """
-    info = hdulist.fileinfo(hdu)
+    info = hdulist[hdu].fileinfo()
     if info is None or getattr(info["file"], "compression", None):
         return
     unit = hdulist[hdu]

@@ -21,6 +21,8 @@ from app.services.ingest.rules import (
 from app.services.ingest.times import SCALES, Instant, iso_text, parse_instant, to_utc
 
 _SECONDS = 86400.0
+_FITS_MJD = 43874.0
+"""1979, when FITS began: files are not older, though two-digit years may say so."""
 _KINDS = {field.name: field.kind for field in OBSCORE.fields}
 
 
@@ -65,7 +67,7 @@ def find_span(settings: Settings, cards: Cards) -> Span:
     of day bounds the image by that whole day; a middle without exposure is start and end.
     """
     exposure_s = find_number(settings.exposure, cards)
-    exposure_s = None if exposure_s is None or exposure_s < 0 else exposure_s
+    exposure_s = None if exposure_s is None or exposure_s <= 0 else exposure_s
     scale = str(find_value(settings.time_scale, cards) or "utc").lower()
     start, middle, end = (
         find_instant(rules, cards) for rules in (settings.start, settings.middle, settings.end)
@@ -178,7 +180,7 @@ def _column_value(name: str, value: CardValue | None) -> Value:
         return int(number) if number is not None and number == int(number) else None
     if kind == "timestamp":
         moment = parse_instant(value, "auto")
-        return None if moment is None else iso_text(moment.mjd)
+        return None if moment is None or moment.mjd < _FITS_MJD else iso_text(moment.mjd)
     return str(value)
 
 

@@ -104,17 +104,22 @@ class OpenFile:
 
     def mask_planes_of(self, planes: list[Plane]) -> tuple[tuple[str, int], ...]:
         """Plane name and bit: the profile's, else those of the mask header's MP_ cards."""
+        mask = next((plane for plane in planes if plane.ref.role == "mask"), None)
+        if mask is None or (self.settings.mask_codes and not self.settings.mask_planes):
+            return ()
         if self.settings.mask_planes:
             return self.settings.mask_planes
-        mask = next((plane for plane in planes if plane.ref.role == "mask"), None)
-        if mask is None or self.settings.mask_codes:
-            return ()
         header = mask.hdulist[mask.unit.index].header
         return tuple(
             (name, bit)
             for key, bit in header.items()
             if key.startswith("MP_") and (name := key[3:].upper()) in MASK_PLANES
         )
+
+    def mask_codes_of(self, planes: list[Plane]) -> tuple[tuple[int, str], ...]:
+        """Code and plane name, where a mask numbers its defects."""
+        has_mask = any(plane.ref.role == "mask" for plane in planes)
+        return self.settings.mask_codes if has_mask and not self.settings.mask_planes else ()
 
     def valid_pixels(self, planes: list[Plane], names: tuple[tuple[str, int], ...]) -> Valid | None:
         """True where there are data; None when that is so all along the border.

@@ -113,7 +113,7 @@ class FileReader:
             grid=grid.to_text(),
             band=band,
             mask_planes=names,
-            mask_codes=() if names else settings.mask_codes,
+            mask_codes=opened.mask_codes_of(planes),
             t_min=span.t_min,
             t_max=span.t_max,
             exposure_s=span.exposure_s,

@@ -27,7 +27,7 @@ def find_valid(hdulist: Any, image: ImageUnit, size_bytes: int) -> Valid | None:
     if len(image.shape) > 2:
         return _valid_of_cube(hdu, image)
     data = read_plane(hdulist, image.index)
-    return None if _is_finite_border(data) else np.isfinite(data)
+    return None if all(np.isfinite(s).all() for s in _sides(data)) else np.isfinite(data)
 
 
 def find_data_flagged(
@@ -43,9 +43,13 @@ def find_data_flagged(
     if not no_data and not any(name == "NO_DATA" for _, name in codes):
         return None
     stored = read_plane(hdulist, mask.index)
-    flags = remap_bits(stored, no_data) if no_data else remap_codes(stored, codes)
-    valid: Valid = (flags & bits("NO_DATA")) == 0
-    return None if _is_set_border(valid) else valid
+
+    def has_data(values: NDArray[Any]) -> Valid:
+        flags = remap_bits(values, no_data) if no_data else remap_codes(values, codes)
+        valid: Valid = (flags & bits("NO_DATA")) == 0
+        return valid
+
+    return None if all(has_data(side).all() for side in _sides(stored)) else has_data(stored)
 
 
 def _may_be_nan(hdu: Any) -> bool:
@@ -55,7 +59,7 @@ def _may_be_nan(hdu: Any) -> bool:
 
 def _is_packed(hdulist: Any, index: int) -> bool:
     """Whether only unpacking shows if the pixels are whole."""
-    info = hdulist.fileinfo(index)
+    info = hdulist[index].fileinfo()
     return is_tiled(hdulist[index]) or bool(info and getattr(info["file"], "compression", None))
 
 
@@ -65,14 +69,8 @@ def _valid_of_cube(hdu: Any, image: ImageUnit) -> Valid | None:
     axes = sky_axes_last(hdu.header, len(image.shape))
     finite = np.isfinite(np.moveaxis(np.asarray(hdu.data), axes, (-2, -1)))
     valid: Valid = finite.reshape(-1, *finite.shape[-2:]).any(axis=0)
-    return None if _is_set_border(valid) else valid
+    return None if all(side.all() for side in _sides(valid)) else valid
 
 
-def _is_finite_border(data: NDArray[Any]) -> bool:
-    sides = (data[0], data[-1], data[:, 0], data[:, -1])
-    return all(bool(np.isfinite(side).all()) for side in sides)
-
-
-def _is_set_border(valid: Valid) -> bool:
-    sides = (valid[0], valid[-1], valid[:, 0], valid[:, -1])
-    return all(bool(side.all()) for side in sides)
+def _sides(plane: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    return plane[0], plane[-1], plane[:, 0], plane[:, -1]
