@@ -1,4 +1,7 @@
-"""Settings: from the environment (prefix SKYLOOM_) or from a TOML file named by SKYLOOM_CONFIG."""
+"""Settings: from the environment (prefix SKYLOOM_), or from a TOML file.
+
+The file is the one that SKYLOOM_CONFIG names, else ``skyloom.toml`` in the data folder.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from app.errors import UsageError
+
+SETTINGS_FILE = "skyloom.toml"
 
 
 class Config(BaseSettings):
@@ -66,9 +73,13 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over the file."""
-        path = os.environ.get("SKYLOOM_CONFIG")
-        file = TomlConfigSettingsSource(settings_cls, path) if path else None
-        return (init_settings, env_settings, *([file] if file else []))
+        given = init_settings()
+        folder = given.get("data_dir") or os.environ.get("SKYLOOM_DATA_DIR") or "skyloom-data"
+        named = os.environ.get("SKYLOOM_CONFIG")
+        path = Path(named) if named else Path(folder) / SETTINGS_FILE
+        if named and not path.is_file():
+            raise UsageError(f"setting SKYLOOM_CONFIG: there is no file {named!r}")
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
 
     @property
     def effective_database_url(self) -> str:

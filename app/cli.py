@@ -1,0 +1,248 @@
+"""The ``skyloom`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app import __version__
+from app.config import Config
+from app.errors import ServiceError, UsageError
+
+app = typer.Typer(
+    name="skyloom",
+    help="Publish FITS images the Virtual Observatory way; build templates and differences.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+build_app = typer.Typer(help="Build one product and wait for it.", no_args_is_help=True)
+app.add_typer(build_app, name="build")
+
+out = Console()
+err = Console(stderr=True)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where the database, products and caches lie. [env: SKYLOOM_DATA_DIR]"),
+]
+
+
+def load_config(**overrides: Any) -> Config:
+    """Settings with the command line's own on top. Raises UsageError naming a wrong setting."""
+    given = {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return Config(**given)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        name = "SKYLOOM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"setting {name}: {first['msg']} (given: {first['input']!r})") from None
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Any]:
+    """A callback ``(done, total)`` that moves a bar on a terminal and is silent elsewhere."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Skyloom."""
+    if version:
+        out.print(f"skyloom {__version__}", highlight=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        out.print(context.get_help())
+
+
+@app.command()
+def init(data_dir: DataDir = None) -> None:
+    """Create the database, or upgrade it to this version."""
+    from app.wiring import initialise
+
+    for line in initialise(load_config(data_dir=data_dir)):
+        out.print(line, highlight=False)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders of FITS images.")],
+    collection: Annotated[str, typer.Option(help="obs_collection of the rows.")],
+    profile: Annotated[Path | None, typer.Option(help="How headers map to ObsCore.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a JSON report here.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Read unchanged files too.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Read images and publish one row for each.
+
+    Exit status: 0 all files are published or unchanged, 1 some were refused (each with its
+    reason in the summary and the report), 2 the call itself is wrong.
+    """
+    from app.wiring import initialise, open_ingest
+
+    config = load_config(data_dir=data_dir, workers=workers)
+    initialise(config)
+    with open_ingest(config) as service, progress_bar("ingest") as progress:
+        outcome = service.run(
+            paths, collection=collection, profile=profile, progress=progress, force=force
+        )
+    if report is not None:
+        report.write_text(json.dumps(outcome.to_json(), indent=1))
+    show_ingest(outcome)
+    raise typer.Exit(outcome.exit_status)
+
+
+def show_ingest(outcome: Any) -> None:
+    """The summary table of an ingest run: the counts, then each refused file with its reason."""
+    table = Table(title="Ingest", show_header=False)
+    for name, count in outcome.counts().items():
+        table.add_row(name, str(count))
+    out.print(table)
+    if outcome.refused:
+        reasons = Table("file", "reason", title="Refused")
+        for path, reason in outcome.refused:
+            reasons.add_row(str(path), reason)
+        out.print(reasons)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the service."""
+    config = load_config(data_dir=data_dir)
+    run_server(config, host, port)
+
+
+def run_server(config: Config, host: str, port: int) -> None:
+    """Start uvicorn on a freshly made application; returns when it is told to stop."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.wiring import initialise
+
+    initialise(config)
+    uvicorn.run(
+        create_app(config),
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@app.command()
+def worker(
+    scheduler: Annotated[str, typer.Argument(help="Dask scheduler, e.g. tcp://host:8786.")],
+    threads: Annotated[int, typer.Option(min=1, help="Builds at once in this worker.")] = 1,
+) -> None:
+    """Run a worker of a Dask cluster (the same as ``dask worker`` with the right options)."""
+    from app.workers.cluster import run_worker
+
+    run_worker(scheduler, threads=threads)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Check the database, its extensions, the data folder and the files that rows point to."""
+    from app.wiring import examine
+
+    worst = 0
+    for finding in examine(load_config(data_dir=data_dir)):
+        colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.status]
+        out.print(f"[{colour}]{finding.status:>4}[/]  {finding.subject}: {finding.detail}")
+        worst = max(worst, 1 if finding.status == "fail" else 0)
+    raise typer.Exit(worst)
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    data_dir: DataDir = Path(".demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve it.")] = True,
+) -> None:
+    """Make a small simulated survey, publish it and serve it."""
+    from app.wiring import prepare_demo, write_demo_settings
+
+    write_demo_settings(load_config(data_dir=data_dir).data_dir)
+    config = load_config(data_dir=data_dir)
+    with progress_bar("simulate and ingest") as progress:
+        truth, outcome = prepare_demo(config, seed=seed, progress=progress)
+    show_ingest(outcome)
+    if serve_it:
+        from app.demo.announce import announce
+
+        out.print(announce(truth, base_url=f"http://{host}:{port}"), highlight=False, markup=False)
+        run_server(config, host, port)
+
+
+@build_app.command("template")
+def build_template(
+    parameter: Annotated[list[str], typer.Argument(help="NAME=VALUE, as in /builds/template.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Build a template: POS=…, BAND=…, ID=…, TEMPLATE_IDS=…, FWHM_FRACTION=…, TIME=…."""
+    build("template", parameter, data_dir)
+
+
+@build_app.command("difference")
+def build_difference(
+    parameter: Annotated[list[str], typer.Argument(help="NAME=VALUE, as in /builds/difference.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Build a difference image: ID=… of the science image, and the template's choice."""
+    build("difference", parameter, data_dir)
+
+
+def build(kind: str, pairs: list[str], data_dir: Path | None) -> None:
+    """Run one build job to its end in this process and print the product."""
+    from app.wiring import run_build
+
+    parameters = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"{pair!r}: write NAME=VALUE, for example BAND=i")
+        parameters.append((name, value))
+    dataset_id, path = run_build(load_config(data_dir=data_dir), kind, tuple(parameters))
+    out.print(f"{dataset_id}\n{path}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: a ServiceError is one clear line and exit status 2, never a traceback."""
+    try:
+        app()
+    except ServiceError as fault:
+        err.print(f"skyloom: {fault}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The application: settings in, an ASGI app out. Nothing is made at import time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from app import __version__
+from app.config import Config
+from app.http import builds, datalink, files, tap
+from app.http.faults import fault_of, install_fault_handlers
+from app.pages.router import pages_router
+from app.wiring import Services, build_services
+
+
+def create_app(config: Config) -> FastAPI:
+    """Construct the services and mount every room that speaks HTTP."""
+    services = build_services(config)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.start()
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(services.close)
+
+    app = FastAPI(title=config.title, version=__version__, lifespan=lifespan)
+    install_fault_handlers(app)
+    mount(app, services, config)
+    return app
+
+
+def mount(app: FastAPI, services: Services, config: Config) -> None:
+    """Every router, each with just the services it calls."""
+    shared = {
+        "jobs": services.jobs,
+        "results": services.results,
+        "links": services.links,
+        "address": services.address,
+    }
+    app.include_router(
+        tap.router(queries=services.queries, retention_s=config.job_lifetime_s, **shared)
+    )
+    app.include_router(
+        builds.router(builds=services.builds, sync_time_limit_s=config.sync_time_limit_s, **shared)
+    )
+    app.include_router(datalink.router(links=services.links, address=services.address))
+    app.include_router(files.router(links=services.links))
+    app.include_router(
+        pages_router(
+            queries=services.queries,
+            links=services.links,
+            jobs=services.jobs,
+            datasets=services.stores.datasets,
+            images=services.images,
+            previews=services.previews,
+            title=config.title,
+            address=services.address.of,
+            status_of=lambda error: fault_of(error).status,
+        )
+    )

@@ -1,0 +1,262 @@
+"""From settings to services: the only place that constructs adapters."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.config import SETTINGS_FILE, Config
+from app.demo.settings import COLLECTION, SKYMAP_SETTINGS
+from app.demo.survey import SurveyTruth, make_survey
+from app.errors import ComputationError, TimeLimitError
+from app.http.context import ServiceAddress
+from app.schema.catalog import CATALOG
+from app.services.builds import BuildExecutor, BuildService
+from app.services.dispatcher import Dispatcher
+from app.services.doctor import Finding, doctor
+from app.services.ingest.report import IngestReport
+from app.services.ingest.service import IngestService
+from app.services.jobs import JobService
+from app.services.links import LinkService
+from app.services.query import QueryService, TapExecutor
+from app.services.setup import init_database
+from app.services.signatures import FileSigner
+from app.sky.skymap import SkyMap
+from app.stores.images import ImageStore
+from app.stores.metadata import MetadataStores, open_stores
+from app.stores.previews import PreviewCache
+from app.stores.results import ResultStore
+from app.stores.secrets import load_signing_key
+from app.uws.job import ACTIVE, Job, JobKind, Phase
+from app.workers.cluster import ClusterEngine
+from app.workers.embedded import EmbeddedEngine
+from app.workers.engine import Engine
+
+QUERY_SLOTS = 4
+"""TAP jobs that one server runs at a time."""
+PREVIEW_CACHE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that handlers and commands call, constructed once."""
+
+    stores: MetadataStores
+    queries: QueryService
+    jobs: JobService
+    links: LinkService
+    builds: BuildService
+    dispatcher: Dispatcher
+    engine: Engine
+    images: ImageStore
+    results: ResultStore
+    previews: PreviewCache
+    address: ServiceAddress
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self.dispatcher.start()
+
+    def close(self) -> None:
+        """Stop jobs and workers, close connections; queued work is kept for the next start."""
+        self.dispatcher.stop()
+        self.engine.close()
+        self.stores.close()
+
+
+def now() -> datetime:
+    """The clock that is handed to the rooms which may not read one."""
+    return datetime.now(UTC)
+
+
+def build_services(config: Config) -> Services:
+    """Construct the services over an initialised database. Nothing is started yet."""
+    stores = open_stores(config.effective_database_url)
+    results = ResultStore(data_dir=config.data_dir)
+    engine = make_engine(config)
+    queries = QueryService(
+        tables=stores.tables,
+        catalog=CATALOG,
+        default_rows=config.default_rows,
+        max_rows=config.max_rows,
+        time_limit_s=config.query_time_limit_s,
+    )
+    builds = BuildService(
+        datasets=stores.datasets,
+        tables=stores.tables,
+        catalog=CATALOG,
+        engine=engine,
+        skymap=make_skymap(config),
+        authority=config.authority,
+        data_dir=config.data_dir.absolute(),
+        max_pixels=config.max_build_pixels,
+        clock=now,
+    )
+    jobs, dispatcher = make_jobs(config, stores, queries, builds, results)
+    signer = FileSigner(
+        key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
+    )
+    return Services(
+        stores=stores,
+        queries=queries,
+        jobs=jobs,
+        links=LinkService(datasets=stores.datasets, signer=signer),
+        builds=builds,
+        dispatcher=dispatcher,
+        engine=engine,
+        images=ImageStore(data_dir=config.data_dir.absolute()),
+        results=results,
+        previews=PreviewCache(
+            folder=config.data_dir.absolute() / "cache" / "previews",
+            max_bytes=PREVIEW_CACHE_BYTES,
+        ),
+        address=ServiceAddress(base_url=config.base_url),
+    )
+
+
+def make_engine(config: Config) -> Engine:
+    """Workers of this machine, or of the cluster whose scheduler is named."""
+    data_dir = config.data_dir.absolute()
+    if config.dask_scheduler:
+        return ClusterEngine(address=config.dask_scheduler, data_dir=data_dir)
+    return EmbeddedEngine(workers=config.workers, data_dir=data_dir)
+
+
+def make_skymap(config: Config) -> SkyMap:
+    """The sky map of the settings."""
+    return SkyMap(
+        pixel_scale_arcsec=config.skymap_pixel_scale_arcsec,
+        patch_px=config.skymap_patch_px,
+        patch_border_px=config.skymap_patch_border_px,
+        tract_patches=config.skymap_tract_patches,
+        rings=config.skymap_rings,
+    )
+
+
+def make_jobs(
+    config: Config,
+    stores: MetadataStores,
+    queries: QueryService,
+    builds: BuildService,
+    results: ResultStore,
+) -> tuple[JobService, Dispatcher]:
+    """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
+    build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
+
+    def destroy(job: Job) -> None:
+        jobs.destroy(job)
+
+    dispatcher = Dispatcher(
+        jobs=stores.jobs,
+        executors={
+            "tap": TapExecutor(
+                queries=queries, results=results, default_service_url=config.base_url or ""
+            ),
+            "template": build_executor,
+            "difference": build_executor,
+        },
+        slots={"tap": QUERY_SLOTS, "template": config.workers, "difference": config.workers},
+        clock=now,
+        destroy=destroy,
+        owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        lease_s=config.lease_s,
+        max_attempts=config.max_attempts,
+    )
+    jobs = JobService(
+        jobs=stores.jobs,
+        results=results,
+        clock=now,
+        lifetime_s=config.job_lifetime_s,
+        execution_limits_s={"tap": int(config.query_time_limit_s)},
+        on_change=dispatcher.notify,
+    )
+    return jobs, dispatcher
+
+
+def initialise(config: Config) -> list[str]:
+    """Create or upgrade the database; one line for each thing done."""
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    return init_database(config.effective_database_url).lines()
+
+
+def examine(config: Config) -> list[Finding]:
+    """What ``skyloom doctor`` found."""
+    return doctor(config.effective_database_url, data_dir=config.data_dir)
+
+
+@contextmanager
+def open_ingest(config: Config) -> Iterator[IngestService]:
+    """The ingest service over an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield IngestService(
+            datasets=stores.datasets, authority=config.authority, workers=config.workers
+        )
+    finally:
+        stores.close()
+
+
+def write_demo_settings(data_dir: Path) -> None:
+    """Keep the sky map that suits the simulated survey as settings beside its data."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name} = {value}" for name, value in SKYMAP_SETTINGS.items()]
+    (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
+
+
+def prepare_demo(
+    config: Config, *, seed: int, progress: Callable[[int, int], None]
+) -> tuple[SurveyTruth, IngestReport]:
+    """Make the simulated survey in the data folder and ingest it; what is there is kept."""
+    initialise(config)
+    survey = config.data_dir / "survey"
+    truth = make_survey(
+        survey,
+        seed=seed,
+        workers=config.workers,
+        progress=lambda _stage, done, total: progress(done, total),
+        sky_map=make_skymap(config),
+    )
+    with open_ingest(config) as service:
+        report = service.run([truth.images], collection=COLLECTION, profile=None, progress=progress)
+    return truth, report
+
+
+def run_build(
+    config: Config, kind: JobKind, parameters: tuple[tuple[str, str], ...]
+) -> tuple[str, Path]:
+    """Run one build to its end; returns the product's identifier and its file.
+
+    Raises what the build raises: a UsageError for a wrong request, ComputationError with the
+    job's own message when it failed.
+    """
+    initialise(config)
+    services = build_services(config)
+    services.start()
+    try:
+        services.builds.prepare(kind, parameters)
+        job = services.jobs.create(kind, parameters, service_url="")
+        services.jobs.start(job.job_id)
+        done = wait_for(services, job.job_id, config.sync_time_limit_s)
+        row = services.stores.datasets.get_many([str(done.results[0].dataset_id)])[0]
+        return row.dataset_id, Path(row.file_path)
+    finally:
+        services.close()
+
+
+def wait_for(services: Services, job_id: str, limit_s: float) -> Job:
+    """The job once it is COMPLETED. Raises TimeLimitError, or ComputationError if it failed."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        job = services.jobs.wait(job_id, timeout_s=1.0)
+        if job.phase is Phase.COMPLETED:
+            return job
+        if job.phase not in ACTIVE:
+            raise ComputationError(job.error.message if job.error else f"the job is {job.phase}")
+    raise TimeLimitError("the build", limit_s)
