@@ -39,13 +39,13 @@ def router(
     results: ResultStore,
     links: LinkService,
     address: ServiceAddress,
-    sync_time_limit_s: float,
+    sync_limit_s: float,
 ) -> APIRouter:
     """Everything below ``/builds``. A synchronous build that takes longer than
-    ``sync_time_limit_s`` goes on as a job, to which the client is sent (303)."""
+    ``sync_limit_s`` goes on as a job, to which the client is sent (303)."""
     found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
     for kind in KINDS:
-        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_time_limit_s))
+        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_limit_s))
         found.include_router(
             uws_router(
                 prefix=f"/builds/{kind}/async",
@@ -141,9 +141,9 @@ class _SyncBuilds:
 
 def error_of(error: JobError) -> ServiceError:
     """The error a job ended with, as an exception of its class with its own words."""
-    found = getattr(errors, error.fault, None)
-    known = isinstance(found, type) and issubclass(found, ServiceError)
-    kind: type[ServiceError] = found if known else ServiceError
+    kind: object = getattr(errors, error.fault, ServiceError)
+    if not (isinstance(kind, type) and issubclass(kind, ServiceError)):
+        kind = ServiceError
     told = type(kind.__name__, (kind,), {"__doc__": "{0}"})
     return cast(ServiceError, BaseException.__new__(told, error.message))
 
