@@ -30,11 +30,17 @@ READ: Final = ["GET", "HEAD"]
 ASK: Final = ["GET", "HEAD", "POST"]
 DETAILS: Final = ("min", "max")
 
-GEOMETRY: Final = tuple(
-    LanguageFeature("adqlgeo", form)
-    for form in ("POINT", "CIRCLE", "POLYGON", "CONTAINS", "INTERSECTS", "DISTANCE")
+_OFFERED: Final = (
+    ("adqlgeo", "POINT CIRCLE POLYGON BOX REGION CONTAINS INTERSECTS DISTANCE AREA"),
+    ("adqlgeo", "COORD1 COORD2 COORDSYS"),
+    ("adql-string", "LOWER UPPER ILIKE"),
+    ("adql-offset", "OFFSET"),
 )
-"""Geometry functions that the compiler knows (ADQL 2.1, section 4.2)."""
+FEATURES: Final = tuple(
+    LanguageFeature(group, form) for group, forms in _OFFERED for form in forms.split()
+)
+"""Optional parts of ADQL 2.1 (section 4) that the compiler knows. COALESCE is left out: STILTS
+3.4.7 does not know its group and reports an error."""
 
 
 def router(
@@ -45,7 +51,7 @@ def router(
     links: LinkService,
     address: ServiceAddress,
     retention_s: int,
-    features: Sequence[LanguageFeature] = GEOMETRY,
+    features: Sequence[LanguageFeature] = FEATURES,
 ) -> APIRouter:
     """Everything below ``/tap``. ``features`` are the optional parts of ADQL that are offered."""
     tap = APIRouter(tags=["TAP"], dependencies=[answers_in(FaultStyle.VOTABLE)])

@@ -133,7 +133,9 @@ def serving(app: FastAPI) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_level="error", server_header=False)
+        config = uvicorn.Config(
+            app, log_level="error", server_header=False, headers=[("Server", "Skyloom/0.1.0")]
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

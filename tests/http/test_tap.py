@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import httpx
 import pyarrow.parquet
@@ -196,3 +198,61 @@ def test_every_table_can_be_read(client: httpx.Client) -> None:
     names = re.findall(r"<table>\s*<name>([^<]+)", client.get("/tap/tables").text)
     for name in names:
         assert len(_table(_sync(client, f"SELECT TOP 3 * FROM {name}"))) >= 1, name
+
+
+FEATURES = {
+    "POINT": "SELECT POINT(s_ra, s_dec) FROM ivoa.ObsCore",
+    "CIRCLE": "SELECT CIRCLE(s_ra, s_dec, 1) FROM ivoa.ObsCore",
+    "POLYGON": "SELECT POLYGON(1, 2, 3, 4, 5, 6) FROM ivoa.ObsCore",
+    "BOX": "SELECT s_ra FROM ivoa.ObsCore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), BOX(10, 0, 1, 1))",
+    "REGION": "SELECT REGION('CIRCLE 1 2 3') FROM ivoa.ObsCore",
+    "CONTAINS": "SELECT CONTAINS(POINT(10, 0), s_region) FROM ivoa.ObsCore",
+    "INTERSECTS": "SELECT INTERSECTS(CIRCLE(10, 0, 1), s_region) FROM ivoa.ObsCore",
+    "DISTANCE": "SELECT DISTANCE(s_ra, s_dec, 10, 0) FROM ivoa.ObsCore",
+    "AREA": "SELECT AREA(s_region) FROM ivoa.ObsCore",
+    "COORD1": "SELECT COORD1(POINT(s_ra, s_dec)) FROM ivoa.ObsCore",
+    "COORD2": "SELECT COORD2(POINT(s_ra, s_dec)) FROM ivoa.ObsCore",
+    "COORDSYS": "SELECT COORDSYS(s_region) FROM ivoa.ObsCore",
+    "LOWER": "SELECT LOWER(obs_id) FROM ivoa.ObsCore",
+    "UPPER": "SELECT UPPER(obs_id) FROM ivoa.ObsCore",
+    "ILIKE": "SELECT obs_id FROM ivoa.ObsCore WHERE obs_id ILIKE '%T%'",
+    "OFFSET": "SELECT obs_id FROM ivoa.ObsCore ORDER BY obs_id OFFSET 1",
+}
+
+
+def test_every_declared_feature_works(client: httpx.Client) -> None:
+    declared = re.findall(r"<form>([^<]+)</form>", client.get("/tap/capabilities").text)
+    assert set(declared) == set(FEATURES)
+    for query in FEATURES.values():
+        for serialization in ("votable", "votable/b2"):
+            assert len(_table(_sync(client, query, RESPONSEFORMAT=serialization))) >= 1, query
+
+
+@pytest.mark.parametrize("serialization", ["votable", "votable/b", "votable/b2"])
+def test_geometry_is_arrays_of_numbers(client: httpx.Client, serialization: str) -> None:
+    query = "SELECT POINT(s_ra, 0.0) AS p, s_region FROM ivoa.ObsCore WHERE lsst_visit = 1"
+    table = _table(_sync(client, query, RESPONSEFORMAT=serialization))
+    assert table["p"][0].tolist() == [10.01, 0.0]
+    assert str(table["s_region"][0]).startswith("POLYGON ICRS 9.9")
+
+
+@pytest.mark.needs("stilts")
+def test_stilts_taplint(archive: Archive) -> None:
+    stages = ["TMV", "TME", "TMS", "TMC", "CPV", "CAP", "AVV", "QGE", "QPO", "QAS", "UWS", "MDQ"]
+    command = ["stilts", "taplint", f"tapurl={archive.url}/tap", "report=EWF"]
+    command.append(f"stages={' '.join([*stages, 'OBS'])}")
+    report = subprocess.run(command, capture_output=True, text=True, check=False)
+    findings = re.findall(r"^[EWF]-.*$", report.stdout, re.M)
+    assert findings == [], "\n".join(findings)
+    assert "Totals: Errors: 0" in report.stdout, report.stderr
+
+
+@pytest.mark.needs("stilts")
+@pytest.mark.parametrize("name", ["votable", "votable/b", "votable/b2"])
+def test_stilts_votlint(client: httpx.Client, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "answer.xml"
+    query = "SELECT t.*, POINT(s_ra, s_dec) AS p FROM ivoa.ObsCore AS t"
+    path.write_bytes(_sync(client, query, RESPONSEFORMAT=name).content)
+    command = ["stilts", "votlint", f"votable={path}"]
+    report = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (report.stdout.strip(), report.returncode) == ("", 0)
