@@ -36,17 +36,25 @@ def create_app(config: Config) -> FastAPI:
 
 def mount(app: FastAPI, services: Services, config: Config) -> None:
     """Every router, each with just the services it calls."""
-    shared = {
-        "jobs": services.jobs,
-        "results": services.results,
-        "links": services.links,
-        "address": services.address,
-    }
     app.include_router(
-        tap.router(queries=services.queries, retention_s=config.job_lifetime_s, **shared)
+        tap.router(
+            queries=services.queries,
+            jobs=services.jobs,
+            results=services.results,
+            links=services.links,
+            address=services.address,
+            retention_s=config.job_lifetime_s,
+        )
     )
     app.include_router(
-        builds.router(builds=services.builds, sync_time_limit_s=config.sync_time_limit_s, **shared)
+        builds.router(
+            builds=services.builds,
+            jobs=services.jobs,
+            results=services.results,
+            links=services.links,
+            address=services.address,
+            sync_limit_s=config.sync_time_limit_s,
+        )
     )
     app.include_router(datalink.router(links=services.links, address=services.address))
     app.include_router(files.router(links=services.links))

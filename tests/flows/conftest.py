@@ -40,7 +40,7 @@ def postgres_service(
     if demo_settings.exists():
         environment["SKYLOOM_CONFIG"] = str(demo_settings)
     service = Service(data_dir=folder, environment=environment)
-    service.run("ingest", str(demo_dir / "survey"), "--collection", "demo")
+    service.run("ingest", str(demo_dir / "survey" / "images"), "--collection", "demo")
     service.start()
     yield service
     service.stop()
