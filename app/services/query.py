@@ -206,11 +206,11 @@ class TapExecutor:
 def _watched(
     result: QueryResult, should_stop: ShouldStop, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, until the job is to stop; rows done are reported against the row limit."""
+    """The batches, until the job is to stop; rows read are reported against the row limit."""
     done = 0
     for batch in result.batches:
         if should_stop():
             raise StoppedError
-        yield batch
         done = min(done + batch.num_rows, result.maxrec)
         progress("rows", done, result.maxrec)
+        yield batch
