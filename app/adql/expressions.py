@@ -116,7 +116,7 @@ class Resolver:
 
     @value.register
     def _(self, value: tree.Cast) -> typed.Expression:
-        raise AdqlUnsupportedError("CAST", *value.at)
+        raise AdqlUnsupportedError("CAST is not offered yet", *value.at)
 
     @value.register
     def _(self, value: tree.Call) -> typed.Expression:
@@ -232,11 +232,11 @@ class Resolver:
 
     @condition.register
     def _(self, condition: tree.InQuery) -> typed.Condition:
-        raise AdqlUnsupportedError("IN with a subquery", *condition.at)
+        raise AdqlUnsupportedError("IN with a subquery is not offered yet", *condition.at)
 
     @condition.register
     def _(self, condition: tree.Exists) -> typed.Condition:
-        raise AdqlUnsupportedError("EXISTS", *condition.at)
+        raise AdqlUnsupportedError("EXISTS is not offered yet", *condition.at)
 
     def _check_comparable(
         self, a: typed.Expression, b: typed.Expression, written: tree.Value

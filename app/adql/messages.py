@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Set
 from typing import Final
 
@@ -47,7 +48,9 @@ _CONTINUATIONS: Final = frozenset({"CONCAT", "PLUS", "MINUS", "SLASH", "STAR", "
 
 _HINTS: Final = {
     "LIMIT": "ADQL limits rows by SELECT TOP n",
+    "*": "beside other columns write table.* for all columns of a table",
     "CASE": "ADQL has no CASE",
+    "IS": "IS NULL is asked of a column",
     "CROSS": "ADQL writes a cross join as a comma",
 }
 
@@ -69,16 +72,23 @@ def end_of(text: str) -> tuple[int, int]:
 
 def _token_error(text: str, failure: UnexpectedToken) -> AdqlSyntaxError:
     token: Token = failure.token
-    wanted = expected_words(failure.expected)
+    allowed = failure.accepts or failure.expected
+    wanted = expected_words(allowed)
     if token.type == "$END":
         return AdqlSyntaxError(f"the query ends too early; expected {wanted}", *end_of(text))
     word = str(token)
     line, column = token.line or 1, token.column or 1
-    hint = _HINTS.get(word.upper(), "")
-    if not hint and word.upper() in RESERVED and "NAME" in failure.expected:
+    hint = _HINTS.get(word.upper(), "") or _HINTS.get(_word_before(text, token), "")
+    if not hint and word.upper() in RESERVED and "NAME" in allowed:
         hint = f'{word} is a reserved word: write "{word}" in double quotes to use it as a name'
     reason = f"found {word!r}; expected {wanted}" + (f". {hint}" if hint else "")
     return AdqlSyntaxError(reason, line, column)
+
+
+def _word_before(text: str, token: Token) -> str:
+    """The last word or sign before a token, upper-case: a misplaced word passes for an alias."""
+    found = re.search(r"(\w+|\*)\s*$", text[: token.start_pos or 0])
+    return found.group(1).upper() if found else ""
 
 
 def _character_error(text: str, failure: UnexpectedCharacters) -> AdqlSyntaxError:

@@ -17,10 +17,10 @@ from app.schema.fields import Catalog
 def resolve(query: tree.Query, catalog: Catalog) -> typed.TypedQuery:
     """The typed query. Raises AdqlError with the position of the fault."""
     if query.ctes:
-        raise AdqlUnsupportedError("WITH", *query.ctes[0][0].at)
+        raise AdqlUnsupportedError("WITH is not offered yet", *query.ctes[0][0].at)
     select = query.body
     if isinstance(select, tree.SetOperation):
-        raise AdqlUnsupportedError(f"{select.rest[0][0]}", *select.at)
+        raise AdqlUnsupportedError(f"{select.rest[0][0]} is not offered yet", *select.at)
     if isinstance(select, tree.Query):
         inner = select.order_by or select.offset is not None
         outer = query.order_by or query.offset is not None
@@ -71,7 +71,7 @@ class _Selection:
         if isinstance(reference, tree.Join):
             return self._join(reference)
         if isinstance(reference, tree.DerivedTable):
-            raise AdqlUnsupportedError("a subquery in FROM", *reference.at)
+            raise AdqlUnsupportedError("a subquery in FROM is not offered yet", *reference.at)
         table = find_table(self._catalog, reference.parts, reference.at)
         scan = typed.Scan(next(self._numbers), table)
         named = Named(scan, reference.alias)

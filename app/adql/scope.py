@@ -136,7 +136,7 @@ def _same(a: Name, b: Name) -> bool:
 def suggestion(written: str, names: Iterable[str]) -> str:
     """``; did you mean …?`` or nothing."""
     by_folded = {name.lower(): name for name in names}
-    near = get_close_matches(written.lower(), by_folded, n=1, cutoff=0.6)
+    near = get_close_matches(written.lower(), by_folded, n=1, cutoff=0.7)
     if not near:
         by_tail = {name.split(".")[-1]: name for name in by_folded}
         near = [by_tail[x] for x in get_close_matches(written.lower(), by_tail, n=1, cutoff=0.8)]
