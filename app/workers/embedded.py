@@ -16,6 +16,8 @@ DASK_SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.comm.timeouts.connect": "10s",
     "distributed.diagnostics.nvml": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 """A build whose worker dies is run once more by Dask itself; then the job is retried."""
 
@@ -79,7 +81,8 @@ class EmbeddedEngine:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=QUIET,
             local_directory=str(self._data_dir.absolute() / "work"),
             env={"NUMBA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},

@@ -115,7 +115,7 @@ def simulate(
     rng = np.random.default_rng(1000 + exposure.visit + exposure.seed)
     noisy = flux + exposure.sky + rng.normal(size=flux.shape) * np.sqrt(variance)
     mask = np.zeros(flux.shape, dtype=np.int32)
-    bad_column = 20 + 7 * exposure.visit
+    bad_column = 20 + 7 * exposure.visit % 160
     mask[:, bad_column] = bits("BAD")
     noisy[:, bad_column] = 60000
     return noisy.astype(np.float32), mask, variance.astype(np.float32)

@@ -1,0 +1,147 @@
+"""A published star field with everything that builds need, on SQLite and real workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.schema.catalog import CATALOG
+from app.services.builds import BuildExecutor, BuildService
+from app.services.dispatcher import Dispatcher
+from app.services.jobs import JobService
+from app.sky.skymap import SkyMap
+from app.stores.metadata import MetadataStores, open_stores
+from app.stores.migrations import upgrade
+from app.stores.results import ResultStore
+from app.uws.job import Job, JobKind, Phase
+from app.workers.engine import Engine
+from tests.services.survey import (
+    AUTHORITY,
+    SCALE_ARCSEC,
+    Exposure,
+    dataset_row,
+    standard_exposures,
+    write_exposure,
+)
+
+ENDED = {Phase.COMPLETED, Phase.ERROR, Phase.ABORTED}
+SKYMAP = SkyMap(
+    pixel_scale_arcsec=SCALE_ARCSEC, patch_px=400, patch_border_px=20, tract_patches=60, rings=80
+)
+
+
+def now() -> datetime:
+    """The present."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """The services over one data folder."""
+
+    folder: Path
+    stores: MetadataStores
+    builds: BuildService
+    jobs: JobService
+    results: ResultStore
+    dispatcher: Dispatcher
+
+    def add(self, *exposures: Exposure) -> None:
+        """Write exposures and publish them."""
+        images = self.folder / "images"
+        images.mkdir(exist_ok=True)
+        self.stores.datasets.upsert([dataset_row(write_exposure(images, e), e) for e in exposures])
+
+    def image(self, exposure: Exposure) -> Path:
+        """The file of an exposure."""
+        return self.folder / "images" / f"{exposure.band}-{exposure.visit}.fits"
+
+    def start(self, kind: JobKind, **parameters: object) -> str:
+        """Queue a build; the job's identifier."""
+        pairs = [(name, str(value)) for name, value in parameters.items()]
+        job = self.jobs.create(kind, pairs)
+        self.jobs.start(job.job_id)
+        return job.job_id
+
+    def ended(self, job_id: str, limit_s: float = 90.0) -> Job:
+        """The job once it ended."""
+        deadline = time.monotonic() + limit_s
+        while (job := self.jobs.get(job_id)).phase not in ENDED:
+            assert time.monotonic() < deadline, f"still {job.phase} {job.progress}"
+            time.sleep(0.02)
+        return job
+
+    def run(self, kind: JobKind, **parameters: object) -> Job:
+        """Build and wait."""
+        return self.ended(self.start(kind, **parameters))
+
+    def products(self) -> list[Path]:
+        """Files below the products folder."""
+        return sorted(p for p in (self.folder / "products").rglob("*") if p.is_file())
+
+
+@contextmanager
+def open_field(
+    folder: Path,
+    engine: Engine,
+    *,
+    slots: int = 2,
+    lease_s: float = 30.0,
+    owner: str = "test",
+    max_pixels: int = 10**8,
+) -> Iterator[Field]:
+    """Services with a running dispatcher over ``folder``; the database is made when missing."""
+    stores = open_stores(f"sqlite:///{folder / 'skyloom.sqlite3'}")
+    upgrade(stores.engine)
+    builds = BuildService(
+        datasets=stores.datasets,
+        tables=stores.tables,
+        catalog=CATALOG,
+        engine=engine,
+        skymap=SKYMAP,
+        authority=AUTHORITY,
+        data_dir=folder,
+        max_pixels=max_pixels,
+        clock=now,
+    )
+    executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
+    results = ResultStore(data_dir=folder)
+    dispatcher = Dispatcher(
+        jobs=stores.jobs,
+        executors={"template": executor, "difference": executor},
+        slots={"template": slots, "difference": slots},
+        clock=now,
+        destroy=lambda job: stores.jobs.delete(job.job_id),
+        owner=owner,
+        lease_s=lease_s,
+        max_attempts=3,
+        retry_wait_s=0.05,
+    )
+    jobs = JobService(
+        jobs=stores.jobs,
+        results=results,
+        clock=now,
+        lifetime_s=3600,
+        execution_limits_s={},
+        on_change=dispatcher.notify,
+    )
+    dispatcher.start()
+    yield Field(
+        folder=folder,
+        stores=stores,
+        builds=builds,
+        jobs=jobs,
+        results=results,
+        dispatcher=dispatcher,
+    )
+    dispatcher.stop()
+    stores.close()
+
+
+def standard_field(field: Field) -> None:
+    """Publish the standard exposures."""
+    field.add(*standard_exposures())
