@@ -64,8 +64,7 @@ def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:
     if not known.any():
         raise CoverageError("mesh cells that show the sky", 0, 1)
     level[~known] = np.median(level[known])
-    smooth = median_filter(level, size=3, mode="nearest")
-    return Background(_spread(smooth, image.shape), float(np.median(noise[known])))
+    return Background(_spread(level, image.shape), float(np.median(noise[known])))
 
 
 @njit(cache=True, nogil=True)
@@ -117,19 +116,34 @@ def _clipped_median(ordered: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _spread(mesh: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear interpolation between cell centres, constant beyond the outermost."""
-    along = _between(mesh.T, shape[1]).T
+    """Median filter the mesh and interpolate linearly between cell middles and out to the edges.
+
+    Both use a ring of cells continued by point reflection, so that a slope stays a slope.
+    """
+    smooth = median_filter(_ringed(mesh), size=3, mode="nearest")[1:-1, 1:-1]
+    wide = _ringed(smooth)
+    along = _between(np.ascontiguousarray(wide.T), shape[1]).T
     return np.ascontiguousarray(_between(along, shape[0]), dtype=np.float32)
 
 
+def _ringed(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mesh with one more cell on every side."""
+    for axis in (0, 1):
+        ring = [(1, 1) if axis == each else (0, 0) for each in (0, 1)]
+        if mesh.shape[axis] > 1:
+            mesh = np.pad(mesh, ring, mode="reflect", reflect_type="odd")
+        else:
+            mesh = np.pad(mesh, ring, mode="edge")
+    return mesh
+
+
 def _between(mesh: NDArray[np.floating[Any]], size: int) -> NDArray[np.float32]:
-    """Rows of the mesh, at the middles of equal cells, interpolated to ``size`` rows."""
-    rows = mesh.shape[0]
-    at = np.clip((np.arange(size) + 0.5) * rows / size - 0.5, 0, rows - 1)
-    below = np.minimum(at.astype(np.int64), max(rows - 2, 0))
-    above = np.minimum(below + 1, rows - 1)
+    """Rows of a mesh with one ring row on either side, interpolated to ``size`` pixel rows."""
+    rows = mesh.shape[0] - 2
+    at = (np.arange(size) + 0.5) * rows / size + 0.5
+    below = np.minimum(at.astype(np.int64), rows)
     part = (at - below)[:, None].astype(np.float32)
-    low, high = mesh[below].astype(np.float32), mesh[above].astype(np.float32)
+    low, high = mesh[below].astype(np.float32), mesh[below + 1].astype(np.float32)
     result: NDArray[np.float32] = low + (high - low) * part
     return result
 

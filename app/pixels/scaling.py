@@ -14,7 +14,7 @@ from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.candidates import find_sources
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
-from app.pixels.psf import measure_fwhm_px
+from app.pixels.psf import PsfModel, measure_psf
 
 Floats = NDArray[np.float64]
 
@@ -99,16 +99,45 @@ def measured_scale(image: MaskedImage, reference: MaskedImage) -> Scale:
 
 def _same_seeing(image: MaskedImage, reference: MaskedImage) -> tuple[Floats, Floats, float]:
     """Both images above sky, the sharper smoothed to the other's width, and that FWHM."""
-    widths = [i.fwhm_px or measure_fwhm_px(i) for i in (image, reference)]
+    models = (measure_psf(image), measure_psf(reference))
+    planes = [
+        np.where(each.usable(FIT_REJECT), each.flux - estimate_background(each).level, 0.0)
+        for each in (image, reference)
+    ]
+    widths = [
+        each.fwhm_px if model is None else model.fwhm_px
+        for each, model in zip((image, reference), models, strict=True)
+    ]
     known = [width for width in widths if width is not None]
-    broad = max(known, default=4.0)
-    planes = []
-    for each, width in zip((image, reference), widths, strict=True):
-        flux = each.flux - estimate_background(each).level
-        filled = np.where(each.usable(FIT_REJECT), flux, 0.0).astype(np.float64)
-        extra = np.sqrt(max(0.0, broad**2 - (width or broad) ** 2)) * FWHM_TO_SIGMA
-        planes.append(gaussian_filter(filled, extra) if extra > 0.1 else filled)
-    return planes[0], planes[1], broad
+    if len(known) < 2:
+        return planes[0], planes[1], max(known, default=4.0)
+    sharp, broad = (0, 1) if known[0] < known[1] else (1, 0)
+    smoothing = _smoothing_px(models[sharp], models[broad], (known[sharp], known[broad]))
+    planes[sharp] = gaussian_filter(planes[sharp].astype(np.float64), smoothing)
+    return planes[0], planes[1], known[broad]
+
+
+def _smoothing_px(
+    sharp: PsfModel | None, broad: PsfModel | None, widths: tuple[float, float]
+) -> float:
+    """Gaussian sigma that makes a one-FWHM aperture hold the same share of a star in both.
+
+    Found from the PSF models (widths of profiles with wings do not add in quadrature as those of
+    Gaussians do); without them from the widths.
+    """
+    high = float(np.sqrt(max(0.0, widths[1] ** 2 - widths[0] ** 2))) * FWHM_TO_SIGMA
+    if sharp is None or broad is None:
+        return high
+    half = int(np.ceil(4.0 * widths[1]))
+    v, u = np.mgrid[-half : half + 1, -half : half + 1]
+    disc = u * u + v * v <= widths[1] ** 2
+    wanted, stamp = float(broad.stamp(half)[disc].sum()), sharp.stamp(half)
+    low, high = 0.0, 2.0 * high
+    for _ in range(25):
+        middle = 0.5 * (low + high)
+        enough = float(gaussian_filter(stamp, middle)[disc].sum()) < wanted
+        low, high = (low, middle) if enough else (middle, high)
+    return 0.5 * (low + high)
 
 
 def _star_ratios(
