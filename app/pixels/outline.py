@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 Corners = NDArray[np.float64]
@@ -89,6 +88,8 @@ def _fill_notches(valid: Mask) -> Mask:
 
 
 def _largest_component(valid: Mask) -> Mask | None:
+    from scipy import ndimage  # slow to import, and seldom needed
+
     labels, count = ndimage.label(valid)
     if count == 0:
         return None

@@ -34,7 +34,7 @@ def read_all(reader: FileReader, files: Sequence[FoundFile], workers: int) -> Re
 
 def _read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -> Results:
     """A reader that dies (a crash in a library, killed for its memory) takes the pool with it:
-    the files that were under way are then read one by one, each in a process of its own."""
+    the files that were under way are then read one at a time, and reading goes on."""
     while waiting:
         under_way: deque[tuple[FoundFile, Future[FileResult]]] = deque()
         pool = _new_pool(reader, workers)
@@ -47,18 +47,24 @@ def _read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -
                 under_way.popleft()
                 yield result
         except BrokenProcessPool:
-            for file, _ in under_way:
-                yield _read_alone(reader, file)
+            yield from _read_apart(reader, [file for file, _ in under_way])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_alone(reader: FileReader, file: FoundFile) -> FileResult:
-    with _new_pool(reader, 1) as pool:
-        try:
-            return pool.submit(_read_one, file).result()
-        except BrokenProcessPool:
-            return FileResult(file, reason="its reader crashed or was killed")
+def _read_apart(reader: FileReader, files: Sequence[FoundFile]) -> Results:
+    """One file at a time, so that it is known which one kills its reader."""
+    pool = _new_pool(reader, 1)
+    try:
+        for file in files:
+            try:
+                yield pool.submit(_read_one, file).result()
+            except BrokenProcessPool:
+                yield FileResult(file, reason="its reader crashed or was killed")
+                pool.shutdown()
+                pool = _new_pool(reader, 1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _new_pool(reader: FileReader, workers: int) -> ProcessPoolExecutor:
