@@ -84,6 +84,7 @@ class Dispatcher:
         poll_s: float = 1.0,
         sweep_s: float = 30.0,
         retry_wait_s: float = 1.0,
+        beat_s: float = BEAT_S,
     ) -> None:
         self._jobs = jobs
         self._executors = executors
@@ -96,6 +97,7 @@ class Dispatcher:
         self._poll_s = poll_s
         self._sweep_s = sweep_s
         self._retry_wait_s = retry_wait_s
+        self._beat_s = min(beat_s, lease_s / 3)
         self._running: dict[str, RunningJob] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -173,6 +175,8 @@ class Dispatcher:
             return False
         running = RunningJob(job)
         with self._lock:
+            if job.job_id in self._running:
+                return True  # our own lease had run out on a machine too busy: it is ours again
             self._running[job.job_id] = running
         self._pool.submit(self._run, running)
         return True
@@ -255,9 +259,8 @@ class Dispatcher:
 
     def _beat_loop(self) -> None:
         """Until stopped, and then for as long as something still runs."""
-        beat_s = min(BEAT_S, self._lease_s / 3)
         while not self._stopping.is_set() or self._snapshot():
-            self._beat.wait(beat_s)
+            self._beat.wait(self._beat_s)
             self._beat.clear()
             for running in self._snapshot():
                 self._renew(running)

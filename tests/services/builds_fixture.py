@@ -120,6 +120,7 @@ def open_field(
         lease_s=lease_s,
         max_attempts=3,
         retry_wait_s=0.05,
+        beat_s=0.1,
     )
     jobs = JobService(
         jobs=stores.jobs,

@@ -249,7 +249,7 @@ def slow_build(field: Field, count: int = 60) -> str:
 
 
 def test_an_aborted_build_stops(tmp_path: Path, engine: EmbeddedEngine) -> None:
-    with open_field(tmp_path, engine, lease_s=0.3) as field:
+    with open_field(tmp_path, engine) as field:
         job_id = slow_build(field)
         field.jobs.abort(job_id)
         deadline = time.monotonic() + 20
@@ -264,7 +264,7 @@ def test_an_aborted_build_stops(tmp_path: Path, engine: EmbeddedEngine) -> None:
 
 
 def test_a_killed_worker_does_not_lose_the_job(tmp_path: Path, engine: EmbeddedEngine) -> None:
-    with open_field(tmp_path, engine, lease_s=0.3) as field:
+    with open_field(tmp_path, engine) as field:
         job_id = slow_build(field)
         for pid in engine.worker_pids():
             os.kill(pid, signal.SIGKILL)

@@ -65,6 +65,7 @@ def dispatching(
         poll_s=0.05,
         sweep_s=0.05,
         retry_wait_s=0.01,
+        beat_s=0.1,
     )
     dispatcher.start()
     yield dispatcher
@@ -157,7 +158,7 @@ def test_progress_is_written(stores: MetadataStores) -> None:
         return (RESULT,)
 
     job_id = add_job(stores.jobs)
-    with dispatching(stores.jobs, work, lease_s=0.3):
+    with dispatching(stores.jobs, work):
         wait_for(lambda: stores.jobs.get(job_id).progress.get("stage") == "warp")
         assert stores.jobs.get(job_id).progress == {"stage": "warp", "done": 3, "total": 10}
         done.set()
@@ -174,7 +175,7 @@ def test_an_abort_stops_the_work(stores: MetadataStores) -> None:
             stopped.set()
 
     job_id = add_job(stores.jobs)
-    with dispatching(stores.jobs, work, lease_s=1.0) as dispatcher:
+    with dispatching(stores.jobs, work) as dispatcher:
         wait_for(lambda: stores.jobs.get(job_id).phase is Phase.EXECUTING)
         job = stores.jobs.get(job_id)
         assert stores.jobs.replace(step(job, "abort", datetime.now(UTC)), old_phase=Phase.EXECUTING)
@@ -185,7 +186,7 @@ def test_an_abort_stops_the_work(stores: MetadataStores) -> None:
 
 def test_a_deleted_job_stops(stores: MetadataStores) -> None:
     job_id = add_job(stores.jobs)
-    with dispatching(stores.jobs, until_stopped, lease_s=1.0) as dispatcher:
+    with dispatching(stores.jobs, until_stopped) as dispatcher:
         wait_for(lambda: dispatcher.running_jobs() == (job_id,))
         stores.jobs.delete(job_id)
         wait_for(lambda: not dispatcher.running_jobs())
@@ -271,15 +272,15 @@ def test_a_lease_outlives_its_length_while_the_work_goes_on(stores: MetadataStor
 
     def work(job: Job, should_stop: ShouldStop, progress: Progress) -> tuple[JobResult, ...]:
         runs.append(job.job_id)
-        for _ in range(40):
+        for _ in range(50):
             time.sleep(0.05)
             assert not should_stop()
         return (RESULT,)
 
     job_id = add_job(stores.jobs)
     with (
-        dispatching(stores.jobs, work, lease_s=0.6, owner="one"),
-        dispatching(stores.jobs, work, lease_s=0.6, owner="two"),
+        dispatching(stores.jobs, work, lease_s=1.5, owner="one"),
+        dispatching(stores.jobs, work, lease_s=1.5, owner="two"),
     ):
         assert ended(stores.jobs, job_id).phase is Phase.COMPLETED
     assert runs == [job_id]
