@@ -96,7 +96,7 @@ def _primary(exposure: Exposure, visit: Visit) -> fits.Header:
             ("OBJECT", "Demo field", "name of the field"),
             ("VISIT", exposure.visit, "number of the visit"),
             ("DETECTOR", exposure.detector, "number of the detector"),
-            ("FILTER", exposure.band, "physical filter"),
+            ("FILTER", f"sim_{exposure.band}", "physical filter"),
             ("DATE-OBS", start.isot, "start of the exposure"),
             ("MJD-OBS", exposure.mjd, "[d] start of the exposure"),
             ("TIMESYS", "UTC", ""),

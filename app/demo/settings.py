@@ -70,7 +70,7 @@ class Camera:
     ny_px: int = 416
     gap_px: int = 20
     pixel_scale_arcsec: float = 0.3
-    distortion_px: float = 2.0
+    distortion_px: float = 10.0
     gain_e_per_adu: float = 1.7
     read_noise_e: float = 8.0
     full_well_e: float = 110_000.0

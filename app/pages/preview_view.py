@@ -18,11 +18,11 @@ from app.sky.stcs import parse_region
 from app.stores.images import ImageStore
 from app.stores.previews import PreviewCache
 
-PREVIEW_VERSION: Final = 1
+PREVIEW_VERSION: Final = 2
 """Raised whenever the same image would give another picture."""
 DEFAULT_SIDE_PX: Final = 900
 MAX_SIDE_PX: Final = 2000
-_SMALLEST_WITH_FOOTPRINT_PX: Final = 500
+_SMALLEST_ANNOTATED_PX: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +61,14 @@ class PreviewService:
 
     def _render(self, row: DatasetRow, request: PreviewRequest) -> bytes:
         ref = ImageRef.from_text(row.image_ref)
+        annotated = request.side_px >= _SMALLEST_ANNOTATED_PX
         options = PreviewOptions(
             side_px=request.side_px,
             stretch="symmetric" if is_difference(row) else "asinh",
             target=request.target,
-            footprint=_footprint(row) if request.side_px >= _SMALLEST_WITH_FOOTPRINT_PX else None,
+            footprint=_footprint(row) if annotated else None,
             mask_overlay=request.mask_overlay,
+            compass=annotated,
         )
         return render_preview(self._images.read(ref), Grid.from_text(ref.grid), options)
 

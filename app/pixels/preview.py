@@ -51,6 +51,8 @@ class PreviewOptions:
     target: Point | None = None
     footprint: Polygon | None = None
     mask_overlay: bool = False
+    compass: bool = True
+    """North and east arrows and a scale bar; small pictures have no room for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,9 @@ def _draw_marks(picture: Image.Image, grid: Grid, options: PreviewOptions, frame
         _draw_footprint(draw, grid, options.footprint, frame)
     if options.target is not None:
         _draw_target(draw, grid, options.target, frame)
-    _draw_compass(draw, picture.size, grid)
-    _draw_scale_bar(draw, picture.size, grid.pixel_scale_arcsec / frame.zoom)
+    if options.compass:
+        _draw_compass(draw, picture.size, grid)
+        _draw_scale_bar(draw, picture.size, grid.pixel_scale_arcsec / frame.zoom)
 
 
 def _draw_footprint(
