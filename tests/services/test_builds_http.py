@@ -1,0 +1,171 @@
+"""The REST side of builds: FITS answers, JSON, errors in words, the way from sync to async."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.http import builds, files
+from app.http.context import ServiceAddress
+from app.http.faults import install_fault_handlers
+from app.services.links import LinkService
+from app.services.signatures import FileSigner
+from app.workers.embedded import EmbeddedEngine
+from tests.services.builds_fixture import Field, now, open_field, standard_field
+from tests.services.survey import CENTRE, standard_exposures
+
+POSITION = f"{CENTRE[0]} {CENTRE[1]}"
+SCIENCE = standard_exposures()[4]
+TEMPLATE, DIFFERENCE = "/builds/template", "/builds/difference"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
+    """One worker process."""
+    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
+    """The standard exposures, published."""
+    with open_field(tmp_path_factory.mktemp("field"), engine) as opened:
+        standard_field(opened)
+        yield opened
+
+
+@contextmanager
+def serving(field: Field, *, sync_limit_s: float = 120.0) -> Iterator[TestClient]:
+    """A client of the builds of ``field``."""
+    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    links = LinkService(datasets=field.stores.datasets, signer=signer)
+    app = FastAPI()
+    install_fault_handlers(app)
+    app.include_router(
+        builds.router(
+            builds=field.builds,
+            jobs=field.jobs,
+            results=field.results,
+            links=links,
+            address=ServiceAddress(base_url=None),
+            sync_limit_s=sync_limit_s,
+        )
+    )
+    app.include_router(files.router(links=links))
+    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(field: Field) -> Iterator[TestClient]:
+    """A client whose synchronous builds have time."""
+    with serving(field) as made:
+        yield made
+
+
+def test_sync_answers_with_the_fits_file(client: TestClient, field: Field) -> None:
+    answer = client.get(f"{DIFFERENCE}/sync", params={"ID": SCIENCE.dataset_id})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/fits"
+    assert "difference_image_i_" in answer.headers["content-disposition"]
+    product = field.builds.get_product(answer.headers["x-skyloom-dataset"])
+    with fits.open(io.BytesIO(answer.content)) as hdus:
+        assert hdus[0].header["OBSPUBID"] == product.dataset_id
+    again = client.post(f"{DIFFERENCE}/sync", data={"id": SCIENCE.dataset_id})
+    assert again.content == answer.content
+    head = client.head(f"{DIFFERENCE}/sync", params={"ID": SCIENCE.dataset_id})
+    assert head.status_code == 200 and head.headers["content-length"] == str(len(answer.content))
+    assert field.jobs.list_jobs("difference") == []
+
+
+def test_json_asks_for_the_same_product(client: TestClient) -> None:
+    form = client.get(
+        f"{TEMPLATE}/sync", params={"POS": POSITION, "BAND": "i", "TIME": "60000 60050"}
+    )
+    body = {"POS": list(CENTRE), "BAND": "i", "TIME": [60000, 60050]}
+    posted = client.post(f"{TEMPLATE}/sync", json=body)
+    assert form.status_code == posted.status_code == 200, posted.text
+    assert posted.headers["x-skyloom-dataset"] == form.headers["x-skyloom-dataset"]
+
+
+def test_async_jobs_have_a_result(client: TestClient, field: Field) -> None:
+    asked = {"POS": POSITION, "BAND": "i", "FWHM_FRACTION": "0.5", "PHASE": "RUN"}
+    created = client.post(f"{TEMPLATE}/async", data=asked)
+    assert created.status_code == 303
+    job_url = created.headers["location"]
+    job = field.ended(job_url.rpartition("/")[2])
+    assert job.phase == "COMPLETED", job.error
+    result = client.get(f"{job_url}/results/result")
+    assert result.status_code == 303
+    file = client.get(result.headers["location"])
+    assert file.status_code == 200 and file.content.startswith(b"SIMPLE")
+
+
+def test_a_build_longer_than_the_limit_goes_on_as_a_job(field: Field) -> None:
+    with serving(field, sync_limit_s=0.0) as client:
+        asked = {"POS": POSITION, "BAND": "i", "TIME": "60000 60002.5"}
+        answer = client.get(f"{TEMPLATE}/sync", params=asked)
+        assert answer.status_code == 303
+        job_url = answer.headers["location"]
+        assert "/builds/template/async/" in job_url
+        assert field.ended(job_url.rpartition("/")[2]).phase == "COMPLETED"
+        assert client.get(f"{TEMPLATE}/sync", params=asked).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "status", "words"),
+    [
+        (TEMPLATE, {}, 400, "POS"),
+        (TEMPLATE, {"POS": POSITION}, 400, "BAND"),
+        (TEMPLATE, {"POS": "CIRCLE 1", "BAND": "i"}, 400, "POS"),
+        (TEMPLATE, {"POS": "200 80", "BAND": "i"}, 422, "No image of band i"),
+        (TEMPLATE, {"POS": POSITION, "BAND": "z"}, 422, "band z has one image only"),
+        (TEMPLATE, {"POS": POSITION, "BAND": "i", "COLOUR": "1"}, 400, "COLOUR"),
+        (DIFFERENCE, {}, 400, "ID"),
+        (DIFFERENCE, {"ID": "ivo://x/y?z"}, 404, "ivo://x/y?z"),
+        (DIFFERENCE, {"ID": standard_exposures()[5].dataset_id}, 422, "band z"),
+        (DIFFERENCE, {"ID": SCIENCE.dataset_id, "CONVOLVE": "x"}, 400, "CONVOLVE"),
+    ],
+)
+def test_errors_name_what_is_wrong(
+    client: TestClient, kind: str, parameters: dict[str, str], status: int, words: str
+) -> None:
+    answers = (
+        client.get(f"{kind}/sync", params=parameters),
+        client.post(f"{kind}/sync", json=parameters),
+    )
+    for answer in answers:
+        assert answer.status_code == status, answer.text
+        assert words in answer.text
+
+
+def test_a_failed_build_is_told_with_its_status(client: TestClient, field: Field) -> None:
+    before = field.jobs.list_jobs("template")
+    image: Path = field.image(standard_exposures()[1])
+    whole = image.read_bytes()
+    image.write_bytes(whole[:90_000])
+    ids = ",".join(e.dataset_id for e in standard_exposures()[:2])
+    try:
+        answer = client.get(
+            f"{TEMPLATE}/sync", params={"ID": SCIENCE.dataset_id, "TEMPLATE_IDS": ids}
+        )
+    finally:
+        image.write_bytes(whole)
+    assert answer.status_code == 422
+    assert standard_exposures()[1].dataset_id in answer.text
+    assert str(field.folder) not in answer.text
+    assert field.jobs.list_jobs("template") == before
+
+
+def test_unreadable_json_is_a_usage_error(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    assert client.post(f"{DIFFERENCE}/sync", content=b"{", headers=headers).status_code == 400
+    assert client.post(f"{DIFFERENCE}/sync", content=b"[1]", headers=headers).status_code == 400
