@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     """At the very end one line that names every missing tool; nothing is skipped silently."""
     yield
     skipped = terminalreporter.stats.get("skipped", [])
-    line = summary_line(str(report.longrepr) for report in skipped)
+    line = summary_line(str(report.longrepr[-1]) for report in skipped)
     if line:
         terminalreporter.write_line(line, yellow=True, bold=True)
 

@@ -4,6 +4,7 @@ differs: how its stores are opened and the few statements that are written in it
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -70,6 +71,20 @@ def dataset(number: int, *, region: str | None = None, **columns: Value) -> Data
         file_checksum=f"sum-{number}",
         image_ref=json.dumps({"dataset_id": number}),
     )
+
+
+def wavy_square(lon_deg: float, lat_deg: float, bend_rad: float) -> str:
+    """A square of 0.1 deg whose edges have 8 vertices each that zigzag by ``bend_rad``."""
+    bend = math.degrees(bend_rad)
+    steps = [(k / 8, bend * (-1) ** k * (k > 0)) for k in range(8)]
+    corners = (
+        [(0.1 * f, b) for f, b in steps]
+        + [(0.1 - b, 0.1 * f) for f, b in steps]
+        + [(0.1 - 0.1 * f, 0.1 - b) for f, b in steps]
+        + [(b, 0.1 - 0.1 * f) for f, b in steps]
+    )
+    pairs = (f"{lon_deg + x:.12f} {lat_deg + y:.12f}" for x, y in corners)
+    return "POLYGON ICRS " + " ".join(pairs)
 
 
 def product(number: int, recipe_key: str) -> DatasetRow:
@@ -346,6 +361,31 @@ class DatasetStoreContract:
         assert self.around(stores, 0.0, 90.0) == {"image-0001"}
         assert self.around(stores, 359.95, 0.0) == {"image-0002"}
         assert self.around(stores, 0.05, 0.0) == {"image-0002"}
+
+    @pytest.mark.parametrize("bend_rad", [0.0, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-6])
+    def test_outlines_that_hardly_bend_are_indexed(
+        self, stores: MetadataStores, bend_rad: float
+    ) -> None:
+        region = wavy_square(10.0, -20.0, bend_rad)
+        stores.datasets.upsert([dataset(n) for n in range(100, 110)])
+        stores.datasets.upsert([dataset(1, region=region), dataset(2)])
+        assert self.around(stores, 10.05, -19.95) >= {"image-0001"}
+        (row,) = stores.datasets.get_many([dataset(1).dataset_id])
+        assert row.columns["s_region"] == region
+
+    def test_rows_of_a_file_that_are_no_longer_in_it_go(self, stores: MetadataStores) -> None:
+        chips = [replace(dataset(n), file_path="/images/mosaic.fits") for n in range(3)]
+        built = replace(product(9, "k"), file_path="/images/mosaic.fits")
+        stores.datasets.upsert([*chips, built, dataset(50)])
+        keep = [chips[0].dataset_id.upper()]
+        gone = stores.datasets.remove_others(
+            file_path="/images/mosaic.fits", collection="survey", keep=keep
+        )
+        assert gone == 2
+        ids = [row.dataset_id for row in (*chips, built, dataset(50))]
+        left = [row.dataset_id for row in stores.datasets.get_many(ids)]
+        assert left == [ids[0], ids[3], ids[4]]
+        assert "image-0001" not in self.around(stores, 10.15, -19.9)
 
     def test_known_files_are_those_that_were_ingested(self, stores: MetadataStores) -> None:
         other = dataset(3, obs_collection="other")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from app.sky.boxes import box_of
 from app.sky.shapes import Polygon
 from app.sky.stcs import parse_region
 from app.stores.tables.physical import obscore
+from app.stores.tables.spoly import accepted_spoly, format_spoly, refuses_polygon
 
 _REGION_LOCK = 0x736B796C6F6F6D
 """Key of the advisory lock that writers of obscore hold ("skyloom")."""
@@ -148,21 +149,15 @@ class PostgresRegionIndex:
         """Insert rows with their polygons."""
         names = ", ".join([*_COLUMNS, "s_region_spoly"])
         values = ", ".join([*(f":{name}" for name in _COLUMNS), _SPOLY])
-        connection.execute(
-            sa.text(f"INSERT INTO obscore ({names}) VALUES ({values})"),
-            [{**record, "s_region_spoly": _spoly(record)} for record in records],
-        )
+        statement = f"INSERT INTO obscore ({names}) VALUES ({values})"
+        self._write(connection, statement, [dict(record) for record in records])
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace rows and their polygons."""
         changes = ", ".join([*(f"{name} = :{name}" for name in _COLUMNS), _SPOLY_CHANGE])
-        connection.execute(
-            sa.text(f"UPDATE obscore SET {changes} WHERE row_id = :this_row_id"),
-            [
-                {**record, "s_region_spoly": _spoly(record), "this_row_id": row_id}
-                for row_id, record in records
-            ],
-        )
+        statement = f"UPDATE obscore SET {changes} WHERE row_id = :this_row_id"
+        rows = [{**record, "this_row_id": row_id} for row_id, record in records]
+        self._write(connection, statement, rows)
 
     def find_unindexed(self, connection: sa.Connection) -> list[int]:
         """Rows without a polygon."""
@@ -172,12 +167,29 @@ class PostgresRegionIndex:
     def repair(self, connection: sa.Connection) -> int:
         """Fill the polygons that are missing."""
         lost = _regions(connection, self.find_unindexed(connection))
-        if lost:
-            connection.execute(
-                sa.text(f"UPDATE obscore SET {_SPOLY_CHANGE} WHERE row_id = :this_row_id"),
-                [{"s_region_spoly": _spoly(r), "this_row_id": row_id} for row_id, r in lost],
-            )
+        statement = f"UPDATE obscore SET {_SPOLY_CHANGE} WHERE row_id = :this_row_id"
+        rows = [{**record, "this_row_id": row_id} for row_id, record in lost]
+        if rows:
+            self._write(connection, statement, rows)
         return len(lost)
+
+    def _write(self, connection: sa.Connection, statement: str, rows: list[dict[str, Any]]) -> None:
+        """Run a statement for rows whose ``s_region_spoly`` is added here. When pgSphere refuses a
+        polygon among them, each is looked at by itself and thinned if need be."""
+        polygons = [polygon_of(row) for row in rows]
+        texts = [None if p is None else format_spoly(p) for p in polygons]
+        try:
+            with connection.begin_nested():
+                connection.execute(sa.text(statement), _with_spoly(rows, texts))
+                return
+        except sa.exc.DBAPIError as error:
+            if not refuses_polygon(error):
+                raise
+        texts = [
+            None if p is None else accepted_spoly(connection, p, row["obs_publisher_did"])
+            for p, row in zip(polygons, rows, strict=True)
+        ]
+        connection.execute(sa.text(statement), _with_spoly(rows, texts))
 
     def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
         """Delete rows."""
@@ -197,9 +209,5 @@ def _regions(connection: sa.Connection, row_ids: Sequence[int]) -> list[tuple[in
     return found
 
 
-def _spoly(record: Record) -> str | None:
-    """pgSphere's text form of a polygon, in degrees."""
-    polygon = polygon_of(record)
-    if polygon is None:
-        return None
-    return "{" + ", ".join(f"({lon!r}d, {lat!r}d)" for lon, lat in polygon.vertices) + "}"
+def _with_spoly(rows: Sequence[Record], texts: Sequence[str | None]) -> list[dict[str, Any]]:
+    return [{**row, "s_region_spoly": text} for row, text in zip(rows, texts, strict=True)]
