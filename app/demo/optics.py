@@ -27,7 +27,7 @@ def wcs_cards(visit: Visit, camera: Camera, detector: int) -> fits.Header:
         math.cos(math.radians(visit.rotation_deg)),
         math.sin(math.radians(visit.rotation_deg)),
     )
-    cubic = camera.distortion_px / camera.corner_px**3
+    cubic = camera.distortion / camera.corner_px**2
     header = fits.Header()
     header.extend(
         [

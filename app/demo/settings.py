@@ -60,8 +60,8 @@ BANDS: Final = (
 class Camera:
     """A mosaic of ``columns`` x ``rows`` detectors, ``gap_px`` apart, centred on the boresight.
 
-    The optics add a cubic radial distortion of ``distortion_px`` pixels at the corner of the
-    mosaic. Gains differ a little between detectors.
+    The optics add a cubic radial distortion: at the corner of the mosaic ``distortion`` times the
+    distance from the boresight. Gains differ a little between detectors.
     """
 
     columns: int = 2
@@ -70,7 +70,7 @@ class Camera:
     ny_px: int = 416
     gap_px: int = 20
     pixel_scale_arcsec: float = 0.3
-    distortion_px: float = 10.0
+    distortion: float = 0.016
     gain_e_per_adu: float = 1.7
     read_noise_e: float = 8.0
     full_well_e: float = 110_000.0

@@ -1,0 +1,162 @@
+"""What a reader finds on the pages, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import html
+import re
+from urllib.parse import quote
+
+import pytest
+
+from tests.pages.conftest import Site
+
+
+def get(site: Site, path: str, status: int = 200) -> str:
+    """The text of a page, unescaped."""
+    answer = site.client.get(path, follow_redirects=False)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    return html.unescape(answer.text)
+
+
+def links_of(text: str) -> set[str]:
+    return set(re.findall(r'\s(?:href|src|action)="([^"]+)"', text))
+
+
+def image_path(site: Site, more: str = "") -> str:
+    return f"/images?ID={quote(site.image_id, safe='')}{more}"
+
+
+def test_the_landing_page_tells_what_there_is_and_how_to_ask(site: Site) -> None:
+    text = get(site, "/")
+    assert "<h1>Test & Sky</h1>" in text
+    assert "lsst.visit_image" in text and "demo" in text
+    counted = re.search(r"<b>(\d+)</b><span>images", text)
+    assert counted and int(counted[1]) == len(site.truth.exposures)
+    assert 'TAPService("http://sky.test/tap")' in text
+    assert "http://sky.test/builds/difference/sync" in text
+
+
+def test_no_page_needs_anything_from_elsewhere(site: Site) -> None:
+    for path in ("/", "/search", "/query", image_path(site), "/jobs"):
+        outside = [u for u in links_of(get(site, path)) if re.match(r"(https?:)?//", u)]
+        assert all(u.startswith("http://sky.test/") for u in outside), outside
+
+
+def test_every_link_of_the_landing_page_works(site: Site) -> None:
+    for link in links_of(get(site, "/")) - {"#main"}:
+        answer = site.client.get(link)
+        assert answer.status_code < 400, (link, answer.text[:300])
+
+
+def test_snippets_run_as_they_stand(site: Site) -> None:
+    text = get(site, "/")
+    query = re.search(r'tap\.search\("""(.*?)"""\)', text, re.DOTALL)
+    assert query
+    answer = site.client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query[1]})
+    assert answer.status_code == 200 and "<TD>" in answer.text
+
+
+def test_search_by_position_band_and_kind(site: Site) -> None:
+    lon, lat = site.truth.centre_deg
+    text = get(site, f"/search?POS={lon}+{lat}&SR=0.05&BAND=r&SUBTYPE=lsst.visit_image")
+    assert "<h1>4 images" in text
+    assert "lsst_band = 'r'" in text and "INTERSECTS(CIRCLE(" in text
+    assert "0 images" in get(site, "/search?POS=10+10")
+    assert "<h1>8 images" in get(site, "/search")
+
+
+def test_search_takes_hours_and_quotes_text(site: Site) -> None:
+    text = get(site, "/search?POS=4:08:00+-37:05:00")
+    assert "contain 62 -37.0833333" in text
+    assert "0 images" in get(site, "/search?BAND=r'+OR+1%3D1+--")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [("POS=north", "POS"), ("POS=1+2+3", "POS"), ("SR=0.1", "SR"), ("POS=1+2&SR=-1", "SR")],
+)
+def test_a_wrong_search_is_explained(site: Site, query: str, told: str) -> None:
+    assert told in get(site, f"/search?{query}", 400)
+
+
+def test_a_query_shows_its_table_with_links(site: Site) -> None:
+    text = get(site, "/query?QUERY=SELECT+obs_publisher_did,+access_url,+t_min+FROM+ivoa.ObsCore")
+    assert "8 rows" in text
+    assert f'href="{image_path(site)}"' in text
+    assert 'href="http://sky.test/datalink/links?ID=' in text
+
+
+def test_a_long_answer_says_that_it_is_cut(site: Site) -> None:
+    cross = "SELECT a.obs_id FROM tap_schema.columns AS c, ivoa.ObsCore AS a"
+    text = get(site, f"/query?QUERY={quote(cross)}")
+    assert "cut here" in text and text.count("<tr>") == 501
+
+
+def test_a_wrong_query_points_at_its_fault(site: Site) -> None:
+    text = get(
+        site,
+        f"/query?QUERY={quote('SELECT obs_id,' + chr(10) + ' obs_idd FROM ivoa.ObsCore')}",
+        400,
+    )
+    assert "obs_idd" in text and "line 2" in text
+    assert "<pre> obs_idd FROM ivoa.ObsCore\n ^</pre>" in text
+
+
+def test_an_image_has_all_its_metadata_and_links(site: Site) -> None:
+    text = get(site, image_path(site))
+    for column in ("s_region", "t_exptime", "lsst_ccdvisitid", "obs_publisher_did"):
+        assert f'<th scope="row">{column}</th>' in text
+    assert "POLYGON ICRS" in text
+    download = next(u for u in links_of(text) if u.startswith("http://sky.test/files/"))
+    answer = site.client.get(download)
+    assert answer.status_code == 200 and answer.content.startswith(b"SIMPLE")
+    assert f"/datalink/links?ID={quote(site.image_id, safe='')}" in links_of(text)
+
+
+def test_identifiers_ignore_case(site: Site) -> None:
+    assert site.image_id in get(site, f"/images?ID={quote(site.image_id.upper(), safe='')}")
+
+
+@pytest.mark.parametrize("path", ["/images?ID=ivo://x/y?z", "/jobs/difference/none", "/jobs/x/y"])
+def test_what_is_not_there_is_a_friendly_404(site: Site, path: str) -> None:
+    text = get(site, path, 404)
+    assert "<h1>Not found</h1>" in text and 'href="/"' in text
+
+
+def test_markup_in_parameters_stays_text(site: Site) -> None:
+    answer = site.client.get("/images", params={"ID": "<script>alert(1)</script>"})
+    assert answer.status_code == 404 and "<script>alert" not in answer.text
+    answer = site.client.get("/query", params={"QUERY": "<script>alert(1)</script>"})
+    assert answer.status_code == 400 and "<script>alert" not in answer.text
+
+
+def test_a_build_is_started_watched_and_aborted(site: Site) -> None:
+    form = {"ID": site.image_id, "TIME": "61000 61400", "FWHM_FRACTION": ""}
+    answer = site.client.post("/jobs/difference", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    page = answer.headers["location"]
+    text = get(site, page)
+    assert "queued" in text and 'http-equiv="refresh"' in text and ">Abort<" in text
+    assert site.image_id in text and "61000 61400" in text and "FWHM_FRACTION" not in text
+    assert page in get(site, "/jobs")
+    answer = site.client.post(page, data={"PHASE": "ABORT"}, follow_redirects=False)
+    assert answer.status_code == 303 and answer.headers["location"] == page
+    text = get(site, page)
+    assert "aborted" in text and 'http-equiv="refresh"' not in text and ">Abort<" not in text
+
+
+def test_a_wrong_build_makes_no_job(site: Site) -> None:
+    before = get(site, "/jobs")
+    answer = site.client.post("/jobs/difference", data={"ID": site.image_id, "TIME": "never"})
+    assert answer.status_code == 400 and "TIME" in answer.text
+    answer = site.client.post("/jobs/nothing", data={"ID": site.image_id})
+    assert answer.status_code == 404
+    assert get(site, "/jobs") == before
+
+
+def test_static_files_are_these_only(site: Site) -> None:
+    assert site.client.get("/static/skyloom.css").headers["content-type"].startswith("text/css")
+    for name in ("router.py", "..%2Frouter.py", "base.html"):
+        assert site.client.get(f"/static/{name}").status_code == 404

@@ -1,0 +1,174 @@
+"""Pictures of images: orientation, marks, stretch, cache."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.pages.position import format_position
+from app.pixels.grid import Grid
+from app.pixels.image import MaskedImage, bits
+from app.pixels.preview import (
+    NO_DATA_COLOUR,
+    TARGET_COLOUR,
+    PreviewOptions,
+    render_preview,
+    sky_directions,
+)
+from app.sky.shapes import Point
+from app.stores.previews import PreviewCache
+from tests.pages.conftest import Site
+
+
+def make_grid(
+    rotation_deg: float = 0.0, shape: tuple[int, int] = (60, 80), dec: float = 20.0
+) -> Grid:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0, dec]
+    wcs.wcs.crpix = [shape[1] / 2 + 0.5, shape[0] / 2 + 0.5]
+    scale, angle = 0.5 / 3600, math.radians(rotation_deg)
+    wcs.wcs.cd = scale * np.array(
+        [[-math.cos(angle), math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    )
+    return Grid.from_header(wcs.to_header(), shape)
+
+
+def make_image(shape: tuple[int, int] = (60, 80)) -> MaskedImage:
+    rng = np.random.default_rng(3)
+    flux = rng.normal(0, 1, shape).astype(np.float32)
+    return MaskedImage(flux, np.ones(shape, np.float32), np.zeros(shape, np.int32))
+
+
+def draw(image: MaskedImage, grid: Grid, **options: object) -> NDArray[np.uint8]:
+    settings = PreviewOptions(**({"side_px": 800, "compass": False} | options))  # type: ignore[arg-type]
+    return np.array(Image.open(io.BytesIO(render_preview(image, grid, settings))).convert("RGB"))
+
+
+def test_the_first_row_is_at_the_bottom() -> None:
+    image = make_image()
+    image.flux[5, 70] = 1e4
+    pixels = draw(image, make_grid())
+    assert pixels.shape == (600, 800, 3)
+    y, x = np.unravel_index(pixels[..., 0].argmax(), pixels.shape[:2])
+    assert 700 <= x < 710 and 540 <= y < 550
+
+
+def test_no_data_has_its_own_colour() -> None:
+    image = make_image()
+    image.flux[:30, :40] = np.nan
+    pixels = draw(image, make_grid())
+    assert np.all(pixels[305:, :395] == NO_DATA_COLOUR)
+    assert not np.any(np.all(pixels[:295] == NO_DATA_COLOUR, axis=2))
+
+
+@pytest.mark.parametrize("rotation_deg", [0.0, 90.0, 217.0])
+def test_arrows_point_north_and_east(rotation_deg: float) -> None:
+    grid = make_grid(rotation_deg)
+    (nx, ny), (ex, ey) = sky_directions(grid)
+    x0, y0 = 39.5, 29.5
+    lon, lat = grid.pixel_to_sky([x0, x0 + 10 * nx, x0 + 10 * ex], [y0, y0 + 10 * ny, y0 + 10 * ey])
+    assert lat[1] - lat[0] == pytest.approx(5 / 3600, rel=1e-3)
+    assert (lon[2] - lon[0]) * math.cos(math.radians(20)) == pytest.approx(5 / 3600, rel=1e-3)
+
+
+def test_arrows_at_the_pole_and_far_out_are_drawn() -> None:
+    for dec in (90.0, -90.0, 89.9999):
+        assert draw(make_image(), make_grid(dec=dec), compass=True).shape == (600, 800, 3)
+
+
+def test_the_target_is_circled_where_it_is() -> None:
+    grid = make_grid(30.0)
+    lon, lat = (float(c) for c in grid.pixel_to_sky(20.0, 40.0))
+    pixels = draw(make_image(), grid, target=Point(lon, lat))
+    y, x = np.nonzero(np.all(pixels == TARGET_COLOUR, axis=2))
+    assert (x.min() + x.max()) / 2 == pytest.approx(205, abs=1.5)
+    assert (y.min() + y.max()) / 2 == pytest.approx(600 - 405, abs=1.5)
+
+
+def test_differences_are_grey_where_nothing_changed() -> None:
+    image = make_image()
+    image.flux[10, 10], image.flux[50, 10] = 100.0, -100.0
+    pixels = draw(image, make_grid(), stretch="symmetric")[..., 0].astype(int)
+    assert abs(int(np.median(pixels)) - 127) <= 4
+    assert pixels[600 - 105, 105] == 255 and pixels[600 - 505, 105] == 0
+
+
+def test_the_mask_is_painted_over() -> None:
+    image = make_image()
+    image.mask[20, 30] = bits("SAT")
+    plain, painted = draw(image, make_grid()), draw(image, make_grid(), mask_overlay=True)
+    changed = np.any(plain != painted, axis=2)
+    assert changed[600 - 205, 305] and changed.sum() == 100
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, np.inf, 7.0])
+def test_flat_and_empty_images_are_drawn(fill: float) -> None:
+    image = MaskedImage(
+        np.full((60, 80), fill, np.float32),
+        np.zeros((60, 80), np.float32),
+        np.zeros((60, 80), np.int32),
+    )
+    for stretch in ("asinh", "symmetric"):
+        assert draw(image, make_grid(), stretch=stretch).shape == (600, 800, 3)
+
+
+def test_a_preview_is_served_and_kept(site: Site) -> None:
+    lon, lat = site.truth.centre_deg
+    path = f"/previews?ID={quote(site.image_id, safe='')}&POS={lon}+{lat}"
+    first = site.client.get(path)
+    assert first.status_code == 200 and first.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(first.content)).size == (900, 750)
+    kept = list((site.data_dir / "cache" / "previews").glob("*.png"))
+    assert first.content in [p.read_bytes() for p in kept]
+    assert site.client.get(path).content == first.content
+    assert site.client.get(path + "&MASK=1").content != first.content
+    small = site.client.get(path + "&SIZE=320")
+    assert Image.open(io.BytesIO(small.content)).size == (320, 267)
+
+
+@pytest.mark.parametrize("query", ["SIZE=99999", "SIZE=big", "SIZE=1", "POS=here"])
+def test_wrong_preview_parameters_are_refused(site: Site, query: str) -> None:
+    answer = site.client.get(f"/previews?ID={quote(site.image_id, safe='')}&{query}")
+    assert answer.status_code == 400 and query.split("=", maxsplit=1)[0] in answer.text
+
+
+def test_the_cache_renders_once_and_stays_small(tmp_path: Path) -> None:
+    cache = PreviewCache(folder=tmp_path, max_bytes=250)
+    made: list[str] = []
+
+    def render(name: str) -> bytes:
+        made.append(name)
+        return name.encode() * 100
+
+    for name in ("a", "b", "a", "c", "d"):
+        assert cache.get(name, lambda name=name: render(name)) == name.encode() * 100
+    assert made == ["a", "b", "c", "d"]
+    assert sum(p.stat().st_size for p in tmp_path.glob("*.png")) <= 250
+    cache.get("d", lambda: render("again"))
+    assert "again" not in made
+
+
+def test_a_failed_rendering_leaves_nothing(tmp_path: Path) -> None:
+    cache = PreviewCache(folder=tmp_path, max_bytes=250)
+
+    def fail() -> bytes:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        cache.get("a", fail)
+    assert cache.get("a", lambda: b"x") == b"x"
+
+
+def test_positions_are_written_shortly() -> None:
+    assert format_position(Point(62.0, -37.5)) == "62 -37.5"
+    assert format_position(Point(0.0, 0.0)) == "0 0"
+    assert format_position(Point(100.0, 10.0)) == "100 10"
