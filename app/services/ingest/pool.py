@@ -41,8 +41,8 @@ def _read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < workers * _AHEAD:
-                    file = waiting.popleft()
-                    under_way.append((file, pool.submit(_read_one, file)))
+                    under_way.append((waiting[0], pool.submit(_read_one, waiting[0])))
+                    waiting.popleft()
                 result = under_way[0][1].result()
                 under_way.popleft()
                 yield result
