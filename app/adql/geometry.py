@@ -17,6 +17,7 @@ from app.adql.typed import (
     Literal,
     PointOf,
     PolygonOf,
+    RegionDistance,
     RegionSize,
     Separation,
     Spatial,
@@ -171,12 +172,16 @@ def _decide(name: str, a: Point | Circle | Polygon, b: Point | Circle | Polygon)
     return contains_region(b, a) if name == "CONTAINS" else intersects(a, b)
 
 
-def make_separation(a: Geometry, b: Geometry, at: At) -> Separation | Literal:
-    """DISTANCE of two points (deg)."""
+def make_separation(a: Geometry, b: Geometry, at: At) -> Separation | RegionDistance | Literal:
+    """DISTANCE of two points (deg); beyond the standard also of a region column and a point."""
+    if isinstance(b, Column):
+        a, b = b, a
+    if isinstance(a, Column) and isinstance(b, PointOf | Constant) and b.kind == "point":
+        return RegionDistance(a, b)
     if not isinstance(a, PointOf | Constant) or not isinstance(b, PointOf | Constant):
-        raise AdqlUnsupportedError("DISTANCE of a region; it measures between points", *at)
+        raise AdqlTypeError("DISTANCE measures between points, or from a region column", *at)
     if a.kind == "region" or b.kind == "region":
-        raise AdqlTypeError("DISTANCE measures between points", *at)
+        raise AdqlTypeError("DISTANCE measures between points, or from a region column", *at)
     shapes = [p.shape for p in (a, b) if isinstance(p, Constant)]
     points = [shape for shape in shapes if isinstance(shape, Point)]
     return Literal(distance_deg(*points), "real") if len(points) == 2 else Separation(a, b)

@@ -23,7 +23,8 @@ def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Que
     for expression in everything:
         for column in _ungrouped(expression, query.group_by):
             raise AdqlTypeError(
-                f"column {column.field.name} is neither in GROUP BY nor inside an aggregate",
+                f"column {column.field.name} is neither in GROUP BY nor inside an aggregate"
+                + (" (group by the function of a region)" if column.kind == "region" else ""),
                 *_place(column, select, outer),
             )
 
@@ -43,6 +44,9 @@ def _ungrouped(
     if isinstance(expression, typed.Column):
         yield expression
     for child in typed.children(expression):
+        # PostgreSQL groups a region by its text; what is asked of it looks at another column.
+        if isinstance(child, typed.Column) and child.kind == "region":
+            yield child
         yield from _ungrouped(child, groups)
 
 

@@ -60,7 +60,10 @@ def _field(expression: typed.Expression, name: str) -> Field:
 
 def _unit(expression: typed.Expression) -> str | None:
     """The unit where it is sure: of a distance, a surface, an extreme or a mean of a column."""
-    if isinstance(expression, typed.Separation) or expression.kind in ("point", "region"):
+    if isinstance(expression, typed.Separation | typed.RegionDistance) or expression.kind in (
+        "point",
+        "region",
+    ):
         return "deg"
     if isinstance(expression, typed.RegionSize):
         return "deg2"

@@ -13,6 +13,7 @@ from typing import Final
 from app.adql import typed
 from app.adql.geometry import region_polygon_column
 from app.adql.grouping import has_aggregate
+from app.adql.region_distance import region_distance
 from app.adql.sqlite_functions import MAX_RADIUS_DEG
 from app.adql.typed import Expression
 from app.adql.writer import SqlWriter
@@ -227,6 +228,12 @@ class PostgresWriter(SqlWriter):
             f" FROM ({angles}) AS g"
         )
         return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
+
+    def region_distance(self, distance: typed.RegionDistance) -> str:
+        lon, lat = self._direction(distance.point)
+        inside = f"{self._shape(distance.point)} <@ {self._shape(distance.region)}"
+        text = self.physical(distance.region)
+        return region_distance(inside=inside, text=text, lon=lon, lat=lat)
 
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
         exact = f"{self.separation(cone.separation)} {cone.operator} {self.compared(cone.radius)}"

@@ -133,6 +133,10 @@ class SqliteWriter(SqlWriter):
         start, end = self._direction(separation.start), self._direction(separation.end)
         return f"adql_distance({', '.join((*start, *end))})"
 
+    def region_distance(self, distance: typed.RegionDistance) -> str:
+        point = ", ".join(self._direction(distance.point))
+        return f"adql_region_distance({point}, {self._region(distance.region)})"
+
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
         exact = f"{self.separation(cone.separation)} {cone.operator} {self.value(cone.radius)}"
         sieve = self._cone_band(cone) if is_positive else None

@@ -157,6 +157,14 @@ def _region_size(text: str | None) -> float | None:
         return None
 
 
+def _region_distance(lon: Number | None, lat: Number | None, text: str | None) -> float | None:
+    area = None if text is None else _region(text)
+    if lon is None or lat is None or area is None:
+        return None
+    v = unit_vector(lon, lat)
+    return 0.0 if area.contains(v) else area.rim_distance(v) / RADIANS_PER_DEGREE
+
+
 Registered = tuple[str, int, Callable[..., Any]]
 
 MATHEMATICS: Final[dict[tuple[str, int], Callable[..., float | None]]] = {
@@ -201,6 +209,7 @@ FUNCTIONS: Final[tuple[Registered, ...]] = (
     ("adql_circle_text", 3, _circle_text),
     ("adql_regions_overlap", 2, _regions_overlap),
     ("adql_region_in_region", 2, _region_in_region),
+    ("adql_region_distance", 3, _region_distance),
     ("adql_region_size", 1, _region_size),
 )
 """(name, number of arguments or -1, function)."""

@@ -154,6 +154,15 @@ class RegionSize:
     kind: ValueKind = "real"
 
 
+@dataclass(frozen=True, slots=True)
+class RegionDistance:
+    """Distance (deg) from a direction to the nearest point of a polygon; 0 inside."""
+
+    region: Column
+    point: PointOf | Constant
+    kind: ValueKind = "real"
+
+
 Expression = (
     Column
     | Literal
@@ -169,6 +178,7 @@ Expression = (
     | Spatial
     | Separation
     | RegionSize
+    | RegionDistance
 )
 
 
@@ -313,7 +323,7 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             below = parts
         case Aggregate(_, _, argument, _):
             below = (argument,)
-        case PointOf(a, b) | Spatial(_, a, b) | Separation(a, b):
+        case PointOf(a, b) | Spatial(_, a, b) | Separation(a, b) | RegionDistance(a, b):
             below = (a, b)
         case CircleOf(lon, lat, radius):
             below = (lon, lat, radius)

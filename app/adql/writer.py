@@ -162,6 +162,10 @@ class SqlWriter(ABC):
     def _(self, expression: typed.RegionSize) -> str:
         return self.region_size(expression)
 
+    @value.register
+    def _(self, expression: typed.RegionDistance) -> str:
+        return self.region_distance(expression)
+
     @singledispatchmethod
     def condition(self, condition: typed.Condition, is_positive: bool) -> str:
         """SQL of a condition. ``is_positive``: no NOT stands above, so that only the rows for
@@ -279,6 +283,10 @@ class SqlWriter(ABC):
     @abstractmethod
     def separation(self, separation: typed.Separation) -> str:
         """A distance in degrees."""
+
+    @abstractmethod
+    def region_distance(self, distance: typed.RegionDistance) -> str:
+        """A distance in degrees from a region column."""
 
     @abstractmethod
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
