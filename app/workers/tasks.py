@@ -291,7 +291,7 @@ def _difference_quality(difference: Difference) -> tuple[tuple[str, float], ...]
 
 def _matching_cards(found: Match, options: DifferenceOptions) -> tuple[CardRow, ...]:
     return (
-        ("CONVOLVD", found.convolved, "image that was convolved with the matching kernel"),
+        ("CONVOLVD", found.convolved, "image convolved to match the other"),
         ("KERNORD", options.kernel_spatial_order, "spatial order of the matching kernel"),
         ("BKGORD", options.background_order, "order of the differential background"),
     )
