@@ -18,6 +18,7 @@ from rich.table import Table
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError, UsageError
+from app.uws.job import JobKind
 
 app = typer.Typer(
     name="skyloom",
@@ -152,6 +153,7 @@ def run_server(config: Config, host: str, port: int) -> None:
         port=port,
         log_level="warning",
         server_header=False,
+        headers=[("Server", f"Skyloom/{__version__}")],
         timeout_graceful_shutdown=10,
     )
 
@@ -221,7 +223,7 @@ def build_difference(
     build("difference", parameter, data_dir)
 
 
-def build(kind: str, pairs: list[str], data_dir: Path | None) -> None:
+def build(kind: JobKind, pairs: list[str], data_dir: Path | None) -> None:
     """Run one build job to its end in this process and print the product."""
     from app.wiring import run_build
 

@@ -50,7 +50,7 @@ QUERIES: dict[str, str] = {
         "ORDER BY obs_id"
     ),
     "per band": (
-        "SELECT lsst_band, COUNT(*) AS n, MIN(t_min) AS first, MAX(t_max) AS last, "
+        "SELECT lsst_band, COUNT(*) AS n, MIN(t_min) AS t_first, MAX(t_max) AS t_last, "
         "AVG(s_resolution) AS seeing, SUM(t_exptime) AS exposure FROM ivoa.ObsCore "
         "WHERE calib_level = 2 GROUP BY lsst_band ORDER BY lsst_band"
     ),
