@@ -18,7 +18,7 @@ from rich.table import Table
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError, UsageError
-from app.uws.job import JobKind
+from app.recipes.recipe import BuildKind
 
 app = typer.Typer(
     name="skyloom",
@@ -223,7 +223,7 @@ def build_difference(
     build("difference", parameter, data_dir)
 
 
-def build(kind: JobKind, pairs: list[str], data_dir: Path | None) -> None:
+def build(kind: BuildKind, pairs: list[str], data_dir: Path | None) -> None:
     """Run one build job to its end in this process and print the product."""
     from app.wiring import run_build
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from app.config import SETTINGS_FILE, Config
 from app.demo.settings import COLLECTION, SKYMAP_SETTINGS
-from app.demo.survey import SurveyTruth, make_survey
+from app.demo.survey import make_survey
+from app.demo.truth import SurveyTruth
 from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
+from app.recipes.recipe import BuildKind
 from app.schema.catalog import CATALOG
 from app.services.builds import BuildExecutor, BuildService
 from app.services.dispatcher import Dispatcher
@@ -34,7 +36,7 @@ from app.stores.metadata import MetadataStores, open_stores
 from app.stores.previews import PreviewCache
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
-from app.uws.job import ACTIVE, Job, JobKind, Phase
+from app.uws.job import ACTIVE, Job, Phase
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -229,7 +231,7 @@ def prepare_demo(
 
 
 def run_build(
-    config: Config, kind: JobKind, parameters: tuple[tuple[str, str], ...]
+    config: Config, kind: BuildKind, parameters: tuple[tuple[str, str], ...]
 ) -> tuple[str, Path]:
     """Run one build to its end; returns the product's identifier and its file.
 
