@@ -74,9 +74,9 @@ def dataset(number: int, *, region: str | None = None, **columns: Value) -> Data
 
 
 def wavy_square(lon_deg: float, lat_deg: float, bend_rad: float) -> str:
-    """A square of 0.1 deg whose edges have 8 vertices each that zigzag by ``bend_rad``."""
+    """A square of 0.1 deg whose edges follow a sine wave of ``bend_rad`` with 10 vertices each."""
     bend = math.degrees(bend_rad)
-    steps = [(k / 8, bend * (-1) ** k * (k > 0)) for k in range(8)]
+    steps = [(k / 10, bend * math.sin(2 * math.pi * k / 10)) for k in range(10)]
     corners = (
         [(0.1 * f, b) for f, b in steps]
         + [(0.1 - b, 0.1 * f) for f, b in steps]
