@@ -201,7 +201,10 @@ def demo(
     if serve_it:
         from app.demo.announce import announce
 
-        out.print(announce(truth, base_url=f"http://{host}:{port}"), highlight=False, markup=False)
+        address = config.base_url or f"http://{host}:{port}"
+        text = announce(truth, base_url=address, authority=config.authority)
+        # soft_wrap: addresses and commands stay whole when they are copied.
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
         run_server(config, host, port)
 
 
