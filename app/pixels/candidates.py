@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.detect import significance
@@ -15,6 +15,7 @@ from app.pixels.image import MaskedImage
 from app.pixels.peaks import Peaks, find_peaks
 
 LEAST_SIGNIFICANCE: Final = 20.0
+SEEN_IN_BOTH: Final = 5.0
 MOST_STAMPS: Final = 500
 CORE_PX: Final = 3
 """Pixels to each side of a peak that must all be usable."""
@@ -42,11 +43,26 @@ def find_sources(image: MaskedImage, fwhm_px: float, threshold: float) -> Peaks:
     return find_peaks(significance(clean, fwhm_px), threshold, max(2, round(fwhm_px)))
 
 
+def show_sources(image: MaskedImage, fwhm_px: float) -> NDArray[np.bool_]:
+    """Pixels where a point source would be significant at SEEN_IN_BOTH, and their neighbours."""
+    level = estimate_background(image).level
+    clean = MaskedImage(image.flux - level, image.variance, image.mask)
+    values = np.nan_to_num(significance(clean, fwhm_px), nan=0.0)
+    shown: NDArray[np.bool_] = maximum_filter(values, size=3) > SEEN_IN_BOTH
+    return shown
+
+
 def find_stamps(
-    image: MaskedImage, usable: NDArray[np.bool_], fwhm_px: float, half_px: int
+    image: MaskedImage,
+    usable: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
+    fwhm_px: float,
+    half_px: int,
 ) -> Places:
     """Stamps around the sources of ``image`` whose cores are wholly ``usable``.
 
+    A source counts only where ``seen``, in the other image too: what only one of them shows has
+    changed.
     Static neighbours do no harm (the model holds for any unchanging scene), so sources need not be
     isolated; stamps closer than 3/4 of their width share too many pixels and the fainter is left.
     """
@@ -59,7 +75,9 @@ def find_stamps(
         if len(taken_x) == MOST_STAMPS:
             break
         core = np.s_[max(0, y - CORE_PX) : y + CORE_PX + 1, max(0, x - CORE_PX) : x + CORE_PX + 1]
-        if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX or not usable[core].all():
+        if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX:
+            continue
+        if not (seen[y, x] and usable[core].all()):
             continue
         close = np.maximum(np.abs(np.array(taken_x) - x), np.abs(np.array(taken_y) - y)) < near
         if not close.any():

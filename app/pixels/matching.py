@@ -1,8 +1,9 @@
 """Match two images: the kernel and background that turn one into the other.
 
 Alard & Lupton 1998 (ApJ 503, 325) with the basis of :mod:`app.pixels.kernels`. Each stamp has one
-noise variance; stamps that disagree with the common solution (variable stars, transients, unmarked
-defects) lose weight first and are left out then, until the set no longer changes.
+noise variance; stamps that disagree with the common solution (variable stars, unmarked defects)
+lose weight first and are left out then, until the set no longer changes. Pixels where the residual
+shows something new are left out too, and the fit is done again.
 """
 
 from __future__ import annotations
@@ -12,11 +13,21 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from app.errors import KernelFitError, ParameterError, RecipeError
 from app.pixels.background import FIT_REJECT, sky_level
-from app.pixels.candidates import Places, find_stamps, tile_places, usable_for_fit
-from app.pixels.equations import MODEL_ERROR, Stamps, reduce_stamps, solve_positive
+from app.pixels.candidates import (
+    Places,
+    find_stamps,
+    show_sources,
+    tile_places,
+    usable_for_fit,
+)
+from app.pixels.convolve import convolve as convolve_plane
+from app.pixels.detect import gaussian_psf
+from app.pixels.equations import MODEL_ERROR, Stamps, reduce_stamps
+from app.pixels.fitting import KernelFit
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import (
     Basis,
@@ -26,19 +37,19 @@ from app.pixels.kernels import (
     polynomial_terms,
 )
 from app.pixels.psf import measure_fwhm_px
-from app.pixels.statistics import robust_sigma
+from app.pixels.statistics import robust_sigma, thinned
 
 Floats = NDArray[np.float64]
+Plane = NDArray[np.float32]
 Convolve = Literal["auto", "template", "science"]
 
 LEAST_STAMPS: Final = 3
 FEW_STAMPS: Final = 4
 """With fewer than this many times the stamps needed, the whole image is tiled instead."""
-WORST_CHI: Final = 1.5
-MOST_ROUNDS: Final = 20
-SOFT_ROUNDS: Final = 4
-PRIOR_SIGMA: Final = 3.0
-"""Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
+MOST_CLEANINGS: Final = 4
+UNKNOWN_FWHM_PX: Final = 3.5
+LEAST_SIGMAS: Final = 10.0
+"""A kernel sum less significant than this says that the two images have nothing in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +76,18 @@ class Match:
 
     def background_level(self) -> NDArray[np.float32]:
         """The fitted background (ny, nx)."""
-        ny, nx = self.kernel.shape
-        terms_y = np.arange(ny, dtype=np.float64)[:, None]
-        terms_x = np.arange(nx, dtype=np.float64)[None, :]
-        terms = polynomial_terms(self.background_order, terms_x, terms_y, self.kernel.shape)
-        level: NDArray[np.float32] = np.einsum("t,tyx->yx", self.background, terms).astype(
-            np.float32
-        )
-        return level
+        return background_plane(self.background, self.background_order, self.kernel.shape)
+
+
+def background_plane(
+    coefficients: Floats, order: int, shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """A polynomial over the image, in the terms of kernels.polynomial_terms."""
+    y = np.arange(shape[0], dtype=np.float64)[:, None]
+    x = np.arange(shape[1], dtype=np.float64)[None, :]
+    terms = polynomial_terms(order, x, y, shape)
+    level: NDArray[np.float32] = np.einsum("t,tyx->yx", coefficients, terms).astype(np.float32)
+    return level
 
 
 def match(
@@ -93,17 +108,17 @@ def match(
     science_fwhm = science.fwhm_px or measure_fwhm_px(science)
     template_fwhm = template.fwhm_px or measure_fwhm_px(template)
     direction = _direction(convolve, science_fwhm, template_fwhm)
-    sharp, broad = (template, science) if direction == "template" else (science, template)
-    widths = (template_fwhm, science_fwhm)
-    basis = build_basis(basis_sigmas_px(*(widths if direction == "template" else widths[::-1])))
     needed = max(LEAST_STAMPS, (spatial_order + 1) * (spatial_order + 2))
-    stamps = _gather(sharp, broad, basis, max(template_fwhm or 0.0, science_fwhm or 0.0), needed)
-    fit = _Fit(basis, spatial_order, background_order, science.shape)
-    solution, keep, chi = fit.solve_robustly(stamps, needed)
+    if direction == "template":
+        pair = _pair(template, science, template_fwhm, science_fwhm, needed)
+    else:
+        pair = _pair(science, template, science_fwhm, template_fwhm, needed)
+    fit = KernelFit(pair.basis, spatial_order, background_order, science.shape)
+    stamps, solution, keep, chi = _solve(pair, fit, needed)
     kernel, background = fit.unpack(solution)
-    background[0] += sky_level(broad).mean - kernel.sum * sky_level(sharp).mean
-    if not (np.isfinite(kernel.sum) and kernel.sum > 0):
+    if not (kernel.sum > 0 and fit.significance(stamps.chosen(keep), solution) > LEAST_SIGMAS):
         raise KernelFitError(0, needed)
+    background[0] += pair.broad_sky - kernel.sum * pair.sharp_sky
     places = list(zip(stamps.x.tolist(), stamps.y.tolist(), strict=True))
     return Match(
         kernel,
@@ -141,47 +156,125 @@ def _direction(
     return "science" if template_fwhm > science_fwhm else "template"
 
 
-def _gather(
-    sharp: MaskedImage, broad: MaskedImage, basis: Basis, fwhm_px: float, needed: int
-) -> Stamps:
-    """Stamps around sources, or tiles of the image when there are too few sources."""
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The image to convolve (``sharp``) and the one it is to look like (``broad``), above sky.
+
+    ``usable`` pixels of broad have the whole kernel's footprint of sharp; ``variance`` is that of
+    the residual, the model's own error included. Planes are 0 where not usable.
+    """
+
+    sharp: Plane
+    broad: Plane
+    variance: Plane
+    usable: NDArray[np.bool_]
+    sharp_sky: float
+    broad_sky: float
+    fwhm_px: float
+    basis: Basis
+    places: Places
+
+
+def _pair(
+    sharp: MaskedImage,
+    broad: MaskedImage,
+    sharp_fwhm: float | None,
+    broad_fwhm: float | None,
+    needed: int,
+) -> _Pair:
+    """Planes and stamp places of a pair. Raises KernelFitError with too few places."""
+    basis = build_basis(basis_sigmas_px(sharp_fwhm, broad_fwhm))
+    fwhm_px = max(sharp_fwhm or 0.0, broad_fwhm or 0.0) or UNKNOWN_FWHM_PX
     usable = usable_for_fit(broad, sharp, basis.half_px)
-    half = round(1.5 * basis.half_px)
-    places = find_stamps(sharp, usable, fwhm_px or 3.5, half)
-    if len(places) < FEW_STAMPS * needed:
-        tiles = tile_places(sharp, usable, half)
-        places = tiles if len(tiles) > len(places) else places
-    stamps = _reduced(sharp, broad, usable, basis, places)
-    if len(stamps) < needed:
-        raise KernelFitError(len(stamps), needed)
-    return stamps
+    places = _places(sharp, broad, usable, fwhm_px, basis.half_px, needed)
+    if len(places) < needed:
+        raise KernelFitError(len(places), needed)
+    sharp_good = sharp.usable(FIT_REJECT)
+    sharp_sky, broad_sky = sky_level(sharp).mean, sky_level(broad).mean
+    above_sharp = np.where(sharp_good, sharp.flux - np.float32(sharp_sky), np.float32(0.0))
+    above_broad = np.where(usable, broad.flux - np.float32(broad_sky), np.float32(0.0))
+    ratio = _flux_ratio(above_sharp, above_broad, usable, places)
+    spread = 1.0 / (4.0 * np.pi * basis.sigmas_px[1] ** 2)
+    noise = broad.variance + ratio**2 * spread * np.where(sharp_good, sharp.variance, 0.0)
+    variance = np.where(usable, noise + (MODEL_ERROR * above_broad) ** 2, 0.0)
+    return _Pair(
+        above_sharp.astype(np.float32),
+        above_broad.astype(np.float32),
+        variance.astype(np.float32),
+        usable,
+        sharp_sky,
+        broad_sky,
+        fwhm_px,
+        basis,
+        places,
+    )
 
 
-def _reduced(
+def _places(
     sharp: MaskedImage,
     broad: MaskedImage,
     usable: NDArray[np.bool_],
-    basis: Basis,
-    places: Places,
-) -> Stamps:
-    """The sums of all stamps; sky levels are taken off so that the signal weights are signal."""
-    template = _above_sky(sharp, sharp.usable(FIT_REJECT))
-    science = _above_sky(broad, usable)
-    ratio = _flux_ratio(template, science, usable, places)
-    spread = 1.0 / (4.0 * np.pi * basis.sigmas_px[1] ** 2)
-    noise = broad.variance + ratio**2 * spread * np.where(
-        sharp.usable(FIT_REJECT), sharp.variance, 0.0
-    )
-    variance = np.where(usable, noise + (MODEL_ERROR * science) ** 2, 0.0).astype(np.float32)
-    return reduce_stamps(
-        template, science, variance, usable, basis, places.x, places.y, places.half_px
-    )
+    fwhm_px: float,
+    kernel_half_px: int,
+    needed: int,
+) -> Places:
+    """Stamps around sources that both images show, or tiles when there are too few of those."""
+    half = max(kernel_half_px, round(2.2 * fwhm_px))
+    seen = usable & show_sources(broad, fwhm_px)
+    places = find_stamps(sharp, usable, seen, fwhm_px, half)
+    if len(places) < FEW_STAMPS * needed:
+        tiles = tile_places(sharp, seen, half)
+        places = tiles if len(tiles) > len(places) else places
+    return places
 
 
-def _above_sky(image: MaskedImage, usable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Flux above the one sky level of the image; 0 where not usable."""
-    level = np.float32(sky_level(image).mean)
-    return np.where(usable, image.flux - level, np.float32(0.0)).astype(np.float32)
+def _solve(
+    pair: _Pair, fit: KernelFit, needed: int
+) -> tuple[Stamps, Floats, NDArray[np.bool_], Floats]:
+    """Fit, leave out pixels that show something changed, and fit again until there are none."""
+    usable = pair.usable
+    for _ in range(MOST_CLEANINGS):
+        stamps = reduce_stamps(
+            pair.sharp,
+            pair.broad,
+            pair.variance,
+            usable,
+            pair.basis,
+            pair.places.x,
+            pair.places.y,
+            pair.places.half_px,
+        )
+        if len(stamps) < needed:
+            raise KernelFitError(len(stamps), needed)
+        solution, keep, chi = fit.solve_robustly(stamps, needed)
+        changed = _changed(pair, fit, solution) & usable
+        if not changed.any():
+            break
+        usable = usable & ~changed
+    return stamps, solution, keep, chi
+
+
+def _changed(pair: _Pair, fit: KernelFit, solution: Floats) -> NDArray[np.bool_]:
+    """Pixels around what a fit leaves unexplained: 5 sigma and a tenth of the model's own flux.
+
+    A transient or variable star in or near a stamp would else pull the kernel; what an imperfect
+    kernel leaves of a bright star is less than a tenth.
+    """
+    kernel, background = fit.unpack(solution)
+    model = convolve_plane(pair.sharp, kernel.at if kernel.varies else kernel.centre())
+    level = background_plane(background, fit.background_order, fit.shape)
+    left = np.where(pair.usable, pair.broad - model - level, np.float32(0.0))
+    psf = gaussian_psf(pair.fwhm_px)
+    noise = np.sqrt(convolve_plane(pair.variance, psf**2))
+    flux = convolve_plane(left.astype(np.float32), psf)
+    seen = pair.usable & (noise > 0)
+    pull = np.where(seen, flux / np.where(seen, noise, 1.0), 0.0)
+    limit = 5.0 * max(1.0, robust_sigma(thinned(pull[seen])))
+    share = 0.1 * np.abs(convolve_plane(np.where(pair.usable, model, np.float32(0.0)), psf))
+    found = (np.abs(pull) > limit) & (np.abs(flux) > share)
+    size = 2 * round(1.2 * pair.fwhm_px) + 1
+    changed: NDArray[np.bool_] = maximum_filter(found, size=size)
+    return changed
 
 
 def _flux_ratio(
@@ -198,99 +291,3 @@ def _flux_ratio(
         if bright > 0:
             ratios.append(float(science[box][usable[box]].sum()) / bright)
     return float(np.median(ratios)) if ratios else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """Unknowns: weight of element 0; polynomials of the other elements; background polynomial."""
-
-    basis: Basis
-    spatial_order: int
-    background_order: int
-    shape: tuple[int, int]
-
-    def solve_robustly(
-        self, stamps: Stamps, needed: int
-    ) -> tuple[Floats, NDArray[np.bool_], Floats]:
-        """(unknowns, used stamps, chi of every stamp). Raises KernelFitError."""
-        trust = np.ones(len(stamps))
-        solution = self.solve(stamps, trust)
-        for _ in range(SOFT_ROUNDS):
-            chi, _ = self.judge(stamps, solution)
-            trust = 1.0 / np.maximum(1.0, chi / max(1.0, float(np.median(chi)))) ** 4
-            solution = self.solve(stamps, trust)
-        keep = np.ones(len(stamps), dtype=np.bool_)
-        for _ in range(MOST_ROUNDS):
-            chi, scale = self.judge(stamps, solution)
-            agreeing = _agreeing(chi, scale, keep)
-            if agreeing.sum() < needed:
-                raise KernelFitError(int(agreeing.sum()), needed)
-            done = bool((agreeing == keep).all())
-            keep = agreeing
-            solution = self.solve(stamps, keep.astype(np.float64))
-            if done:
-                break
-        return solution, keep, self.judge(stamps, solution)[0]
-
-    def solve(self, stamps: Stamps, trust: Floats) -> Floats:
-        """Least squares over stamps weighted by ``trust``."""
-        n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
-        sky = self._terms(stamps, self.background_order)
-        q, r = stamps.products * trust[:, None, None], stamps.responses * trust[:, None]
-        k, b = spatial.shape[1], sky.shape[1]
-        inner, size = (n - 1) * k, 1 + (n - 1) * k + b
-        matrix, right = np.zeros((size, size)), np.zeros(size)
-        kernel, back = slice(1, 1 + inner), slice(1 + inner, size)
-        matrix[0, 0] = q[:, 0, 0].sum()
-        matrix[0, kernel] = np.einsum("ki,ka->ia", q[:, 0, 1:n], spatial).ravel()
-        matrix[0, back] = np.einsum("k,ka->a", q[:, 0, n], sky)
-        block = np.einsum("kij,ka,kb->iajb", q[:, 1:n, 1:n], spatial, spatial)
-        matrix[kernel, kernel] = block.reshape(inner, inner)
-        cross = np.einsum("ki,ka,kb->iab", q[:, 1:n, n], spatial, sky)
-        matrix[kernel, back] = cross.reshape(inner, b)
-        matrix[back, back] = np.einsum("k,ka,kb->ab", q[:, n, n], sky, sky)
-        right[0] = r[:, 0].sum()
-        right[kernel] = np.einsum("ki,ka->ia", r[:, 1:n], spatial).ravel()
-        right[back] = np.einsum("k,ka->a", r[:, n], sky)
-        upper = np.triu(matrix)
-        matrix = upper + np.triu(upper, 1).T
-        scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
-        matrix[np.arange(1, 1 + inner), np.arange(1, 1 + inner)] += 1.0 / (PRIOR_SIGMA * scale) ** 2
-        return np.asarray(solve_positive(matrix, right))
-
-    def judge(self, stamps: Stamps, solution: Floats) -> tuple[Floats, Floats]:
-        """Per stamp: rms residual / expected noise; flux scale of its own relative to the fit's."""
-        kernel, background = self.unpack(solution)
-        weights = self._terms(stamps, self.spatial_order) @ kernel.weights.T
-        sky = self._terms(stamps, self.background_order) @ background
-        here = np.concatenate([weights, sky[:, None]], axis=1)
-        fitted = np.einsum("ki,kij->kj", here, stamps.products)
-        left = stamps.power - 2.0 * (here * stamps.responses).sum(1) + (here * fitted).sum(1)
-        chi = np.sqrt(np.maximum(left, 0.0) / np.maximum(stamps.expected, 1e-300))
-        model = np.einsum("ki,kij->kj", weights, stamps.products[:, :-1, :])
-        flux = (weights * stamps.responses[:, :-1]).sum(1) - sky * model[:, -1]
-        scale = flux / np.maximum((weights * model[:, :-1]).sum(1), 1e-300)
-        return chi, scale
-
-    def unpack(self, solution: Floats) -> tuple[MatchingKernel, Floats]:
-        """Kernel and background coefficients from the unknowns."""
-        n = self.basis.count
-        terms = (self.spatial_order + 1) * (self.spatial_order + 2) // 2
-        weights = np.zeros((n, terms))
-        weights[0, 0] = solution[0]
-        weights[1:] = solution[1 : 1 + (n - 1) * terms].reshape(n - 1, terms)
-        kernel = MatchingKernel(self.basis.elements(), weights, self.spatial_order, self.shape)
-        return kernel, solution[1 + (n - 1) * terms :]
-
-    def _terms(self, stamps: Stamps, order: int) -> Floats:
-        return np.ascontiguousarray(polynomial_terms(order, stamps.x, stamps.y, self.shape).T)
-
-
-def _agreeing(chi: Floats, scale: Floats, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Stamps whose residual and flux scale are like those of the stamps kept so far."""
-    middle, spread = float(np.median(chi[keep])), robust_sigma(chi[keep])
-    quiet = chi <= max(WORST_CHI, middle + 4.0 * spread)
-    same = float(np.median(scale[keep]))
-    close = np.abs(scale - same) <= max(4.0 * robust_sigma(scale[keep]), 0.03)
-    agreeing: NDArray[np.bool_] = quiet & close
-    return agreeing

@@ -8,17 +8,18 @@ pixels of these stars together, each at its own sub-pixel centre, so nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.candidates import find_sources
+from app.pixels.equations import solve_positive
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.peaks import Peaks
@@ -175,25 +176,53 @@ def _fit_moffat(image: MaskedImage, stars: Stars) -> PsfModel | None:
     dx, dy, value, weight = _star_pixels(image, stars)
     sigma = float(np.median(stars.sigma_px))
     root = np.sqrt(2.0 ** (1.0 / 3.0) - 1.0) / (sigma / FWHM_TO_SIGMA / 2.0)
-    start = np.array([root, 0.0, root, 1.0, 1.0 / (2.0 * np.pi * sigma**2), 0.0])
 
     def residual(p: Floats) -> Floats:
-        shape = np.array([p[0] ** 2 + p[1] ** 2, p[1] * (p[0] + p[2]), p[1] ** 2 + p[2] ** 2])
-        model = p[4] * _moffat(shape, 2.0 + p[3] ** 2, dx, dy) + p[5]
-        wrong: Floats = (value - model) * weight
-        return wrong
+        a, b, c, beta = _shape_of(p)
+        wrong: Floats = p[4] * _moffat(np.array([a, b, c]), beta, dx, dy) + p[5] - value
+        return wrong * weight
 
-    fit = least_squares(residual, start, loss="soft_l1", x_scale=np.abs(start) + 0.1, max_nfev=100)
-    p = fit.x
-    model = PsfModel(
-        float(p[0] ** 2 + p[1] ** 2),
-        float(p[1] * (p[0] + p[2])),
-        float(p[1] ** 2 + p[2] ** 2),
-        float(2.0 + p[3] ** 2),
-        len(stars),
-    )
+    start = np.array([root, 0.0, root, -1.5, 1.0 / (2.0 * np.pi * sigma**2), 0.0])
+    model = PsfModel(*_shape_of(_least_squares(residual, start)), len(stars))
     within = model.a * model.c > model.b**2 and FWHM_RANGE_PX[0] < model.fwhm_px < FWHM_RANGE_PX[1]
     return model if within else None
+
+
+def _shape_of(p: Floats) -> tuple[float, float, float, float]:
+    """a, b, c of a positive definite form and beta within 1.5 … 10 from free parameters."""
+    a, b, c = p[0] ** 2 + p[1] ** 2, p[1] * (p[0] + p[2]), p[1] ** 2 + p[2] ** 2
+    return float(a), float(b), float(c), float(1.5 + 8.5 / (1.0 + np.exp(-p[3])))
+
+
+def _least_squares(residual: Callable[[Floats], Floats], start: Floats) -> Floats:
+    """Levenberg-Marquardt with soft-L1 loss, so that neighbours and defects weigh little."""
+    point, damping = start, 1e-3
+    wrong = residual(point)
+    cost = _soft_cost(wrong)
+    for _ in range(60):
+        step = 1e-5 * (np.abs(point) + 1e-3)
+        slopes = np.stack([(residual(point + e) - wrong) / e.sum() for e in np.diag(step)])
+        trust = 1.0 / np.sqrt(1.0 + wrong**2)
+        matrix = np.einsum("ip,jp->ij", slopes * trust, slopes)
+        right = -np.einsum("ip,p->i", slopes * trust, wrong)
+        move = solve_positive(matrix * (1.0 + damping * np.eye(len(point))), right)
+        tried = residual(point + move)
+        better = _soft_cost(tried)
+        if better < cost:
+            done = cost - better < 1e-7 * cost
+            point, wrong, cost, damping = point + move, tried, better, 0.1 * damping
+            if done:
+                break
+        elif damping > 1e6:
+            break
+        else:
+            damping *= 10.0
+    return point
+
+
+def _soft_cost(wrong: Floats) -> float:
+    cost = float((np.sqrt(1.0 + wrong**2) - 1.0).sum())
+    return cost if np.isfinite(cost) else np.inf
 
 
 def _star_pixels(image: MaskedImage, stars: Stars) -> tuple[Floats, Floats, Floats, Floats]:

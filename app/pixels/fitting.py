@@ -1,0 +1,122 @@
+"""Robust least squares for the matching kernel over reduced stamps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import KernelFitError
+from app.pixels.equations import Stamps, solve_positive
+from app.pixels.kernels import Basis, MatchingKernel, polynomial_terms
+from app.pixels.statistics import robust_sigma
+
+Floats = NDArray[np.float64]
+
+WORST_CHI: Final = 1.5
+MOST_ROUNDS: Final = 20
+SOFT_ROUNDS: Final = 4
+PRIOR_SIGMA: Final = 0.3
+"""Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFit:
+    """Unknowns: weight of element 0; polynomials of the other elements; background polynomial."""
+
+    basis: Basis
+    spatial_order: int
+    background_order: int
+    shape: tuple[int, int]
+
+    def solve_robustly(
+        self, stamps: Stamps, needed: int
+    ) -> tuple[Floats, NDArray[np.bool_], Floats]:
+        """(unknowns, used stamps, chi of every stamp). Raises KernelFitError."""
+        trust = np.ones(len(stamps))
+        solution = self.solve(stamps, trust)
+        for _ in range(SOFT_ROUNDS):
+            chi, _ = self.judge(stamps, solution)
+            trust = 1.0 / np.maximum(1.0, chi / max(1.0, float(np.median(chi)))) ** 4
+            solution = self.solve(stamps, trust)
+        keep = np.ones(len(stamps), dtype=np.bool_)
+        for _ in range(MOST_ROUNDS):
+            chi, scale = self.judge(stamps, solution)
+            agreeing = _agreeing(chi, scale, keep)
+            if agreeing.sum() < needed:
+                raise KernelFitError(int(agreeing.sum()), needed)
+            done = bool((agreeing == keep).all())
+            keep = agreeing
+            solution = self.solve(stamps, keep.astype(np.float64))
+            if done:
+                break
+        return solution, keep, self.judge(stamps, solution)[0]
+
+    def solve(self, stamps: Stamps, trust: Floats) -> Floats:
+        """Least squares over stamps weighted by ``trust``."""
+        n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
+        sky = self._terms(stamps, self.background_order)
+        q = stamps.products * trust[:, None, None]
+        r = stamps.responses * trust[:, None]
+        k, b = spatial.shape[1], sky.shape[1]
+        inner, size = (n - 1) * k, 1 + (n - 1) * k + b
+        matrix, right = np.zeros((size, size)), np.zeros(size)
+        kernel, back = slice(1, 1 + inner), slice(1 + inner, size)
+        matrix[0, 0] = q[:, 0, 0].sum()
+        matrix[0, kernel] = np.einsum("ki,ka->ia", q[:, 0, 1:n], spatial).ravel()
+        matrix[0, back] = np.einsum("k,ka->a", q[:, 0, n], sky)
+        block = np.einsum("kij,ka,kb->iajb", q[:, 1:n, 1:n], spatial, spatial)
+        matrix[kernel, kernel] = block.reshape(inner, inner)
+        cross = np.einsum("ki,ka,kb->iab", q[:, 1:n, n], spatial, sky)
+        matrix[kernel, back] = cross.reshape(inner, b)
+        matrix[back, back] = np.einsum("k,ka,kb->ab", q[:, n, n], sky, sky)
+        right[0] = r[:, 0].sum()
+        right[kernel] = np.einsum("ki,ka->ia", r[:, 1:n], spatial).ravel()
+        right[back] = np.einsum("k,ka->a", r[:, n], sky)
+        upper = np.triu(matrix)
+        matrix = upper + np.triu(upper, 1).T
+        scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
+        matrix[np.arange(1, 1 + inner), np.arange(1, 1 + inner)] += 1.0 / (PRIOR_SIGMA * scale) ** 2
+        return np.asarray(solve_positive(matrix, right))
+
+    def judge(self, stamps: Stamps, solution: Floats) -> tuple[Floats, Floats]:
+        """Per stamp: rms residual / expected noise; flux scale of its own relative to the fit's."""
+        kernel, background = self.unpack(solution)
+        weights = self._terms(stamps, self.spatial_order) @ kernel.weights.T
+        sky = self._terms(stamps, self.background_order) @ background
+        here = np.concatenate([weights, sky[:, None]], axis=1)
+        fitted = np.einsum("ki,kij->kj", here, stamps.products)
+        left = stamps.power - 2.0 * (here * stamps.responses).sum(1) + (here * fitted).sum(1)
+        chi = np.sqrt(np.maximum(left, 0.0) / np.maximum(stamps.expected, 1e-300))
+        model = np.einsum("ki,kij->kj", weights, stamps.products[:, :-1, :])
+        flux = (weights * stamps.responses[:, :-1]).sum(1) - sky * model[:, -1]
+        return chi, flux / np.maximum((weights * model[:, :-1]).sum(1), 1e-300)
+
+    def significance(self, stamps: Stamps, solution: Floats) -> float:
+        """Kernel sum over its error, were it the only unknown."""
+        return float(solution[0] * np.sqrt(stamps.products[:, 0, 0].sum()))
+
+    def unpack(self, solution: Floats) -> tuple[MatchingKernel, Floats]:
+        """Kernel and background coefficients from the unknowns."""
+        n = self.basis.count
+        terms = (self.spatial_order + 1) * (self.spatial_order + 2) // 2
+        weights = np.zeros((n, terms))
+        weights[0, 0] = solution[0]
+        weights[1:] = solution[1 : 1 + (n - 1) * terms].reshape(n - 1, terms)
+        kernel = MatchingKernel(self.basis.elements(), weights, self.spatial_order, self.shape)
+        return kernel, solution[1 + (n - 1) * terms :]
+
+    def _terms(self, stamps: Stamps, order: int) -> Floats:
+        return np.ascontiguousarray(polynomial_terms(order, stamps.x, stamps.y, self.shape).T)
+
+
+def _agreeing(chi: Floats, scale: Floats, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Stamps whose residual and flux scale are like those of the stamps kept so far."""
+    middle, spread = float(np.median(chi[keep])), robust_sigma(chi[keep])
+    quiet = chi <= max(WORST_CHI, middle + 4.0 * spread)
+    same = float(np.median(scale[keep]))
+    close = np.abs(scale - same) <= max(4.0 * robust_sigma(scale[keep]), 0.03)
+    agreeing: NDArray[np.bool_] = quiet & close
+    return agreeing
