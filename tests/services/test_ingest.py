@@ -18,7 +18,7 @@ from app.errors import UsageError
 from app.pixels.image import MASK_PLANES, bits
 from app.recipes.recipe import ImageRef
 from app.services.ingest.files import FoundFile
-from app.services.ingest.pool import _read_in_pool
+from app.services.ingest.pool import read_in_pool
 from app.services.ingest.profile_reader import parse_profile
 from app.services.ingest.read_file import FileReader, FileResult
 from app.services.ingest.report import IngestReport, Status
@@ -364,7 +364,7 @@ def test_workers_give_the_same_rows_and_survive_a_killed_reader(tmp_path: Path) 
     reader = DeadlyReader(parse_profile(""), "test.org", "night")
     from collections import deque
 
-    results = list(_read_in_pool(reader, deque(files), 2))
+    results = list(read_in_pool(reader, deque(files), 2))
     assert [result.file for result in results] == files
     assert results[2].reason == "its reader crashed or was killed"
     plain = FileReader(parse_profile(""), "test.org", "night")

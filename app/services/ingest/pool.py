@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from time import perf_counter
 
 from app.services.ingest.files import FoundFile
 from app.services.ingest.read_file import FileReader, FileResult
@@ -16,25 +17,35 @@ Results = Generator[FileResult, None, None]
 
 _AHEAD = 16
 """Files under way for each worker."""
-_SECONDS_PER_FILE = 0.01
-_BYTES_PER_SECOND = 2e8
-_POOL_START_S = 3.0
-"""Rough costs, only to tell whether starting processes pays."""
+_TRIAL_FILES = 8
+_POOL_START_S = 6.0
+"""Files read before it is judged whether starting processes, which costs some seconds, pays."""
 
 _reader: FileReader | None = None
 
 
 def read_all(reader: FileReader, files: Sequence[FoundFile], workers: int) -> Results:
-    """Results in the order of ``files``. Closing the iterator stops the workers."""
-    cost_s = sum(_SECONDS_PER_FILE + f.size / _BYTES_PER_SECOND for f in files)
-    if workers <= 1 or cost_s < _POOL_START_S:
-        return (reader.read(file) for file in files)
-    return _read_in_pool(reader, deque(files), workers)
+    """Results in the order of ``files``. Closing the iterator stops the workers.
+
+    The first files are read here; if the others would take long, ``workers`` processes share them.
+    """
+    waiting = deque(files)
+    started = perf_counter()
+    while waiting:
+        done = len(files) - len(waiting)
+        rest_s = (perf_counter() - started) / max(done, 1) * len(waiting)
+        if workers > 1 and done >= _TRIAL_FILES and rest_s > _POOL_START_S:
+            yield from read_in_pool(reader, waiting, workers)
+            return
+        yield reader.read(waiting.popleft())
 
 
-def _read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -> Results:
-    """A reader that dies (a crash in a library, killed for its memory) takes the pool with it:
-    the files that were under way are then read one at a time, and reading goes on."""
+def read_in_pool(reader: FileReader, waiting: deque[FoundFile], workers: int) -> Results:
+    """Results in order, from processes; ``waiting`` is used up.
+
+    A reader that dies (a crash in a library, killed for its memory) takes the pool with it:
+    the files that were under way are then read one at a time, and reading goes on.
+    """
     while waiting:
         under_way: deque[tuple[FoundFile, Future[FileResult]]] = deque()
         pool = _new_pool(reader, workers)
