@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
 
 from astropy.io import fits
 
@@ -100,12 +100,15 @@ def partner_in(image: ImageUnit, others: Sequence[ImageUnit]) -> ImageUnit | Non
     return None
 
 
+PlaneRole = Literal["image", "variance", "weight", "stddev", "mask"]
+
+
 def plane_of(image: ImageUnit, path: str, role: str) -> PlaneRef:
     """A reference to a plane. Leading axes of length one are indexed away; a true cube has no
     plane of its own, so reading it as an image is refused later."""
     leading = image.shape[:-2]
     planes = tuple(0 for _ in leading) if all(n == 1 for n in leading) else ()
-    return PlaneRef(path=path, hdu=image.index, role=role, planes=planes)  # type: ignore[arg-type]
+    return PlaneRef(path=path, hdu=image.index, role=cast(PlaneRole, role), planes=planes)
 
 
 def is_cube(image: ImageUnit) -> bool:

@@ -27,6 +27,7 @@ from app.services.ingest.hdus import ImageUnit, is_cube
 from app.services.ingest.open_file import OpenFile, checksum_of
 from app.services.ingest.profile import Profile
 from app.services.ingest.rules import find_value
+from app.services.ingest.valid_pixels import Valid
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
@@ -174,10 +175,10 @@ def _facts(file: FoundFile, image: ImageUnit, part: str) -> Mapping[str, CardVal
     }
 
 
-def _footprint(grid: Grid, valid: object) -> Polygon | None:
+def _footprint(grid: Grid, valid: Valid | None) -> Polygon | None:
     """None for an image of a hemisphere or more, which no polygon describes."""
     try:
-        return grid.footprint(valid)  # type: ignore[arg-type]
+        return grid.footprint(valid)
     except ImageFormatError as fault:
         if "hemisphere" in str(fault.args[1]):
             return None
