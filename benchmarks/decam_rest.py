@@ -122,7 +122,8 @@ def run(service: Service) -> list[Measured]:
 
 def mean_significance(measured: list[Measured]) -> float:
     """Significance of the target in the mean of the differences."""
-    mean = np.nanmean([m.flux for m in measured], axis=0)
+    stack = np.ma.masked_invalid([m.flux for m in measured])
+    mean = np.asarray(stack.mean(axis=0).filled(np.nan))
     return significance(mean, measured[0].header)
 
 

@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 DECAM = ROOT.parent / "shared" / "realdata" / "decam_i_2016_2018"
 PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
 POSITION = "CIRCLE 318.10824 -66.01572 0.001"
+SKY_MAP = {
+    "SKYLOOM_SKYMAP_PATCH_PX": "600",
+    "SKYLOOM_SKYMAP_PIXEL_SCALE_ARCSEC": "0.262",
+    "SKYLOOM_SKYMAP_RINGS": "480",
+}
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def service(tmp_path: Path, images: Path) -> Iterator[Service]:
     """The images, ingested; a test starts the server as it needs it."""
-    made = Service(data_dir=tmp_path / "data")
+    made = Service(data_dir=tmp_path / "data", environment=SKY_MAP)
     made.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
     yield made
     made.stop()
@@ -139,7 +144,7 @@ def test_a_full_disk_for_products(service: Service) -> None:
 
 
 def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, images: Path) -> None:
-    service = Service(data_dir=tmp_path / "killed", environment={"SKYLOOM_LEASE_S": "3"})
+    service = Service(data_dir=tmp_path / "killed", environment=SKY_MAP | {"SKYLOOM_LEASE_S": "3"})
     service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
     service.start()
     try:
