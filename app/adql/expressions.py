@@ -31,7 +31,10 @@ from app.adql.kinds import (
 )
 from app.adql.scope import Scope
 from app.adql.words import GEOMETRY
-from app.errors import AdqlTypeError, AdqlUnsupportedError, UnknownNameError
+from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError, UnknownNameError
+
+_MAX_TERMS = 500
+"""SQLite refuses expressions deeper than 1000, and a chain is as deep as it is long."""
 
 _MIRRORED: dict[str, str] = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
@@ -87,6 +90,7 @@ class Resolver:
 
     @value.register
     def _(self, value: tree.Chain) -> typed.Expression:
+        _check_length(len(value.rest) + 1)
         first = self._number(value.first)
         rest = tuple((operator, self._number(operand)) for operator, operand in value.rest)
         kinds: list[ValueKind] = [first.kind, *(operand.kind for _, operand in rest)]
@@ -94,6 +98,7 @@ class Resolver:
 
     @value.register
     def _(self, value: tree.Concatenation) -> typed.Expression:
+        _check_length(len(value.parts))
         return typed.Concatenation(tuple(self._text(part) for part in value.parts))
 
     @value.register
@@ -137,7 +142,7 @@ class Resolver:
         if call.name == "DISTANCE" and len(arguments) == 4:
             return self._distance_of_coordinates(call, arguments)
         shapes = [as_geometry(a, call.name, call.at) for a in arguments]
-        return _MEASURES[call.name](shapes, call)
+        return _single_valued(call, _MEASURES[call.name](shapes, call))
 
     def _distance_of_coordinates(
         self, call: tree.Call, arguments: list[typed.Expression]
@@ -148,7 +153,7 @@ class Resolver:
             point = tree.Call("POINT", pair, True, "", pair[0].at)
             self._check_shape(point, arguments[start : start + 2])
             points.append(make_shape(point, arguments[start : start + 2]))
-        return make_separation(points[0], points[1], call.at)
+        return _single_valued(call, make_separation(points[0], points[1], call.at))
 
     def _check_shape(self, call: tree.Call, arguments: list[typed.Expression]) -> None:
         """Numbers everywhere but where the form of the call has points."""
@@ -260,6 +265,20 @@ _MEASURES: dict[str, Callable[[list[typed.Geometry], tree.Call], typed.Expressio
     "DISTANCE": lambda shapes, call: make_separation(shapes[0], shapes[1], call.at),
     "INTERSECTS": lambda shapes, call: make_spatial("INTERSECTS", shapes[0], shapes[1], call.at),
 }
+
+
+def _check_length(terms: int) -> None:
+    if terms > _MAX_TERMS:
+        raise LimitError("terms of one sum, product or ||", terms, _MAX_TERMS)
+
+
+def _single_valued(call: tree.Call, expression: typed.Expression) -> typed.Expression:
+    """The expression; AdqlUnsupportedError for aggregates, which a subquery would take as its own,
+    and for RAND(), which would be drawn anew wherever the argument is written."""
+    for argument in typed.children(expression):
+        if typed.has_aggregate(argument) or typed.has_random(argument):
+            raise AdqlUnsupportedError(f"aggregates or RAND() inside {call.name}", *call.at)
+    return expression
 
 
 def _negated(condition: typed.Condition, negated: bool) -> typed.Condition:

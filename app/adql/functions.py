@@ -8,7 +8,7 @@ from typing import Final
 
 from app.adql.kinds import ValueKind, are_comparable, common_kind, describe, is_number, is_text
 from app.adql.tree import Call
-from app.adql.typed import Expression, Function, Literal
+from app.adql.typed import Expression, Function, Literal, has_random
 from app.errors import AdqlTypeError, AdqlUnsupportedError
 
 _NUMERIC: Final = frozenset(
@@ -18,6 +18,8 @@ _NUMERIC: Final = frozenset(
     }
 )
 """Numbers in, a double out."""
+
+_PARTIAL: Final = frozenset({"ACOS", "ASIN", "EXP", "LOG", "LOG10", "POWER", "SQRT"})
 
 _MAX_PLACES = 300
 
@@ -29,6 +31,9 @@ def make_function(call: Call, arguments: tuple[Expression, ...]) -> Expression:
         return special(call, arguments)
     if call.name not in _NUMERIC:
         raise AdqlUnsupportedError(f"{call.name} is not offered by this service", *call.at)
+    if call.name in _PARTIAL and any(map(has_random, arguments)):
+        # Its argument is written twice, once to see whether it is in the domain.
+        raise AdqlUnsupportedError(f"RAND() inside {call.name}", *call.at)
     return _numeric(call, arguments, "real")
 
 

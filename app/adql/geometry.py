@@ -119,11 +119,15 @@ def _circle(text: str, lon: float, lat: float, radius: float) -> Circle:
 
 
 def _polygon(call: Call, text: str, values: list[float]) -> Polygon:
-    if len(values) > 2 * _MAX_VERTICES:
-        raise RegionError(text, f"at most {_MAX_VERTICES} vertices are taken")
     pairs = zip(values[0::2], values[1::2], strict=True)
     numbers = [x for lon, lat in pairs for x in _to_icrs(call, text, lon, lat)]
-    polygon = polygon_from(text, numbers)
+    return _simple(text, polygon_from(text, numbers))
+
+
+def _simple(text: str, polygon: Polygon) -> Polygon:
+    """The polygon, its edges being checked not to cross: pgSphere refuses such polygons."""
+    if len(polygon.vertices) > _MAX_VERTICES:
+        raise RegionError(text, f"at most {_MAX_VERTICES} vertices are taken")
     area = prepare(polygon)
     if isinstance(area, PolygonArea) and not is_simple(area):
         raise RegionError(text, "the edges of the polygon cross each other")
@@ -134,12 +138,13 @@ def make_region(text: str, at: At) -> Constant:
     """REGION('…'): STC-S text."""
     try:
         region = parse_region(text)
+        if isinstance(region, Circle):
+            shape = _circle(text, region.lon_deg, region.lat_deg, region.radius_deg)
+            return Constant(shape)
+        if isinstance(region, Polygon):
+            return Constant(_simple(text, region))
     except RegionError as error:
         raise AdqlTypeError(f"REGION {error.args[0]!r}: {error.args[1]}", *at) from None
-    if isinstance(region, Circle):
-        return Constant(_circle(text, region.lon_deg, region.lat_deg, region.radius_deg))
-    if isinstance(region, Polygon):
-        return Constant(region)
     raise AdqlUnsupportedError("this kind of REGION", *at)
 
 

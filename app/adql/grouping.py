@@ -18,7 +18,7 @@ def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Que
     shown = [output.expression for output in query.outputs]
     having = [] if query.having is None else list(typed.operands(query.having))
     everything = [*shown, *ordered, *having]
-    if not (query.group_by or query.having or any(map(has_aggregate, everything))):
+    if not (query.group_by or query.having or any(map(typed.has_aggregate, everything))):
         return
     for expression in everything:
         for column in _ungrouped(expression, query.group_by):
@@ -27,13 +27,6 @@ def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Que
                 + (" (group by the function of a region)" if column.kind == "region" else ""),
                 *_place(column, select, outer),
             )
-
-
-def has_aggregate(expression: typed.Expression) -> bool:
-    """Whether an aggregate stands anywhere in the expression."""
-    if isinstance(expression, typed.Aggregate):
-        return True
-    return any(map(has_aggregate, typed.children(expression)))
 
 
 def _ungrouped(

@@ -12,12 +12,10 @@ from typing import Final
 
 from app.adql import typed
 from app.adql.geometry import region_polygon_column
-from app.adql.grouping import has_aggregate
 from app.adql.region_distance import region_distance
 from app.adql.sqlite_functions import MAX_RADIUS_DEG
 from app.adql.typed import Expression
 from app.adql.writer import SqlWriter
-from app.errors import LimitError
 from app.sky.dali import format_shape
 from app.sky.shapes import Circle, Point, Polygon
 
@@ -132,7 +130,6 @@ class PostgresWriter(SqlWriter):
     def function(self, function: typed.Function) -> str:
         name, arguments = function.name, function.arguments
         if name in _DOMAINS:
-            self._check_repeatable(function)
             return "(" + _DOMAINS[name].format(*map(self.real, arguments)) + ")"
         if name in _TOTAL:
             return _TOTAL[name].format(*map(self.real, arguments))
@@ -168,11 +165,6 @@ class PostgresWriter(SqlWriter):
         }
         write = writers.get(function.kind, self.value)
         return f"COALESCE({', '.join(map(write, function.arguments))})"
-
-    def _check_repeatable(self, function: typed.Function) -> None:
-        """A random number would differ between the test of the domain and its use."""
-        if _has_random(function):
-            raise LimitError(f"RAND() inside {function.name}", 1, 0)
 
     def aggregate(self, aggregate: typed.Aggregate) -> str:
         argument = aggregate.argument
@@ -212,20 +204,19 @@ class PostgresWriter(SqlWriter):
 
     def separation(self, separation: typed.Separation) -> str:
         """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
-        pgSphere's own loses digits at small distances."""
-        if has_aggregate(separation):
-            raise LimitError("aggregates inside DISTANCE", 1, 0)
+        pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
+        the steps, which would write the arguments out many times over."""
         lon1, lat1 = self._direction(separation.start)
         lon2, lat2 = self._direction(separation.end)
         angles = (
             f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
-            f" radians({lon2}) - radians({lon1}) AS d"
+            f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"
         )
         parts = (
             "SELECT cos(b2) * sin(d) AS e,"
             " cos(b1) * sin(b2) - sin(b1) * cos(b2) * cos(d) AS n,"
             " sin(b1) * sin(b2) + cos(b1) * cos(b2) * cos(d) AS u"
-            f" FROM ({angles}) AS g"
+            f" FROM ({angles}) AS g OFFSET 0"
         )
         return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
 
@@ -297,9 +288,3 @@ def _is_numeric(expression: Expression) -> bool:
             return any(map(_is_numeric, expression.arguments))
         return expression.name in ("ABS", "MOD")
     return False
-
-
-def _has_random(expression: Expression) -> bool:
-    if isinstance(expression, typed.Function) and expression.name == "RAND":
-        return True
-    return any(map(_has_random, typed.children(expression)))

@@ -10,8 +10,17 @@ from app.adql.expressions import Resolver
 from app.adql.grouping import check_grouping
 from app.adql.outputs import name_outputs
 from app.adql.scope import Named, Scope, Visible, find_table, matches
-from app.errors import AdqlSyntaxError, AdqlTypeError, AdqlUnsupportedError, UnknownNameError
+from app.errors import (
+    AdqlSyntaxError,
+    AdqlTypeError,
+    AdqlUnsupportedError,
+    LimitError,
+    UnknownNameError,
+)
 from app.schema.fields import Catalog
+
+_MAX_TABLES = 60
+"""SQLite joins 64 at most."""
 
 
 def resolve(query: tree.Query, catalog: Catalog) -> typed.TypedQuery:
@@ -47,6 +56,7 @@ class _Selection:
     def resolve(self) -> typed.TypedQuery:
         columns: list[Visible] = []
         sources: list[typed.Source] = []
+        _check_tables(self._select.tables)
         for reference in self._select.tables:
             source, visible = self._source(reference)
             sources.append(source)
@@ -182,6 +192,19 @@ class _Selection:
             if item.alias is not None and matches(name, item.alias.text):
                 return place
         return None
+
+
+def _check_tables(references: tuple[tree.TableReference, ...]) -> None:
+    """Counts without recursion: a chain of joins is as deep as it is long."""
+    left, count = list(references), 0
+    while left:
+        reference = left.pop()
+        if isinstance(reference, tree.Join):
+            left += [reference.left, reference.right]
+        else:
+            count += 1
+    if count > _MAX_TABLES:
+        raise LimitError("tables in one FROM", count, _MAX_TABLES)
 
 
 def _numbers_in(source: typed.Source) -> set[int]:

@@ -347,3 +347,15 @@ def operands(condition: Condition) -> tuple[Expression, ...]:
         case IsNull(operand) | SpatialTest(operand):
             below = (operand,)
     return below
+
+
+def has_aggregate(expression: Expression) -> bool:
+    """Whether an aggregate stands anywhere in the expression."""
+    return isinstance(expression, Aggregate) or any(map(has_aggregate, children(expression)))
+
+
+def has_random(expression: Expression) -> bool:
+    """Whether RAND() stands anywhere in the expression."""
+    if isinstance(expression, Function) and expression.name == "RAND":
+        return True
+    return any(map(has_random, children(expression)))

@@ -129,6 +129,9 @@ def test_condition(ask_both: Ask, condition: str) -> None:
         "SELECT DISTINCT lsst_band, calib_level FROM {t} ORDER BY 2 DESC, lsst_band",
         "SELECT ALL TOP 3 obs_id FROM {t} ORDER BY obs_id OFFSET 5",
         "SELECT TOP 0 obs_id FROM {t}",
+        "SELECT COUNT(*) FROM {t} WHERE " + " OR ".join(f"s_ra < {i}" for i in range(3000)),
+        "SELECT COUNT(*) FROM {t} WHERE calib_level + " + "+".join(map(str, range(499))) + " > 5",
+        "SELECT COUNT(*) FROM {t} WHERE s_xel1 IN (" + ",".join(map(str, range(9000))) + ")",
         "SELECT COUNT(*), COUNT(s_fov), COUNT(DISTINCT obs_title), MIN(obs_title), MAX(obs_title),"
         " SUM(calib_level), AVG(calib_level), MIN(s_xel1), MAX(s_fov), AVG(s_xel1) FROM {t}",
         "SELECT lsst_band, COUNT(*) AS n, MAX(t_min) FROM {t} GROUP BY lsst_band ORDER BY 1",
