@@ -22,6 +22,7 @@ from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.statistics import robust_sigma, thinned
 
 Floats = NDArray[np.float64]
+Plane = NDArray[np.float32]
 LEAST_SHARE: Final = 0.5
 """A place is measured when the usable pixels hold this share of the PSF's power."""
 
@@ -39,6 +40,13 @@ def gaussian_psf(fwhm_px: float, *, dx: float = 0.0, dy: float = 0.0) -> Floats:
     return stamp
 
 
+def smooth(plane: NDArray[np.float32], fwhm_px: float, *, squared: bool = False) -> Plane:
+    """``plane`` convolved with the Gaussian of :func:`gaussian_psf`, or with its square."""
+    profile = gaussian_psf(fwhm_px).sum(axis=0)
+    line = profile**2 if squared else profile
+    return convolve(convolve(plane, line[None, :]), line[:, None])
+
+
 def significance(
     image: MaskedImage, fwhm_px: float, *, psf: Floats | None = None, calibrate: bool = True
 ) -> NDArray[np.float32]:
@@ -48,15 +56,21 @@ def significance(
     by its robust scatter, so that pure noise has standard deviation 1 whatever its correlation.
     """
     stamp = gaussian_psf(fwhm_px) if psf is None else psf
+    turned = stamp[::-1, ::-1]
+
+    def matched(plane: Plane, squared: bool) -> Plane:
+        if psf is None:
+            return smooth(plane, fwhm_px, squared=squared)
+        return convolve(plane, turned**2 if squared else turned)
+
     good = image.usable(FIT_REJECT)
     inverse = np.where(good, 1.0 / np.where(good, image.variance, 1.0), 0.0).astype(np.float32)
     signal = np.where(good, image.flux, 0.0).astype(np.float32) * inverse
-    turned = stamp[::-1, ::-1]
-    power = convolve(inverse, turned**2)
-    share = convolve(good.astype(np.float32), turned**2) / np.float32((stamp**2).sum())
+    power = matched(inverse, True)
+    share = matched(good.astype(np.float32), True) / np.float32((stamp**2).sum())
     measured = (share >= LEAST_SHARE) & (power > 0)
     root = np.sqrt(np.where(measured, power, 1.0))
-    values = np.where(measured, convolve(signal, turned) / root, np.nan).astype(np.float32)
+    values = np.where(measured, matched(signal, False) / root, np.nan).astype(np.float32)
     if calibrate:
         values /= np.float32(map_scatter(values))
     return values

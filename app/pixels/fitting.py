@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import KernelFitError
@@ -20,6 +21,31 @@ MOST_ROUNDS: Final = 20
 SOFT_ROUNDS: Final = 4
 PRIOR_SIGMA: Final = 0.3
 """Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
+
+
+@njit(cache=True, nogil=True)
+def _normal_equations(
+    products: Floats,
+    responses: Floats,
+    trust: Floats,
+    elements: NDArray[np.int64],
+    factors: Floats,
+) -> tuple[Floats, Floats]:
+    """Sum the stamps' products into the normal matrix and right side of all unknowns."""
+    size = elements.size
+    matrix, right = np.zeros((size, size)), np.zeros(size)
+    for k in range(trust.size):
+        if trust[k] == 0.0:
+            continue
+        for u in range(size):
+            factor, element = trust[k] * factors[k, u], elements[u]
+            right[u] += factor * responses[k, element]
+            for v in range(u + 1):
+                matrix[u, v] += factor * factors[k, v] * products[k, element, elements[v]]
+    for u in range(size):
+        for v in range(u):
+            matrix[v, u] = matrix[u, v]
+    return matrix, right
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +82,23 @@ class KernelFit:
 
     def solve(self, stamps: Stamps, trust: Floats) -> Floats:
         """Least squares over stamps weighted by ``trust``."""
+        elements, factors = self._unknowns(stamps)
+        matrix, right = _normal_equations(
+            stamps.products, stamps.responses, trust, elements, factors
+        )
+        inner = np.flatnonzero((elements > 0) & (elements < self.basis.count))
+        scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
+        matrix[inner, inner] += 1.0 / (PRIOR_SIGMA * scale) ** 2
+        return np.asarray(solve_positive(matrix, right))
+
+    def _unknowns(self, stamps: Stamps) -> tuple[NDArray[np.int64], Floats]:
+        """Which element each unknown weighs (count: the constant), and its factor per stamp."""
         n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
         sky = self._terms(stamps, self.background_order)
-        q = stamps.products * trust[:, None, None]
-        r = stamps.responses * trust[:, None]
-        k, b = spatial.shape[1], sky.shape[1]
-        inner, size = (n - 1) * k, 1 + (n - 1) * k + b
-        matrix, right = np.zeros((size, size)), np.zeros(size)
-        kernel, back = slice(1, 1 + inner), slice(1 + inner, size)
-        matrix[0, 0] = q[:, 0, 0].sum()
-        matrix[0, kernel] = np.einsum("ki,ka->ia", q[:, 0, 1:n], spatial).ravel()
-        matrix[0, back] = np.einsum("k,ka->a", q[:, 0, n], sky)
-        block = np.einsum("kij,ka,kb->iajb", q[:, 1:n, 1:n], spatial, spatial)
-        matrix[kernel, kernel] = block.reshape(inner, inner)
-        cross = np.einsum("ki,ka,kb->iab", q[:, 1:n, n], spatial, sky)
-        matrix[kernel, back] = cross.reshape(inner, b)
-        matrix[back, back] = np.einsum("k,ka,kb->ab", q[:, n, n], sky, sky)
-        right[0] = r[:, 0].sum()
-        right[kernel] = np.einsum("ki,ka->ia", r[:, 1:n], spatial).ravel()
-        right[back] = np.einsum("k,ka->a", r[:, n], sky)
-        upper = np.triu(matrix)
-        matrix = upper + np.triu(upper, 1).T
-        scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
-        matrix[np.arange(1, 1 + inner), np.arange(1, 1 + inner)] += 1.0 / (PRIOR_SIGMA * scale) ** 2
-        return np.asarray(solve_positive(matrix, right))
+        varying = np.repeat(np.arange(1, n), spatial.shape[1])
+        elements = np.concatenate([[0], varying, np.full(sky.shape[1], n)]).astype(np.int64)
+        first = np.ones((len(stamps), 1))
+        return elements, np.concatenate([first, np.tile(spatial, n - 1), sky], axis=1)
 
     def judge(self, stamps: Stamps, solution: Floats) -> tuple[Floats, Floats]:
         """Per stamp: rms residual / expected noise; flux scale of its own relative to the fit's."""

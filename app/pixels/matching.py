@@ -25,7 +25,7 @@ from app.pixels.candidates import (
     usable_for_fit,
 )
 from app.pixels.convolve import convolve as convolve_plane
-from app.pixels.detect import gaussian_psf
+from app.pixels.detect import smooth
 from app.pixels.equations import MODEL_ERROR, Stamps, reduce_stamps
 from app.pixels.fitting import KernelFit
 from app.pixels.image import MaskedImage
@@ -264,13 +264,12 @@ def _changed(pair: _Pair, fit: KernelFit, solution: Floats) -> NDArray[np.bool_]
     model = convolve_plane(pair.sharp, kernel.at if kernel.varies else kernel.centre())
     level = background_plane(background, fit.background_order, fit.shape)
     left = np.where(pair.usable, pair.broad - model - level, np.float32(0.0))
-    psf = gaussian_psf(pair.fwhm_px)
-    noise = np.sqrt(convolve_plane(pair.variance, psf**2))
-    flux = convolve_plane(left.astype(np.float32), psf)
+    noise = np.sqrt(smooth(pair.variance, pair.fwhm_px, squared=True))
+    flux = smooth(left.astype(np.float32), pair.fwhm_px)
     seen = pair.usable & (noise > 0)
     pull = np.where(seen, flux / np.where(seen, noise, 1.0), 0.0)
     limit = 5.0 * max(1.0, robust_sigma(thinned(pull[seen])))
-    share = 0.1 * np.abs(convolve_plane(np.where(pair.usable, model, np.float32(0.0)), psf))
+    share = 0.1 * np.abs(smooth(np.where(pair.usable, model, np.float32(0.0)), pair.fwhm_px))
     found = (np.abs(pull) > limit) & (np.abs(flux) > share)
     size = 2 * round(1.2 * pair.fwhm_px) + 1
     changed: NDArray[np.bool_] = maximum_filter(found, size=size)
