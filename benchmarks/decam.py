@@ -112,7 +112,9 @@ def main() -> int:
         published = np.asarray(hdus[0].data, dtype=np.float64)
     both = np.isfinite(last.image.flux) & ((last.image.mask & bits("EDGE")) == 0)
     pair = np.corrcoef(published[both], last.image.flux[both])
-    print(f"published at the source {published[round(y), round(x)]:.1f}; correlation {pair[0, 1]:.3f}")
+    print(
+        f"published at the source {published[round(y), round(x)]:.1f}; correlation {pair[0, 1]:.3f}"
+    )
     good &= flux / error >= 5.0 and np.sign(flux) == np.sign(published[round(y), round(x)])
     print("PASS" if good else "FAIL")
     return 0 if good else 1
