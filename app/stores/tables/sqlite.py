@@ -42,7 +42,8 @@ class SqliteTableStore:
     ) -> Generator[pa.RecordBatch, None, None]:
         """See :meth:`app.stores.tables.base.TableStore.stream`."""
         statement = sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
-        parameters = [statement.params[name] for name in statement.positiontup or ()]
+        values = statement.params  # worked out anew at every look
+        parameters = [values[name] for name in statement.positiontup or ()]
         deadline = _Deadline(time_limit_s)
         with deadline.faults(), database_faults(), self._reading(deadline) as cursor:
             cursor.execute(str(statement), parameters)
