@@ -11,32 +11,38 @@ import pyvo
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tests.flows.service import Service
 
 POSITIONS = 500
 NO_DATA = 8
-EDGE_PX = 1.0
+EDGE_PX = 1.5
 """Positions within this distance of the border of the valid pixels may go either way: s_region
-follows the border to that accuracy."""
+follows the border to one pixel, and the border is known here to half a pixel."""
+PAD_PX = 8
 
 
 class Pixels:
-    """The valid pixels of one image, from the file alone."""
+    """The valid pixels of one image, from the file alone; defects inside belong to the image."""
 
     def __init__(self, path: Path) -> None:
         with fits.open(path) as hdus:
-            header = hdus["IMAGE"].header
-            mask = hdus["MASK"].data & (1 << hdus["MASK"].header["MP_NO_DATA"])
-            self.valid: NDArray[np.bool_] = np.isfinite(hdus["IMAGE"].data) & (mask == 0)
-            self.wcs = WCS(header)
+            no_data = hdus["MASK"].data & (1 << hdus["MASK"].header["MP_NO_DATA"])
+            valid = np.isfinite(hdus["IMAGE"].data) & (no_data == 0)
+            self.wcs = WCS(hdus["IMAGE"].header)
+        padded = np.pad(ndimage.binary_fill_holes(valid), PAD_PX)
+        outwards = ndimage.distance_transform_edt(~padded)
+        self.depth_px: NDArray[Any] = ndimage.distance_transform_edt(padded) - outwards
 
     def inside(self, ra: NDArray[Any], dec: NDArray[Any], margin_px: float) -> NDArray[np.bool_]:
-        """True where the sky position falls on the array, ``margin_px`` away from its border."""
+        """True where a sky position lies more than ``margin_px`` within the valid pixels."""
         x, y = self.wcs.all_world2pix(ra, dec, 0, quiet=True)
-        ny, nx = self.valid.shape
-        low, high_x, high_y = margin_px - 0.5, nx - 0.5 - margin_px, ny - 0.5 - margin_px
-        return (x > low) & (x < high_x) & (y > low) & (y < high_y)
+        column, row = np.rint(x).astype(int) + PAD_PX, np.rint(y).astype(int) + PAD_PX
+        ny, nx = self.depth_px.shape
+        there = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
+        depth = self.depth_px[np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)]
+        return there & (depth > margin_px)
 
 
 def survey_positions(images: dict[str, Pixels]) -> tuple[NDArray[Any], NDArray[Any]]:
