@@ -221,7 +221,8 @@ def _distinct(vectors: list[Vector]) -> tuple[Vector, ...]:
 
 def _centre_of(polygon: Polygon, vectors: tuple[Vector, ...]) -> Vector:
     """A direction less than 90 deg from every vertex."""
-    for candidate in (_mean(vectors), _area_vector(vectors), _enclosing_centre(vectors)):
+    for estimate in (_mean, _area_vector, _enclosing_centre):  # dearer from one to the next
+        candidate = estimate(vectors)
         if norm(candidate) < 1e-12:
             continue
         centre = normalized(candidate)
