@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from functools import lru_cache
 from importlib import resources
 from typing import cast
@@ -10,7 +10,7 @@ from typing import cast
 from lark import Lark, Token
 from lark.exceptions import UnexpectedInput, VisitError
 
-from app.adql.build import TreeBuilder, place
+from app.adql.build import TreeBuilder
 from app.adql.messages import syntax_error
 from app.adql.tree import Query
 from app.adql.words import terminal_of
@@ -31,8 +31,8 @@ def parse(text: str) -> Query:
     """
     if len(text) > MAX_CHARACTERS:
         raise LimitError("characters in a query", len(text), MAX_CHARACTERS)
+    _check_bounds(text)
     try:
-        _check_bounds(_parser().lex(text))
         return cast(Query, _parser().parse(text))
     except UnexpectedInput as failure:
         raise syntax_error(text, failure) from None
@@ -59,12 +59,19 @@ def _classified(token: Token) -> Token:
     return token.update(type=terminal_of(token))
 
 
-def _check_bounds(tokens: Iterator[Token]) -> None:
+_PIECE = re.compile(r"""'(?:[^']|'')*'?|"(?:[^"]|"")*"?|--[^\n]*|\w+|[^\s\w]""")
+"""Strings, names, comments, words and single signs: as much as counting needs."""
+
+
+def _check_bounds(text: str) -> None:
     depth = 0
-    for count, token in enumerate(tokens):
+    for count, found in enumerate(_PIECE.finditer(text)):
         if count >= MAX_WORDS:
             raise LimitError("words in a query", f"more than {MAX_WORDS}", MAX_WORDS)
-        depth += (token.type == "LPAR") - (token.type == "RPAR")
+        piece = found.group()
+        depth += (piece == "(") - (piece == ")")
         if depth > MAX_DEPTH:
+            before = text[: found.start()]
+            line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
             reason = f"parentheses are nested more than {MAX_DEPTH} deep"
-            raise AdqlSyntaxError(reason, *place(token))
+            raise AdqlSyntaxError(reason, line, column)
