@@ -7,7 +7,7 @@ how well each stamp agrees with a fit, follow from those without touching pixels
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -45,16 +45,13 @@ class Stamps:
 
     def chosen(self, which: NDArray[np.bool_]) -> Stamps:
         """The stamps marked in ``which``."""
-        return Stamps(
-            self.x[which],
-            self.y[which],
-            self.products[which],
-            self.responses[which],
-            self.power[which],
-            self.count[which],
-            self.expected[which],
-            self.noise[which],
-        )
+        return Stamps(*(getattr(self, each.name)[which] for each in fields(self)))
+
+    def joined(self, other: Stamps) -> Stamps:
+        """These stamps followed by others."""
+        mine = (getattr(self, each.name) for each in fields(self))
+        theirs = (getattr(other, each.name) for each in fields(other))
+        return Stamps(*(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
 
     def __len__(self) -> int:
         return len(self.x)

@@ -97,14 +97,17 @@ def _normalise(filters: Floats, rows: NDArray[np.int64], columns: NDArray[np.int
     return mix
 
 
+def polynomial_powers(order: int) -> list[tuple[int, int]]:
+    """The powers (i, j) of u^i v^j with i + j <= order, in the order coefficients have."""
+    return [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
+
+
 def polynomial_terms(order: int, x: Floats, y: Floats, shape: tuple[int, int]) -> Floats:
     """u^i v^j with i + j <= order at pixel positions, u and v in [-1, 1]: (terms, *x.shape)."""
     ny, nx = shape
     u = 2.0 * np.asarray(x, dtype=np.float64) / max(nx - 1, 1) - 1.0
     v = 2.0 * np.asarray(y, dtype=np.float64) / max(ny - 1, 1) - 1.0
-    return np.stack(
-        [u**i * v**j + 0.0 * (u + v) for i in range(order + 1) for j in range(order + 1 - i)]
-    )
+    return np.stack([u**i * v**j for i, j in polynomial_powers(order)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from app.pixels.kernels import (
     MatchingKernel,
     basis_sigmas_px,
     build_basis,
-    polynomial_terms,
+    polynomial_powers,
 )
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.statistics import robust_sigma, thinned
@@ -46,7 +46,7 @@ Convolve = Literal["auto", "template", "science"]
 LEAST_STAMPS: Final = 3
 FEW_STAMPS: Final = 4
 """With fewer than this many times the stamps needed, the whole image is tiled instead."""
-MOST_CLEANINGS: Final = 4
+MOST_CLEANINGS: Final = 3
 UNKNOWN_FWHM_PX: Final = 3.5
 LEAST_SIGMAS: Final = 10.0
 """A kernel sum less significant than this says that the two images have nothing in common."""
@@ -83,11 +83,13 @@ def background_plane(
     coefficients: Floats, order: int, shape: tuple[int, int]
 ) -> NDArray[np.float32]:
     """A polynomial over the image, in the terms of kernels.polynomial_terms."""
-    y = np.arange(shape[0], dtype=np.float64)[:, None]
-    x = np.arange(shape[1], dtype=np.float64)[None, :]
-    terms = polynomial_terms(order, x, y, shape)
-    level: NDArray[np.float32] = np.einsum("t,tyx->yx", coefficients, terms).astype(np.float32)
-    return level
+    ny, nx = shape
+    u = 2.0 * np.arange(nx) / max(nx - 1, 1) - 1.0
+    v = 2.0 * np.arange(ny) / max(ny - 1, 1) - 1.0
+    level = np.zeros(shape)
+    for coefficient, (i, j) in zip(coefficients, polynomial_powers(order), strict=True):
+        level += (coefficient * v**j)[:, None] * (u**i)[None, :]
+    return level.astype(np.float32)
 
 
 def match(
@@ -233,25 +235,42 @@ def _solve(
 ) -> tuple[Stamps, Floats, NDArray[np.bool_], Floats]:
     """Fit, leave out pixels that show something changed, and fit again until there are none."""
     usable = pair.usable
-    for _ in range(MOST_CLEANINGS):
-        stamps = reduce_stamps(
-            pair.sharp,
-            pair.broad,
-            pair.variance,
-            usable,
-            pair.basis,
-            pair.places.x,
-            pair.places.y,
-            pair.places.half_px,
-        )
+    stamps = _reduced(pair, usable, pair.places.x, pair.places.y)
+    for cleaning in range(MOST_CLEANINGS + 1):
         if len(stamps) < needed:
             raise KernelFitError(len(stamps), needed)
         solution, keep, chi = fit.solve_robustly(stamps, needed)
         changed = _changed(pair, fit, solution) & usable
-        if not changed.any():
+        hit = _touched(changed, stamps, pair.places.half_px)
+        if cleaning == MOST_CLEANINGS or not hit.any():
             break
         usable = usable & ~changed
+        again = stamps.chosen(hit)
+        fresh = _reduced(pair, usable, again.x.astype(np.int64), again.y.astype(np.int64))
+        stamps = stamps.chosen(~hit).joined(fresh)
     return stamps, solution, keep, chi
+
+
+def _reduced(
+    pair: _Pair, usable: NDArray[np.bool_], x: NDArray[np.int64], y: NDArray[np.int64]
+) -> Stamps:
+    return reduce_stamps(
+        pair.sharp, pair.broad, pair.variance, usable, pair.basis, x, y, pair.places.half_px
+    )
+
+
+def _touched(changed: NDArray[np.bool_], stamps: Stamps, half_px: int) -> NDArray[np.bool_]:
+    """Which stamps hold a changed pixel."""
+    boxes = zip(stamps.x.astype(int).tolist(), stamps.y.astype(int).tolist(), strict=True)
+    found = [
+        bool(
+            changed[
+                max(0, y - half_px) : y + half_px + 1, max(0, x - half_px) : x + half_px + 1
+            ].any()
+        )
+        for x, y in boxes
+    ]
+    return np.array(found, dtype=np.bool_)
 
 
 def _changed(pair: _Pair, fit: KernelFit, solution: Floats) -> NDArray[np.bool_]:
