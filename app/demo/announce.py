@@ -127,5 +127,6 @@ def _try_showpiece(piece: Showpiece, base_url: str, identifier: str) -> list[str
         '  found = tap.search("SELECT * FROM ivoa.ObsCore WHERE CONTAINS("',
         f"      \"POINT('ICRS', {lon}, {lat}), s_region) = 1 ORDER BY s_resolution\")",
         "  links = DatalinkResults.from_result_url(found[0].getdataurl())",
-        '  hdus = fits.open(next(links.bysemantics("#this")).access_url)',
+        '  this = next(links.bysemantics("#this", include_narrower=False))',
+        "  hdus = fits.open(this.access_url)",
     ]

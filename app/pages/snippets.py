@@ -22,8 +22,9 @@ images = tap.search("""
     ORDER BY s_resolution""")
 links = DatalinkResults.from_result_url(
     images[0].getdataurl())
-hdus = fits.open(
-    next(links.bysemantics("#this")).access_url)'''
+this = next(links.bysemantics(
+    "#this", include_narrower=False))
+hdus = fits.open(this.access_url)'''
 
 
 def curl_snippet(service_url: str, position: str) -> str:
@@ -52,8 +53,9 @@ from pyvo.dal.adhoc import DatalinkResults
 links = DatalinkResults.from_result_url(
     "{service_url}/datalink/links"
     "?ID={quote(dataset_id, safe="")}")
-hdus = fits.open(
-    next(links.bysemantics("#this")).access_url)
+this = next(links.bysemantics(
+    "#this", include_narrower=False))
+hdus = fits.open(this.access_url)
 hdus.info()'''
 
 
