@@ -181,7 +181,9 @@ SEARCHES = [
 @pytest.mark.parametrize("condition", [search[0] for search in SEARCHES[:3]])
 def test_sqlite_searches_by_the_tree(sqlite_stores: MetadataStores, condition: str) -> None:
     text = f"SELECT obs_id FROM {T} WHERE {condition}"
-    assert "VIRTUAL TABLE INDEX" in plan(sqlite_stores, text, "EXPLAIN QUERY PLAN")
+    found = plan(sqlite_stores, text, "EXPLAIN QUERY PLAN")
+    assert "VIRTUAL TABLE INDEX" in found
+    assert "SEARCH t1 USING INTEGER PRIMARY KEY" in found
 
 
 @pytest.mark.needs("postgresql")
