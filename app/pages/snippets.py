@@ -32,7 +32,8 @@ def curl_snippet(service_url: str, position: str) -> str:
     lon, lat = position.split()
     return f'''curl {service_url}/tap/sync \\
   -d LANG=ADQL -d RESPONSEFORMAT=csv \\
-  --data-urlencode "QUERY=SELECT obs_id, lsst_band, t_min
+  --data-urlencode "QUERY=
+    SELECT obs_id, lsst_band, t_min
     FROM ivoa.ObsCore
     WHERE CONTAINS(POINT('ICRS', {lon}, {lat}),
                    s_region) = 1"'''
