@@ -152,8 +152,8 @@ class PostgresWriter(SqlWriter):
         if name == "MOD":
             second = f"CAST({self.real(function.arguments[1])} AS numeric)"
         else:
-            places = function.arguments[1].value if len(function.arguments) == 2 else 0  # type: ignore[union-attr]
-            second = f"{places:d}"
+            places = function.arguments[-1] if len(function.arguments) == 2 else None
+            second = f"{places.value:d}" if isinstance(places, typed.Literal) else "0"
         inner = _NUMERIC[name].format(f"CAST({self.real(first)} AS numeric)", second)
         return f"CAST({inner} AS double precision)"
 
