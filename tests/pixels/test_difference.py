@@ -103,6 +103,18 @@ def test_bright_transients_and_variables_do_not_bend_the_kernel(paint, observe, 
         assert change == pytest.approx(0.7 * SCALE * flux, rel=0.03)
 
 
+def test_new_sources_beside_half_the_stars_do_not_bend_the_kernel(paint, observe, field):
+    """Rejecting whole stamps cannot help here: the pixels that changed have to go."""
+    rng = np.random.default_rng(1)
+    stars = field(SHAPE, 60, rng, least=4e3)
+    beside = stars[rng.permutation(60)[:30]].copy()
+    angle = rng.uniform(0, 2 * np.pi, 30)
+    beside += np.stack([7 * np.cos(angle), 7 * np.sin(angle), -0.7 * beside[:, 2]], axis=1)
+    science = observe(SCALE * paint(SHAPE, stars, 4.8) + paint(SHAPE, beside, 4.8), rng)
+    template = observe(paint(SHAPE, stars, 3.4), rng, noise=4.0, gain=5.0)
+    assert match(science, template).scale == pytest.approx(SCALE, rel=0.01)
+
+
 def test_the_sharper_image_is_convolved(paint, observe, field):
     """With a broader template the science image is, and the scale stays that of the science."""
     transients = grid_of_transients(4e3)
