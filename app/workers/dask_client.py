@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -20,6 +21,8 @@ QUIET = logging.CRITICAL
 """Dask tells of every lost worker at WARNING and ERROR; the job record says it better."""
 
 CLOSE_TIMEOUT_S = 5.0
+LOST_CHECK_S = 0.5
+"""How often a waiting caller looks whether there are workers at all."""
 
 Latest = dict[str, tuple[str, int, int]]
 
@@ -33,8 +36,17 @@ def quieten() -> None:
 class DaskBuild:
     """One submitted build."""
 
-    def __init__(self, *, future: Any, stop_event: Any, token: str, latest: Latest) -> None:
+    def __init__(
+        self,
+        *,
+        future: Any,
+        stop_event: Any,
+        token: str,
+        latest: Latest,
+        lost: Callable[[], bool],
+    ) -> None:
         self._future = future
+        self._lost = lost
         self._stop_event = stop_event
         self._token = token
         self._latest = latest
@@ -44,11 +56,13 @@ class DaskBuild:
 
     def done(self) -> bool:
         """True once it ended, well or badly."""
-        return self._stopping or bool(self._future.done())
+        return self._stopping or bool(self._future.done()) or self._lost()
 
     def wait(self, timeout_s: float) -> bool:
         """Block until it ended or the time is over; True once it ended."""
-        self._ended.wait(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self.done() and (left_s := deadline - time.monotonic()) > 0:
+            self._ended.wait(min(left_s, LOST_CHECK_S))
         return self.done()
 
     def result(self) -> BuildReport:
@@ -58,6 +72,8 @@ class DaskBuild:
         try:
             if self._stopping:
                 raise StoppedError()
+            if not self._future.done():
+                raise EngineBusyError("no worker process is left")
             report: BuildReport = self._future.result()
         except ServiceError:
             raise
@@ -90,11 +106,18 @@ class DaskRunner:
     """Submits builds through a client that ``connect`` makes when it is first needed.
 
     ``connect`` returns a connected ``distributed.Client`` and is called again after the
-    connection broke.
+    connection broke; ``lost`` tells when builds under way have no hope left.
     """
 
-    def __init__(self, *, connect: Callable[[], Any], data_dir: Path) -> None:
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Any],
+        data_dir: Path,
+        lost: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._connect = connect
+        self._lost = lost
         self._data_dir = data_dir.absolute()
         self._lock = threading.Lock()
         self._client: Any = None
@@ -114,8 +137,15 @@ class DaskRunner:
             event = Event(token, client=client)
         except (OSError, RuntimeError, CancelledError) as refused:
             raise EngineBusyError(f"no scheduler: {refused}") from refused
-        build = DaskBuild(future=future, stop_event=event, token=token, latest=self._latest)
-        self._builds = [b for b in self._builds if not b.done()] + [build]
+        build = DaskBuild(
+            future=future,
+            stop_event=event,
+            token=token,
+            latest=self._latest,
+            lost=self._lost,
+        )
+        with self._lock:
+            self._builds = [each for each in self._builds if not each.done()] + [build]
         return build
 
     def client(self) -> Any:

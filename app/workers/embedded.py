@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ DASK_SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.comm.timeouts.connect": "10s",
     "distributed.diagnostics.nvml": False,
+    "distributed.deploy.lost-worker-timeout": "120s",
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
-"""A build whose worker dies is run once more by Dask itself; then the job is retried."""
+"""A build whose worker dies is run once more by Dask itself; then the job is retried. A busy
+machine may need long to start a new process for a killed one: it is not given up before 120 s."""
+RESTART_LIMIT_S = 60.0
+"""Without any worker process for this long, builds are lost and the cluster is made anew."""
 
 
 class EmbeddedEngine:
@@ -32,12 +37,14 @@ class EmbeddedEngine:
         self._workers = workers
         self._data_dir = data_dir
         self._cluster: Any = None
-        self._runner = DaskRunner(connect=self._start, data_dir=data_dir)
+        self._deserted_since: float | None = None
+        self._runner = DaskRunner(connect=self._start, data_dir=data_dir, lost=self._deserted)
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build; the first one starts the workers. Raises EngineBusyError."""
         if self._deserted():
             self._runner.reset()
+            self._deserted_since = None
         return self._runner.submit(job_id, plan)
 
     def describe(self) -> str:
@@ -58,14 +65,13 @@ class EmbeddedEngine:
             self._cluster = None
 
     def _deserted(self) -> bool:
-        """True when every nanny gave up: a worker that is killed over and over is not restarted
-        for ever."""
-        if self._cluster is None:
+        """True when no worker process lives and none came back within the limit."""
+        if self._cluster is None or self.worker_pids():
+            self._deserted_since = None
             return False
-        from distributed.core import Status
-
-        gone = (Status.closed, Status.closing, Status.failed)
-        return all(nanny.status in gone for nanny in self._cluster.workers.values())
+        now = time.monotonic()
+        since = self._deserted_since = self._deserted_since or now
+        return now - since > RESTART_LIMIT_S
 
     def _start(self) -> Any:
         import dask
@@ -84,6 +90,7 @@ class EmbeddedEngine:
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
             silence_logs=QUIET,
+            preload=["app.workers.remote"],
             local_directory=str(self._data_dir.absolute() / "work"),
             env={"NUMBA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
         )

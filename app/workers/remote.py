@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from distributed import Event, get_worker
+from distributed import Event, Worker, get_worker
 
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.stores.images import ImageStore
@@ -15,6 +17,16 @@ from app.workers.tasks import build
 PROGRESS_TOPIC = "skyloom-progress"
 STOP_CHECK_S = 0.25
 """Asking the scheduler costs a round trip: not more often than this."""
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called in each worker process when it starts (this module is preloaded there).
+
+    Ctrl-C reaches every process of a terminal; only the server may act on it and stop the workers
+    in order.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def run_build(token: str, plan: BuildPlan, data_dir: str) -> BuildReport:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.recipes.recipe import BuildPlan
 from app.schema.catalog import CATALOG
 from app.services.builds import BuildExecutor, BuildService
 from app.services.dispatcher import Dispatcher
@@ -18,7 +19,7 @@ from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import upgrade
 from app.stores.results import ResultStore
 from app.uws.job import Job, JobKind, Phase
-from app.workers.engine import Engine
+from app.workers.engine import Build, Engine
 from tests.services.survey import (
     AUTHORITY,
     SCALE_ARCSEC,
@@ -39,6 +40,26 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class CountingEngine:
+    """An engine that also remembers what was submitted to it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.submitted: list[str] = []
+
+    def submit(self, job_id: str, plan: BuildPlan) -> Build:
+        """Pass a build on."""
+        self.submitted.append(plan.dataset_id)
+        return self._engine.submit(job_id, plan)
+
+    def describe(self) -> str:
+        """What the engine says."""
+        return self._engine.describe()
+
+    def close(self) -> None:
+        """Leave the engine running: it is shared."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Field:
     """The services over one data folder."""
@@ -49,6 +70,7 @@ class Field:
     jobs: JobService
     results: ResultStore
     dispatcher: Dispatcher
+    engine: CountingEngine
 
     def add(self, *exposures: Exposure) -> None:
         """Write exposures and publish them."""
@@ -95,13 +117,14 @@ def open_field(
     max_pixels: int = 10**8,
 ) -> Iterator[Field]:
     """Services with a running dispatcher over ``folder``; the database is made when missing."""
+    counting = CountingEngine(engine)
     stores = open_stores(f"sqlite:///{folder / 'skyloom.sqlite3'}")
     upgrade(stores.engine)
     builds = BuildService(
         datasets=stores.datasets,
         tables=stores.tables,
         catalog=CATALOG,
-        engine=engine,
+        engine=counting,
         skymap=SKYMAP,
         authority=AUTHORITY,
         data_dir=folder,
@@ -138,6 +161,7 @@ def open_field(
         jobs=jobs,
         results=results,
         dispatcher=dispatcher,
+        engine=counting,
     )
     dispatcher.stop()
     stores.close()

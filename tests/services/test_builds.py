@@ -35,8 +35,8 @@ SCIENCE = standard_exposures()[4]
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """Two worker processes for all tests."""
-    made = EmbeddedEngine(workers=2, data_dir=tmp_path_factory.mktemp("engine"))
+    """One worker process for all tests."""
+    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     yield made
     made.close()
 
@@ -206,6 +206,7 @@ def test_the_same_recipe_twice_is_one_product(field: Field) -> None:
     path = field.products()[0]
     written = path.stat().st_mtime_ns
     second = field.run("difference", ID=SCIENCE.dataset_id, CONVOLVE="auto")
+    assert len(field.engine.submitted) == 1
     assert second.results == first.results
     assert field.products() == [path] and path.stat().st_mtime_ns == written
     path.unlink()
@@ -218,14 +219,16 @@ def test_two_at_the_same_moment_share_one_build(field: Field) -> None:
     jobs = [field.ended(i) for i in ids]
     assert [job.phase for job in jobs] == [Phase.COMPLETED] * 4
     assert len({job.results for job in jobs}) == 1
+    assert len(field.engine.submitted) == 1
     assert len(field.products()) == 1
     assert len(select(field, "SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 1
 
 
 def test_two_servers_share_one_build(field: Field, engine: EmbeddedEngine) -> None:
-    with open_field(field.folder, engine, owner="other"):
+    with open_field(field.folder, engine, owner="other") as other:
         ids = [field.start("template", POS=POSITION, BAND="i") for _ in range(3)]
         assert {field.ended(i).phase for i in ids} == {Phase.COMPLETED}
+        assert len(field.engine.submitted) + len(other.engine.submitted) == 1
     assert len(field.products()) == 1
 
 

@@ -132,15 +132,22 @@ def test_a_killed_worker_is_replaced_and_its_build_run_again(
 ) -> None:
     plan = plan_of(folder, tmp_path, copies=60)
     engine.submit("warm", plan_of(folder, tmp_path / "warm")).wait(60)
-    before = engine.worker_pids()
     build = engine.submit("killed", plan)
     wait_until(lambda: is_warping(build))
-    for pid in before:
-        os.kill(pid, signal.SIGKILL)
+    victim = busy_pid(engine)
+    os.kill(victim, signal.SIGKILL)
     assert build.wait(90)
     assert Path(build.result().path).is_file()
     wait_until(lambda: len(engine.worker_pids()) == 2)
-    assert not set(engine.worker_pids()) & set(before)
+    assert victim not in engine.worker_pids()
+
+
+def busy_pid(engine: EmbeddedEngine) -> int:
+    """The process that works now."""
+    tasks = engine._runner.client().processing()
+    nannies = engine._cluster.workers.values()
+    (busy,) = [nanny.pid for nanny in nannies if tasks.get(nanny.worker_address)]
+    return int(busy)
 
 
 def test_a_build_whose_workers_keep_dying_is_reported_lost(
@@ -148,15 +155,53 @@ def test_a_build_whose_workers_keep_dying_is_reported_lost(
 ) -> None:
     build = engine.submit("doomed", plan_of(folder, tmp_path, copies=400))
 
+    killed_at = None
+
     def kill_until_done() -> bool:
-        for pid in engine.worker_pids() if is_warping(build) else ():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return build.wait(0.3)
+        nonlocal killed_at
+        if is_warping(build) and build.progress() != killed_at:
+            killed_at = build.progress()
+            for pid in engine.worker_pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return build.wait(0.1)
 
     wait_until(kill_until_done, 90)
     with pytest.raises(EngineBusyError):
         build.result()
+
+
+def test_an_engine_without_workers_is_made_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.embedded.RESTART_LIMIT_S", 0.5)
+    engine = EmbeddedEngine(workers=1, data_dir=tmp_path)
+    assert engine.submit("first", plan_of(folder, tmp_path / "first")).wait(60)
+    engine._cluster.scale(0)
+    wait_until(lambda: not engine.worker_pids())
+    stranded = engine.submit("stranded", plan_of(folder, tmp_path / "stranded"))
+    assert stranded.wait(60)
+    with pytest.raises(EngineBusyError):
+        stranded.result()
+    again = engine.submit("again", plan_of(folder, tmp_path / "again"))
+    assert again.wait(60)
+    assert again.result().size_bytes > 0
+    engine.close()
+
+
+def test_an_interrupt_from_the_terminal_leaves_workers_alone(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path
+) -> None:
+    engine.submit("warm", plan_of(folder, tmp_path / "warm")).wait(60)
+    wait_until(lambda: len(engine.worker_pids()) == 2)
+    build = engine.submit("interrupted", plan_of(folder, tmp_path, copies=60))
+    wait_until(lambda: is_warping(build))
+    before = engine.worker_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    assert build.wait(60)
+    assert Path(build.result().path).is_file()
+    assert engine.worker_pids() == before
 
 
 def test_the_same_builds_run_on_a_cluster_by_address(folder: Path, tmp_path: Path) -> None:
