@@ -71,6 +71,7 @@ def load(url: str, rows: list[DatasetRow]) -> None:
     stores = open_stores(url)
     try:
         stores.datasets.upsert(rows)
+        stores.datasets.refresh_statistics()
     finally:
         stores.close()
 

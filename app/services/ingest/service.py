@@ -64,7 +64,10 @@ class IngestService:
         known = self._datasets.known_files(collection)
         run = _Run(files, dict(known), Publication(self._datasets, collection, known), progress)
         reader = FileReader(reading, self._authority, collection)
-        return run.execute(reader, self._workers, force=force, collection=collection)
+        report = run.execute(reader, self._workers, force=force, collection=collection)
+        if report.inserted + report.updated + report.removed:
+            self._datasets.refresh_statistics()
+        return report
 
 
 class _Run:

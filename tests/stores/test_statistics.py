@@ -1,0 +1,27 @@
+"""Statistics make SQLite take the spatial index; both engines can refresh them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.adql.compile import compile_query
+from app.schema.catalog import CATALOG
+from app.stores.metadata import MetadataStores
+from tests.stores.contract import dataset
+
+QUERY = (
+    "SELECT obs_id FROM ivoa.ObsCore "
+    "WHERE CONTAINS(POINT(10.5, -19.9), s_region) = 1 AND calib_level = 2"
+)
+
+
+def test_the_spatial_index_is_taken_once_statistics_are_fresh(stores: MetadataStores) -> None:
+    stores.datasets.upsert(dataset(number) for number in range(2000))
+    stores.datasets.refresh_statistics()
+    query = compile_query(QUERY, catalog=CATALOG, target=stores.tables.target, maxrec=10)
+    sqlite = stores.tables.target == "sqlite"
+    explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
+    with stores.engine.connect() as connection:
+        rows = connection.execute(sa.text(f"{explain} {query.sql}"), dict(query.binds))
+        plan = "\n".join(str(row) for row in rows)
+    assert ("USING INTEGER PRIMARY KEY" if sqlite else "obscore_s_region_spoly") in plan
