@@ -107,6 +107,7 @@ class DaskRunner:
 
     ``connect`` returns a connected ``distributed.Client`` and is called again after the
     connection broke; ``lost`` tells when builds under way have no hope left.
+    ``threads`` is how many a build may use (None: as many as its worker has).
     """
 
     def __init__(
@@ -115,8 +116,10 @@ class DaskRunner:
         connect: Callable[[], Any],
         data_dir: Path,
         lost: Callable[[], bool] = lambda: False,
+        threads: int | None = None,
     ) -> None:
         self._connect = connect
+        self._threads = threads
         self._lost = lost
         self._data_dir = data_dir.absolute()
         self._lock = threading.Lock()
@@ -132,7 +135,13 @@ class DaskRunner:
         try:
             client = self.client()
             future = client.submit(
-                run_build, token, plan, str(self._data_dir), key=token, pure=False
+                run_build,
+                token,
+                plan,
+                str(self._data_dir),
+                self._threads,
+                key=token,
+                pure=False,
             )
             event = Event(token, client=client)
         except (OSError, RuntimeError, CancelledError) as refused:

@@ -38,7 +38,12 @@ class EmbeddedEngine:
         self._data_dir = data_dir
         self._cluster: Any = None
         self._deserted_since: float | None = None
-        self._runner = DaskRunner(connect=self._start, data_dir=data_dir, lost=self._deserted)
+        self._runner = DaskRunner(
+            connect=self._start,
+            data_dir=data_dir,
+            lost=self._deserted,
+            threads=max(1, (os.cpu_count() or 1) // workers),
+        )
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build; the first one starts the workers. Raises EngineBusyError."""
@@ -81,7 +86,6 @@ class EmbeddedEngine:
         if self._cluster is not None:
             self._cluster.close(timeout=10)
         dask.config.set(DASK_SETTINGS)
-        threads = max(1, (os.cpu_count() or 1) // self._workers)
         self._cluster = LocalCluster(
             n_workers=self._workers,
             threads_per_worker=1,
@@ -92,6 +96,5 @@ class EmbeddedEngine:
             silence_logs=QUIET,
             preload=["app.workers.remote"],
             local_directory=str(self._data_dir.absolute() / "work"),
-            env={"NUMBA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
         )
         return Client(self._cluster, set_as_default=False)

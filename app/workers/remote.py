@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distributed import Event, Worker, get_worker
 
+from app.pixels.bands import limit_threads
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.stores.images import ImageStore
 from app.workers.tasks import build
@@ -29,15 +30,22 @@ def dask_setup(worker: Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def run_build(token: str, plan: BuildPlan, data_dir: str) -> BuildReport:
-    """Build ``plan`` in this worker. ``token`` names this submission in events and topics."""
+def run_build(
+    token: str, plan: BuildPlan, data_dir: str, threads: int | None = None
+) -> BuildReport:
+    """Build ``plan`` in this worker. ``token`` names this submission in events and topics.
+
+    Pixel work takes ``threads`` threads; without a number as many as the worker was started with,
+    so that the workers of one machine do not crowd each other out.
+    """
     worker = get_worker()
 
     def progress(stage: str, done: int, total: int) -> None:
         worker.log_event(PROGRESS_TOPIC, {"token": token, "at": [stage, done, total]})
 
     images = ImageStore(data_dir=Path(data_dir))
-    return build(plan, _stop_check(Event(token)), progress, images)
+    with limit_threads(threads or int(worker.state.nthreads)):
+        return build(plan, _stop_check(Event(token)), progress, images)
 
 
 def _stop_check(stop: Event) -> Callable[[], bool]:
