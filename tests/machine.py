@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
 
@@ -22,6 +23,7 @@ TOOLS = {
     "stilts": "STILTS",
     "chromium": "Chromium",
     "node": "Node.js",
+    "unshare": "user and mount namespaces (unshare)",
 }
 
 _PREFIX = "not run, this machine lacks "
@@ -32,10 +34,23 @@ def missing(tool: str) -> str | None:
     if tool == "postgresql":
         found = find_postgres()
         return found if isinstance(found, str) else None
+    if tool == "unshare":
+        return _cannot_mount()
     commands = {"chromium": ("chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
     if any(shutil.which(command) for command in commands):
         return None
     return f"no command {' or '.join(commands)} on PATH"
+
+
+def _cannot_mount() -> str | None:
+    """Linux alone gives a process a small disk of its own, and some machines forbid that."""
+    command = ["unshare", "--user", "--map-root-user", "--mount"]
+    command += ["mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "no command unshare on PATH"
+    return None if done.returncode == 0 else done.stderr.strip()
 
 
 def require(tool: str, reason: str | None = None) -> None:

@@ -107,7 +107,7 @@ def _input_row(use: InputUse, ref: ImageRef) -> Mapping[str, Cell]:
         "role": use.role,
         "weight": use.weight,
         "scale": use.scale,
-        "rejected": use.rejected,
+        "rejected": use.rejected or "",
         "mjd_beg": ref.t_min,
         "mjd_end": ref.t_max,
         "exptime_s": ref.exposure_s,
