@@ -115,10 +115,12 @@ def open_field(
     lease_s: float = 30.0,
     owner: str = "test",
     max_pixels: int = 10**8,
+    url: str | None = None,
 ) -> Iterator[Field]:
-    """Services with a running dispatcher over ``folder``; the database is made when missing."""
+    """Services with a running dispatcher over ``folder`` and the database at ``url``, which is a
+    SQLite file of the folder, made when missing, unless told."""
     counting = CountingEngine(engine)
-    stores = open_stores(f"sqlite:///{folder / 'skyloom.sqlite3'}")
+    stores = open_stores(url or f"sqlite:///{folder / 'skyloom.sqlite3'}")
     upgrade(stores.engine)
     builds = BuildService(
         datasets=stores.datasets,

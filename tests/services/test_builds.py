@@ -232,6 +232,20 @@ def test_two_servers_share_one_build(field: Field, engine: EmbeddedEngine) -> No
     assert len(field.products()) == 1
 
 
+def test_the_same_builds_on_postgresql(
+    tmp_path: Path, engine: EmbeddedEngine, fresh_postgres_url: str
+) -> None:
+    with open_field(tmp_path, engine, url=fresh_postgres_url) as field:
+        standard_field(field)
+        ids = [field.start("difference", ID=SCIENCE.dataset_id) for _ in range(3)]
+        jobs = [field.ended(i) for i in ids]
+        assert [job.phase for job in jobs] == [Phase.COMPLETED] * 3
+        assert len(field.engine.submitted) == 1
+        product = field.builds.get_product(str(jobs[0].results[0].dataset_id))
+        roles = [i.role for i in field.stores.datasets.inputs_of(product.dataset_id)]
+        assert roles == ["science"] + ["template"] * 4
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 
