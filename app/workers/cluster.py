@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+from app.errors import EngineBusyError
 from app.recipes.recipe import BuildPlan
 from app.workers.dask_client import DaskRunner, quieten
 from app.workers.engine import Build
@@ -42,3 +44,23 @@ class ClusterEngine:
 
         quieten()
         return Client(self._address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+
+
+def run_worker(address: str, *, threads: int = 1) -> None:
+    """Join the scheduler at ``address`` and work until it is told to stop or the scheduler goes.
+
+    A nanny replaces the working process when it dies. Raises EngineBusyError when the scheduler
+    does not answer.
+    """
+    quieten()
+    asyncio.run(_serve(address, threads))
+
+
+async def _serve(address: str, threads: int) -> None:
+    from distributed import Nanny
+
+    try:
+        async with Nanny(address, nthreads=threads, memory_limit=0) as nanny:
+            await nanny.finished()
+    except (OSError, RuntimeError, ValueError) as fault:
+        raise EngineBusyError(f"no Dask scheduler answers at {address}") from fault
