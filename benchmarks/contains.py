@@ -26,11 +26,12 @@ from app.sky.shapes import Point
 from app.stores.metadata import open_stores
 from benchmarks.figures import Figure, interleaved, workspace
 from tests.flows.service import Service
+from tests.machine import SHARED
 from tests.postgres import find_postgres, private_server
 
 ROWS = 100_000
 QUERIES = 50
-GENERATOR = Path(__file__).resolve().parents[2] / "shared" / "bench" / "tap" / "obscore_1m.py"
+GENERATOR = SHARED / "bench" / "tap" / "obscore_1m.py"
 
 
 def generated_rows() -> tuple[list[DatasetRow], dict[str, object]]:

@@ -26,9 +26,10 @@ from scipy import ndimage
 
 from benchmarks.figures import Figure
 from tests.flows.service import Service
+from tests.machine import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]
-DECAM = ROOT.parent / "shared" / "realdata" / "decam_i_2016_2018"
+DECAM = SHARED / "realdata" / "decam_i_2016_2018"
 PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
 TARGET = SkyCoord(318.10824, -66.01572, unit="deg")
 SMOOTHING_FWHM_PX = 4.5

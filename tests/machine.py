@@ -13,10 +13,14 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from tests.postgres import find_postgres
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Real images, XML schemas and query collections, in the folder beside the checkout."""
 
 TOOLS = {
     "postgresql": "PostgreSQL with pgSphere",
@@ -24,6 +28,7 @@ TOOLS = {
     "chromium": "Chromium",
     "node": "Node.js",
     "unshare": "user and mount namespaces (unshare)",
+    "shared": "the shared conformance material beside the checkout",
 }
 
 _PREFIX = "not run, this machine lacks "
@@ -36,6 +41,8 @@ def missing(tool: str) -> str | None:
         return found if isinstance(found, str) else None
     if tool == "unshare":
         return _cannot_mount()
+    if tool == "shared":
+        return None if SHARED.is_dir() else "no folder ../shared"
     commands = {"chromium": ("chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
     if any(shutil.which(command) for command in commands):
         return None

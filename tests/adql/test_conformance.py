@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +11,16 @@ from app.adql.compile import compile_query
 from app.adql.parse import parse
 from app.errors import AdqlError
 from app.schema.catalog import CATALOG
+from tests.machine import SHARED
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared/conformance/adql"
+FOLDER = SHARED / "conformance/adql"
 
-pytestmark = pytest.mark.skipif(
-    not FOLDER.exists(), reason="the conformance collection is not beside the checkout"
-)
+pytestmark = pytest.mark.needs("shared")
 
 
 def _load(name: str) -> list[dict[str, Any]]:
-    return list(json.loads((FOLDER / name).read_text())) if FOLDER.exists() else []
+    """The cases of a file; a single empty one, which is not run, where the folder is absent."""
+    return list(json.loads((FOLDER / name).read_text())) if FOLDER.exists() else [{}]
 
 
 def _is_accepted(text: str) -> bool:
@@ -44,7 +43,9 @@ def test_valid_and_invalid(record_property: pytest.RecordProperty) -> None:
 
 
 @pytest.mark.parametrize("target", ["sqlite", "postgres"])
-@pytest.mark.parametrize("case", _load("obscore_queries.json"), ids=lambda c: c["adql"][-40:])
+@pytest.mark.parametrize(
+    "case", _load("obscore_queries.json"), ids=lambda c: c.get("adql", "")[-40:]
+)
 def test_obscore_queries_compile(case: dict[str, Any], target: Any) -> None:
     query = compile_query(case["adql"], catalog=CATALOG, target=target, maxrec=10)
     assert query.fields

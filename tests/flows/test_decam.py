@@ -9,6 +9,7 @@ import pytest
 from benchmarks.decam_rest import decam_service, mean_significance, published_significance, run
 
 
+@pytest.mark.needs("shared")
 def test_transient_of_2018_stands_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     service = decam_service(tmp_path / "data")
     try:

@@ -17,9 +17,10 @@ import pyvo
 from astropy.io import fits
 
 from tests.flows.service import Service
+from tests.machine import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
-DECAM = ROOT.parent / "shared" / "realdata" / "decam_i_2016_2018"
+DECAM = SHARED / "realdata" / "decam_i_2016_2018"
 PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
 POSITION = "CIRCLE 318.10824 -66.01572 0.001"
 SKY_MAP = {
@@ -27,6 +28,8 @@ SKY_MAP = {
     "SKYLOOM_SKYMAP_PIXEL_SCALE_ARCSEC": "0.262",
     "SKYLOOM_SKYMAP_RINGS": "480",
 }
+
+pytestmark = pytest.mark.needs("shared")
 
 
 @pytest.fixture

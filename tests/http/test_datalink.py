@@ -15,7 +15,7 @@ from astropy.table import Table
 from pyvo.dal.adhoc import DatalinkQuery, DatalinkResults
 
 from tests.http.archive import DATALINK, Archive, add_images, open_archive, serving
-from tests.http.xsd import assert_valid_votable
+from tests.xsd import assert_valid_votable
 
 IMAGE = "ivo://skyloom.test/demo?Visit-0"
 UNUSED = "ivo://skyloom.test/demo?Visit-2"

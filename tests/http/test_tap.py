@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from app.services.formats import FORMATS
 from tests.http.archive import DATALINK, Archive
-from tests.http.xsd import assert_valid_votable
+from tests.xsd import assert_valid_votable
 
 ALL = "SELECT obs_publisher_did, s_ra, lsst_visit, access_url FROM ivoa.ObsCore ORDER BY obs_id"
 DIDS = [

@@ -14,7 +14,7 @@ from astropy.io.votable import parse
 from lxml import etree
 
 from tests.http.archive import Archive
-from tests.http.xsd import assert_valid_uws, assert_valid_votable
+from tests.xsd import assert_valid_uws, assert_valid_votable
 
 QUERY = "SELECT obs_publisher_did, access_url FROM ivoa.ObsCore"
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"

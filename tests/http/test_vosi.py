@@ -10,7 +10,7 @@ import pytest
 from app.schema.catalog import CATALOG
 from app.services.formats import FORMATS
 from tests.http.archive import Archive, open_archive, serving
-from tests.http.xsd import (
+from tests.xsd import (
     assert_valid_availability,
     assert_valid_capabilities,
     assert_valid_tables,

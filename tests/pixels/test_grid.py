@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,9 @@ from astropy.wcs import WCS
 
 from app.errors import ImageFormatError
 from app.pixels.grid import Grid, unit_vectors
+from tests.machine import SHARED
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "realdata"
+REAL = SHARED / "realdata"
 ODD = REAL / "odd_headers"
 
 pytestmark = [
@@ -84,6 +84,7 @@ def inside(grid: Grid, polygon, lon, lat):
     return (spans & (p[..., 0] < cross)).sum(axis=1) % 2 == 1
 
 
+@pytest.mark.needs("shared")
 @pytest.mark.parametrize(("path", "hdu"), IMAGES, ids=lambda v: getattr(v, "name", str(v)))
 def test_grid_agrees_with_astropy_through_its_text(path, hdu):
     with fits.open(path) as hdulist:
@@ -105,6 +106,7 @@ def test_grid_agrees_with_astropy_through_its_text(path, hdu):
     assert np.hypot(back_x - x, back_y - y).max() < 1e-4
 
 
+@pytest.mark.needs("shared")
 def test_wcslib_applies_the_iraf_polynomial_and_the_plate_solution():
     """The distortion in tnx.fits is 12 px; the plate solution puts the target where the DSS
     header says it lies (OBJCTX, OBJCTY, in plate pixels)."""
@@ -126,6 +128,7 @@ def test_wcslib_applies_the_iraf_polynomial_and_the_plate_solution():
     assert py == pytest.approx(dss["OBJCTY"] - dss["CNPIX2"] - 0.5, abs=0.05)
 
 
+@pytest.mark.needs("shared")
 @pytest.mark.parametrize(
     ("name", "hdu", "reason"),
     [
@@ -192,6 +195,7 @@ def test_every_frame_becomes_icrs(cards, frame):
     assert np.hypot(*np.subtract(grid.sky_to_pixel(lon, lat), (49.5, 39.5))) < 1e-4
 
 
+@pytest.mark.needs("shared")
 def test_a_cube_gives_its_sky_plane_wherever_the_axes_stand():
     header = fits.getheader(ODD / "manyaxes.fits")
     grid = Grid.from_header(header, (4, 50, 50, 10))
@@ -200,6 +204,7 @@ def test_a_cube_gives_its_sky_plane_wherever_the_axes_stand():
     assert (float(lon), float(lat)) == pytest.approx((30.0, 45.0))
 
 
+@pytest.mark.needs("shared")
 def test_array_shapes_are_kept_and_far_directions_stay_outside():
     grid = Grid.from_header(fits.getheader(ODD / "sipsample.fits"), (256, 256))
     lon, lat = grid.pixel_to_sky(np.zeros((2, 3)), np.arange(3.0))
@@ -211,6 +216,7 @@ def test_array_shapes_are_kept_and_far_directions_stay_outside():
     assert not (hits & ~near).any()
 
 
+@pytest.mark.needs("shared")
 def test_a_grid_pickles_and_serves_threads():
     grid = Grid.from_header(fits.getheader(ODD / "tpv_odd.fits"), (512, 512))
     x, y = np.random.default_rng(1).uniform(0, 512, (2, 500))
@@ -242,6 +248,7 @@ def test_a_plain_tan_footprint_has_the_four_outer_corners():
     assert np.allclose(np.stack([x, y], axis=1), corners, atol=1e-6)
 
 
+@pytest.mark.needs("shared")
 @pytest.mark.parametrize(
     ("path", "hdu"),
     [pair for pair in IMAGES if "flt" not in pair[0].name and "newlines" not in pair[0].name],

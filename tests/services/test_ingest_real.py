@@ -27,9 +27,10 @@ from app.sky.shapes import Point, Polygon
 from app.sky.stcs import parse_region
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
+from tests.machine import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL = ROOT.parent / "shared" / "realdata"
+REAL = SHARED / "realdata"
 FOLDERS = (
     "decam_i_2016_2018",
     "decam_bok_cutouts",
@@ -37,6 +38,8 @@ FOLDERS = (
     "galactic_centre",
     "odd_headers",
 )
+
+pytestmark = pytest.mark.needs("shared")
 
 
 def profile_of(folder: str) -> Path:

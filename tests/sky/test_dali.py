@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from app.errors import ParameterError, RegionError
 from app.sky.dali import format_shape, parse_interval, parse_pos
 from app.sky.predicates import area_deg2
 from app.sky.shapes import Circle, Point, Polygon, Range, Region
+from tests.machine import SHARED
 
-FILE = Path(__file__).resolve().parents[3] / "shared/conformance/protocol/param_values.json"
+FILE = SHARED / "conformance/protocol/param_values.json"
 CASES: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
 INTERVALS = {"BAND", "TIME", "FOV", "SPATRES", "EXPTIME", "TIMERES", "SPECRP"}
 
@@ -28,10 +28,17 @@ def _shape(meaning: list[Any]) -> Region:
     return Polygon(tuple(zip(numbers[0::2], numbers[1::2], strict=True)))
 
 
-POS = [c for c in CASES if c["param"] == "POS" and isinstance(c["value"], str)]
+def _cases(params: set[str]) -> list[dict[str, Any]]:
+    """The cases with one value; a single empty one, which is not run, without the folder."""
+    return [c for c in CASES if c["param"] in params and isinstance(c["value"], str)] or [{}]
 
 
-@pytest.mark.parametrize("case", POS, ids=lambda case: case["value"])
+def _title(case: dict[str, Any]) -> str:
+    return f"{case.get('param')}={case.get('value')}"
+
+
+@pytest.mark.needs("shared")
+@pytest.mark.parametrize("case", _cases({"POS"}), ids=_title)
 def test_pos(case: dict[str, Any]) -> None:
     if case["valid"]:
         assert parse_pos(case["value"]) == _shape(case["meaning"])
@@ -40,11 +47,8 @@ def test_pos(case: dict[str, Any]) -> None:
             parse_pos(case["value"])
 
 
-@pytest.mark.parametrize(
-    "case",
-    [c for c in CASES if c["param"] in INTERVALS],
-    ids=lambda c: f"{c['param']}={c['value']}",
-)
+@pytest.mark.needs("shared")
+@pytest.mark.parametrize("case", _cases(INTERVALS), ids=_title)
 def test_interval(case: dict[str, Any]) -> None:
     if case["valid"]:
         expected = tuple(float(x) for x in case["meaning"])
@@ -54,16 +58,16 @@ def test_interval(case: dict[str, Any]) -> None:
             parse_interval(case["param"], case["value"])
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c["param"] == "POLYGON"], ids=str)
+@pytest.mark.needs("shared")
+@pytest.mark.parametrize("case", _cases({"POLYGON"}), ids=_title)
 def test_polygon_areas(case: dict[str, Any]) -> None:
     area = float(case["meaning"].split()[1])
     assert area_deg2(parse_pos("POLYGON " + case["value"])) == pytest.approx(area, rel=1e-3)
 
 
+@pytest.mark.needs("shared")
 def test_every_case_is_used() -> None:
-    if not CASES:
-        pytest.skip("the conformance collection is not beside the checkout")
-    assert len(POS) >= 20
+    assert len(_cases({"POS"})) >= 20
     several = next(c for c in CASES if isinstance(c["value"], list))
     assert [type(parse_pos(text)) for text in several["value"]] == [Circle, Range]
 

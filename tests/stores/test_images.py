@@ -25,6 +25,7 @@ from app.pixels.noise import estimate_variance
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.fits_layout import product_fits
 from app.stores.images import ImageStore
+from tests.machine import SHARED
 
 SHAPE = (40, 50)
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,10 +173,9 @@ def test_estimated_variance_is_that_of_sky_and_photons(store: ImageStore, tmp_pa
     assert gained[~np.isnan(gained)].min() == pytest.approx(plain[0, 0])
 
 
+@pytest.mark.needs("shared")
 def test_the_scatter_of_real_sky_matches_its_estimate() -> None:
-    with fits.open(
-        ROOT.parent / "shared/realdata/decam_i_2016_2018/DEC-OBS18a.mini.fits"
-    ) as hdulist:
+    with fits.open(SHARED / "realdata/decam_i_2016_2018/DEC-OBS18a.mini.fits") as hdulist:
         flux = hdulist[0].data.astype("f4")
     variance = estimate_variance(flux, np.isfinite(flux), gain_e_per_unit=4.15)
     low, middle = np.percentile(flux, [15.9, 50])

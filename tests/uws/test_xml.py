@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
-from lxml import etree
 
 from app.uws import xml
 from app.uws.job import Job, JobError, JobResult, Phase
+from tests.xsd import assert_valid_uws
 
-XSD = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "xsd" / "UWS-v1.1.xsd"
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 URL = "https://example.org/tap/async"
 NS = {"u": xml.UWS_NAMESPACE}
@@ -55,22 +52,9 @@ RUNNING = replace(
 )
 
 
-@lru_cache(maxsize=1)
-def schema() -> etree.XMLSchema:
-    """The standard's own schema."""
-    return etree.XMLSchema(etree.parse(str(XSD)))
-
-
-def parsed(document: bytes) -> etree._Element:
-    """The document, valid against the schema."""
-    root = etree.fromstring(document)
-    schema().assertValid(root)
-    return root
-
-
 @pytest.mark.parametrize("job", [PENDING, DONE, FAILED, RUNNING], ids=lambda job: job.phase)
 def test_a_job_document_is_valid(job: Job) -> None:
-    root = parsed(xml.write_job(job, URL))
+    root = assert_valid_uws(xml.write_job(job, URL))
     assert root.tag == f"{{{xml.UWS_NAMESPACE}}}job"
     assert root.get("version") == "1.1"
     assert root.findtext("u:jobId", namespaces=NS) == job.job_id
@@ -79,19 +63,19 @@ def test_a_job_document_is_valid(job: Job) -> None:
 
 
 def test_parts_of_a_job_are_valid_documents_too() -> None:
-    parsed(xml.write_parameters(DONE))
-    parsed(xml.write_results(DONE, URL))
+    assert_valid_uws(xml.write_parameters(DONE))
+    assert_valid_uws(xml.write_results(DONE, URL))
 
 
 def test_what_is_not_known_is_nil() -> None:
-    root = parsed(xml.write_job(PENDING, URL))
+    root = assert_valid_uws(xml.write_job(PENDING, URL))
     for name in ("ownerId", "quote", "startTime", "endTime"):
         element = root.find(f"u:{name}", NS)
         assert element is not None and element.get(NIL) == "true"
 
 
 def test_parameters_are_echoed_as_given() -> None:
-    root = parsed(xml.write_job(DONE, URL))
+    root = assert_valid_uws(xml.write_job(DONE, URL))
     values = {p.get("id"): p.text for p in root.iterfind("u:parameters/u:parameter", NS)}
     assert values == {
         "REQUEST": "doQuery",
@@ -102,14 +86,14 @@ def test_parameters_are_echoed_as_given() -> None:
 
 def test_repeated_parameters_keep_every_value_under_identifiers_of_their_own() -> None:
     job = replace(PENDING, parameters=(("ID", "a"), ("id", "b"), ("ID", "c")))
-    root = parsed(xml.write_job(job, URL))
+    root = assert_valid_uws(xml.write_job(job, URL))
     found = [(p.get("id"), p.text) for p in root.iterfind("u:parameters/u:parameter", NS)]
     assert [value for _, value in found] == ["a", "b", "c"]
     assert len({str(name).lower() for name, _ in found}) == 3
 
 
 def test_results_are_links() -> None:
-    root = parsed(xml.write_job(DONE, URL))
+    root = assert_valid_uws(xml.write_job(DONE, URL))
     first, second = root.findall("u:results/u:result", NS)
     assert first.get(HREF) == f"{URL}/j2/results/result"
     assert (first.get("id"), first.get("mime-type"), first.get("size")) == (
@@ -118,18 +102,18 @@ def test_results_are_links() -> None:
         "12",
     )
     assert second.get("size") is None
-    elsewhere = parsed(xml.write_job(DONE, URL, result_url=lambda r: f"/f/{r.result_id}"))
+    elsewhere = assert_valid_uws(xml.write_job(DONE, URL, result_url=lambda r: f"/f/{r.result_id}"))
     assert elsewhere.find("u:results/u:result", NS).get(HREF) == "/f/result"
 
 
 def test_an_error_is_summarised() -> None:
-    summary = parsed(xml.write_job(FAILED, URL)).find("u:errorSummary", NS)
+    summary = assert_valid_uws(xml.write_job(FAILED, URL)).find("u:errorSummary", NS)
     assert summary.get("type") == "transient"
     assert summary.findtext("u:message", namespaces=NS) == "x < y"
 
 
 def test_progress_is_told_in_job_info() -> None:
-    root = parsed(xml.write_job(RUNNING, URL))
+    root = assert_valid_uws(xml.write_job(RUNNING, URL))
     progress = root.find("u:jobInfo/progress", NS)
     assert {child.tag: child.text for child in progress} == {
         "stage": "warp",
@@ -140,16 +124,16 @@ def test_progress_is_told_in_job_info() -> None:
 
 
 def test_a_job_list_is_valid_and_keeps_its_order() -> None:
-    root = parsed(xml.write_jobs([DONE, PENDING], URL))
+    root = assert_valid_uws(xml.write_jobs([DONE, PENDING], URL))
     references = root.findall("u:jobref", NS)
     assert [r.get("id") for r in references] == ["j2", "j1"]
     assert references[0].get(HREF) == f"{URL}/j2"
     assert references[0].findtext("u:runId", namespaces=NS) == "a & b"
-    parsed(xml.write_jobs([], URL))
+    assert_valid_uws(xml.write_jobs([], URL))
 
 
 def test_plain_text_forms_agree_with_the_document() -> None:
-    root = parsed(xml.write_job(DONE, URL))
+    root = assert_valid_uws(xml.write_job(DONE, URL))
     for name, form in (
         ("quote", xml.format_quote),
         ("destruction", xml.format_destruction),
