@@ -46,8 +46,9 @@ def bits(*names: str) -> int:
     return value
 
 
-UNUSABLE: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "CLIPPED", "REJECTED")
-"""Pixels that carry any of these take no part in fits and statistics."""
+UNUSABLE: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE")
+"""Pixels that carry any of these take no part in stacks, fits and statistics. A coadd's CLIPPED and
+REJECTED are none of them: they tell that inputs were left out, the value is that of the others."""
 
 
 @dataclass(frozen=True, slots=True)

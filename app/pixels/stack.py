@@ -20,7 +20,7 @@ SAT: Final = bits("SAT")
 CLIPPED: Final = bits("CLIPPED")
 REJECTED: Final = bits("REJECTED")
 SENSOR_EDGE: Final = bits("SENSOR_EDGE")
-REJECTING: Final = UNUSABLE & ~(NO_DATA | EDGE | CLIPPED)
+REJECTING: Final = UNUSABLE & ~(NO_DATA | EDGE)
 """Planes whose rejection is told as REJECTED; that of EDGE is told as SENSOR_EDGE."""
 IQR_TO_SIGMA: Final = 0.7413
 

@@ -175,3 +175,21 @@ def test_bytes_do_not_depend_on_threads(observe, statistic):
         assert other.image.flux.tobytes() == results[0].image.flux.tobytes()
         assert other.image.variance.tobytes() == results[0].image.variance.tobytes()
         assert other.image.mask.tobytes() == results[0].image.mask.tobytes()
+
+
+@pytest.mark.parametrize("statistic", ["mean", "meanclip"])
+def test_a_coadd_stacked_again_has_no_holes_where_inputs_were_left_out(observe, statistic):
+    """Its CLIPPED and REJECTED pixels hold the mean of the other inputs: they are good values."""
+    rng = np.random.default_rng(17)
+    inputs = [observe(np.zeros(SHAPE), rng, noise=5.0) for _ in range(4)]
+    inputs[0].flux[40:42, 40:60] += 5000.0
+    inputs[1].mask[80:82, 40:60] = bits("CR")
+    first = coadd(inputs)
+    assert (first.image.mask[40:42, 40:60] & bits("CLIPPED")).all()
+    assert (first.image.mask[80:82, 40:60] & bits("REJECTED")).all()
+    again = coadd([first.image], statistic=statistic)
+    assert (again.n_image == 1).all()
+    np.testing.assert_allclose(again.image.flux, first.image.flux, rtol=1e-6)
+    np.testing.assert_allclose(again.image.variance, first.image.variance, rtol=1e-6)
+    told = bits("CLIPPED", "REJECTED", "INEXACT_PSF")
+    np.testing.assert_array_equal(again.image.mask & told, first.image.mask & told)
