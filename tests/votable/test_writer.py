@@ -16,7 +16,7 @@ from app.errors import StoreUnavailableError
 from app.schema.batches import arrow_schema
 from app.schema.fields import Field
 from app.votable.descriptors import InputParameter, ServiceDescriptor
-from app.votable.documents import write_description, write_error
+from app.votable.documents import write_error
 from app.votable.markup import Info
 from app.votable.writer import Serialization, empty_table, write_results
 from tests.xsd import assert_valid_votable
@@ -248,7 +248,4 @@ def test_small_documents_are_valid() -> None:
     error = assert_valid_votable(write_error('UsageFault: no "such" <thing>'))
     (info,) = error.xpath("//v:INFO", namespaces=NS)
     assert (info.get("value"), info.text) == ("ERROR", 'UsageFault: no "such" <thing>')
-    assert_valid_votable(
-        write_description([ServiceDescriptor(resource_id="a", access_url="http://x/")])
-    )
     assert_valid_votable(empty_table(FIELDS).encode())
