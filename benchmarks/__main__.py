@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.figures import machine
 
-SCRIPTS = ("ingest", "contains", "builds", "decam_rest")
+SCRIPTS = ("ingest", "contains", "builds", "decam")
 """In the order in which they run; each module offers ``figures() -> Iterable[Figure]``."""
 
 

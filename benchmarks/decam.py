@@ -1,124 +1,170 @@
-"""Differences of real DECam images: five i exposures of 2018 minus a template of five of 2016.
+"""The ten real DECam exposures through the whole service: ingest, template, differences, by REST.
 
-usage: python benchmarks/decam.py DIRECTORY
-
-DIRECTORY holds DEC-OBS04a-e (2018) and DEC-OBS18a-e (2016) on one grid and published/. The images
-come without a variance plane: it is the robust sky variance plus the photon noise of what stands
-above the sky (GAIN). Prints for each exposure the seeing, the photometric scale to the template,
-the kernel sum, the stamps, the pixel scatter outside sources (robust and plain standard deviation,
-with all pixels but those masked) and the significance of the source at RA 318.10824
-Dec -66.01572; then the same for the weighted mean of the differences and the difference of the
-2018 stack, and their correlation with the published difference. Exits with 1 when the source is
-below 5 sigma, of the wrong sign, or a scatter is outside 1 +- 0.1.
+Prints, for each 2018 exposure against the template of the five of 2016, the standard deviation of
+difference / sqrt(variance) outside sources, and for their mean the significance of the transient at
+318.10824 -66.01572 beside the one that the published difference of the same data gives.
 """
 
 from __future__ import annotations
 
-import sys
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
+import pyvo
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from app.pixels.background import source_free
-from app.pixels.coadd import coadd
-from app.pixels.detect import map_scatter, measure_at, significance
-from app.pixels.grid import Grid
-from app.pixels.image import MaskedImage, bits
-from app.pixels.matching import match
-from app.pixels.psf import measure_fwhm_px
-from app.pixels.scaling import photometric_scale, rescaled
-from app.pixels.statistics import clipped_mean, robust_sigma
-from app.pixels.subtract import Difference, subtract
+from benchmarks.figures import Figure
+from tests.flows.service import Service
+from tests.machine import SHARED
 
-SOURCE_DEG = (318.10824, -66.01572)
-
-
-def read(path: Path) -> MaskedImage:
-    """One exposure with an estimated variance plane and its measured seeing."""
-    with fits.open(path) as hdus:
-        flux = np.asarray(hdus[0].data, dtype=np.float32)
-        gain, limit = float(hdus[0].header["GAIN"]), float(hdus[0].header["SATURATE"])
-    sky = clipped_mean(flux[flux != 0])
-    variance = robust_sigma(flux[np.abs(flux - sky.mean) < 4 * sky.sigma]) ** 2 * np.ones_like(flux)
-    variance += np.maximum(flux - sky.mean, 0) / gain
-    mask = np.where(flux == 0, bits("NO_DATA"), 0) | np.where(flux > 0.9 * limit, bits("SAT"), 0)
-    image = MaskedImage(flux, variance.astype(np.float32), mask.astype(np.int32))
-    return MaskedImage(image.flux, image.variance, image.mask, fwhm_px=measure_fwhm_px(image))
+ROOT = Path(__file__).resolve().parents[1]
+DECAM = SHARED / "realdata" / "decam_i_2016_2018"
+PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
+TARGET = SkyCoord(318.10824, -66.01572, unit="deg")
+SMOOTHING_FWHM_PX = 4.5
 
 
-def blank_scatter(image: MaskedImage, template: MaskedImage) -> tuple[float, float, int]:
-    """Robust and plain standard deviation of flux / sqrt(variance) outside sources."""
-    free = source_free(template) & source_free(image, threshold=4.0) & image.usable()
-    pulls = image.flux[free] / np.sqrt(image.variance[free])
-    return robust_sigma(pulls), float(pulls.std()), int(free.sum())
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One difference image and what was measured on it."""
+
+    name: str
+    flux: NDArray[np.float64]
+    header: fits.Header
+    noise_ratio: float
+    seconds: float
 
 
-def report(name: str, image: MaskedImage, template: MaskedImage, x: float, y: float) -> bool:
-    """Print one line; True when it meets what is required of a single difference's noise."""
-    fwhm_px = image.fwhm_px or 4.5
-    robust, plain, pixels = blank_scatter(image, template)
-    flux, error = measure_at(image, x, y, fwhm_px)
-    scatter = map_scatter(significance(image, fwhm_px, calibrate=False))
-    print(
-        f"{name:12s} blank {robust:.3f} (robust) {plain:.3f} (std, {pixels} px)  "
-        f"filtered scatter {scatter:.3f}  source {flux:8.1f} +- {error:6.1f} = {flux / error:5.1f}"
+def sources(flux: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Pixels of sources: smoothed flux above 3 robust sigma, grown by 6 pixels."""
+    smooth = ndimage.gaussian_filter(np.nan_to_num(flux), 2.0)
+    scatter = 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
+    bright = np.abs(smooth - np.median(smooth)) > 3 * scatter
+    bright = ndimage.binary_opening(bright, iterations=1)
+    return np.asarray(ndimage.binary_dilation(bright, iterations=6))
+
+
+def noise_ratio(product: fits.HDUList, science: NDArray[np.float64]) -> float:
+    """Standard deviation of D / sqrt(V) on unmasked pixels outside the science image's sources."""
+    difference = product["IMAGE"].data.astype(float)
+    pull = difference / np.sqrt(product["VARIANCE"].data)
+    use = np.isfinite(pull) & (product["MASK"].data == 0) & ~sources(science)
+    assert use.sum() > 5000, use.sum()
+    return float(np.std(pull[use]))
+
+
+def significance(flux: NDArray[np.float64], header: fits.Header) -> float:
+    """Peak within 2 px of the target of the PSF-smoothed map, in its robust scatter."""
+    valid = np.isfinite(flux)
+    smooth = ndimage.gaussian_filter(np.where(valid, flux, 0.0), SMOOTHING_FWHM_PX / 2.3548)
+    smooth -= np.median(smooth[valid])
+    scatter = 1.4826 * np.median(np.abs(smooth[valid]))
+    x, y = (round(float(v)) for v in WCS(header).world_to_pixel(TARGET))
+    box = smooth[y - 2 : y + 3, x - 2 : x + 3]
+    return float(box.flat[np.argmax(np.abs(box))] / scatter)
+
+
+def science_pixels(identifier: str) -> NDArray[np.float64]:
+    """The pixels of the exposure that an identifier names."""
+    name = next(p for p in DECAM.glob("DEC-*.fits") if p.name.split(".")[0] in identifier)
+    return np.asarray(fits.getdata(name), dtype=float)
+
+
+def identifiers(service: Service, year: int) -> list[str]:
+    """The exposures of one year, found by their true epochs."""
+    low, high = {2016: (57388, 57754), 2018: (58119, 58484)}[year]
+    rows = pyvo.dal.TAPService(f"{service.url}/tap").search(
+        "SELECT obs_publisher_did FROM ivoa.ObsCore "
+        f"WHERE calib_level = 2 AND t_min > {low} AND t_min < {high} ORDER BY obs_id"
     )
-    return abs(plain - 1.0) <= 0.1
+    return [str(i) for i in rows["obs_publisher_did"]]
 
 
-def stack(images: list[MaskedImage]) -> MaskedImage:
-    """Clipped mean of the images scaled to the first."""
-    scales = [photometric_scale(image, images[0]) for image in images]
-    for scale in scales:
-        print(f"   scale {scale.value:.4f} +- {scale.error:.4f}  ({scale.stars} stars)")
-    done = coadd([rescaled(i, s.value, None) for i, s in zip(images, scales, strict=True)])
-    print(f"   clipped {' '.join(f'{f:.4f}' for f in done.clipped_fraction)}")
-    return done.image
+def build(service: Service, kind: str, **parameters: str) -> tuple[fits.HDUList, float]:
+    """Ask for a product; returns it with the seconds that the answer took."""
+    start = time.perf_counter()
+    answer = httpx.get(f"{service.url}/builds/{kind}/sync", params=parameters, timeout=300)
+    if answer.status_code != 200:
+        raise RuntimeError(answer.text)
+    return fits.open(io.BytesIO(answer.content)), time.perf_counter() - start
 
 
-def main() -> int:
-    """Run the differences of one directory and print the table."""
-    root = Path(sys.argv[1])
-    new = [read(path) for path in sorted(root.glob("DEC-OBS04*.fits"))]
-    old = [read(path) for path in sorted(root.glob("DEC-OBS18*.fits"))]
-    print("seeing 2018", [f"{image.fwhm_px:.2f}" for image in new if image.fwhm_px])
-    print("seeing 2016", [f"{image.fwhm_px:.2f}" for image in old if image.fwhm_px])
-    with fits.open(root / "DEC-OBS04a.mini.fits") as hdus:
-        grid = Grid.from_header(hdus[0].header, hdus[0].data.shape)
-    x, y = (float(v) for v in grid.sky_to_pixel(*SOURCE_DEG))
-    print(f"source at pixel ({x:.2f}, {y:.2f}), 0-based")
-    template = stack(old)
-    good = True
-    differences: list[Difference] = []
-    for index, science in enumerate(new):
-        found = match(science, template)
-        difference = subtract(science, template, found)
-        q = difference.quality
-        print(
-            f"2018 {'abcde'[index]}: {found.convolved} convolved, kernel sum {q.kernel_sum:.4f}, "
-            f"stamps {q.stamps_used} + {q.stamps_rejected} rejected, stamp chi {q.stamp_chi:.2f}, "
-            f"variance factor {q.variance_factor:.3f}, bright chi {q.bright_chi:.2f}"
+def run(service: Service) -> list[Measured]:
+    """The template of 2016, then the difference of each 2018 exposure against those five."""
+    old, new = identifiers(service, 2016), identifiers(service, 2018)
+    assert len(old) == len(new) == 5, (old, new)
+    template, _ = build(service, "template", ID=new[0], TEMPLATE_IDS=",".join(old))
+    assert len(template["INPUTS"].data) == 5
+    measured = []
+    for identifier in new:
+        product, seconds = build(service, "difference", ID=identifier, TEMPLATE_IDS=",".join(old))
+        measured.append(
+            Measured(
+                identifier,
+                product["IMAGE"].data.astype(float),
+                product["IMAGE"].header,
+                noise_ratio(product, science_pixels(identifier)),
+                seconds,
+            )
         )
-        good &= report("  difference", difference.image, difference.matched_template, x, y)
-        differences.append(difference)
-    science = stack(new)
-    found = match(science, template)
-    last = subtract(science, template, found)
-    print(found.convolved, last.quality)
-    report("stack", last.image, last.matched_template, x, y)
-    flux, error = measure_at(last.image, x, y, last.image.fwhm_px or 4.5)
-    with fits.open(root / "published" / "FinalDifference.fits") as hdus:
-        published = np.asarray(hdus[0].data, dtype=np.float64)
-    both = np.isfinite(last.image.flux) & ((last.image.mask & bits("EDGE")) == 0)
-    pair = np.corrcoef(published[both], last.image.flux[both])
-    print(
-        f"published at the source {published[round(y), round(x)]:.1f}; correlation {pair[0, 1]:.3f}"
+    return measured
+
+
+def mean_significance(measured: list[Measured]) -> float:
+    """Significance of the target in the mean of the differences."""
+    stack = np.ma.masked_invalid([m.flux for m in measured])
+    mean = np.asarray(stack.mean(axis=0).filled(np.nan))
+    return significance(mean, measured[0].header)
+
+
+def published_significance() -> float:
+    """The same number measured on the published difference."""
+    data, header = fits.getdata(DECAM / "published" / "FinalDifference.fits", header=True)
+    return significance(np.asarray(data, dtype=float), header)
+
+
+def decam_service(folder: Path) -> Service:
+    """A service that holds the folder of DECam images, started."""
+    service = Service(data_dir=folder)
+    service.run("ingest", str(DECAM), "--collection", "decam", "--profile", str(PROFILE))
+    return service.start()
+
+
+def figures() -> Iterator[Figure]:
+    """Run it all on a fresh data folder."""
+    folder = Path(tempfile.mkdtemp(prefix="skyloom-decam-"))
+    service = decam_service(folder)
+    try:
+        measured = run(service)
+    finally:
+        service.stop()
+        shutil.rmtree(folder)
+    for m in measured:
+        name = m.name.rsplit("?", 1)[-1]
+        yield Figure(name=f"std(D/sqrt V) outside sources, {name}", ours=m.noise_ratio, unit="")
+        found = significance(m.flux, m.header)
+        yield Figure(name=f"transient in {name}", ours=found, unit="sigma")
+    yield Figure(
+        name="transient in the mean of the five differences",
+        ours=mean_significance(measured),
+        unit="sigma",
+        peer_name="published",
+        peer=published_significance(),
+        larger_is_better=True,
     )
-    good &= flux / error >= 5.0 and np.sign(flux) == np.sign(published[round(y), round(x)])
-    print("PASS" if good else "FAIL")
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    yield Figure(
+        name="difference of 256 x 256 px from 6 exposures, request to bytes",
+        ours=float(np.median([m.seconds for m in measured])),
+        unit="s",
+    )

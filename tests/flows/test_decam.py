@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.decam_rest import decam_service, mean_significance, published_significance, run
+from benchmarks.decam import decam_service, mean_significance, published_significance, run
 
 
 @pytest.mark.needs("shared")
