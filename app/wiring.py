@@ -246,7 +246,7 @@ def run_build(
         job = services.jobs.create(kind, parameters, service_url="")
         services.jobs.start(job.job_id)
         done = wait_for(services, job.job_id, config.sync_time_limit_s)
-        row = services.stores.datasets.get_many([str(done.results[0].dataset_id)])[0]
+        row = services.stores.datasets.get(str(done.results[0].dataset_id))
         return row.dataset_id, Path(row.file_path)
     finally:
         services.close()

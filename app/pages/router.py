@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 
 from app.errors import (
     AdqlError,
-    DatasetNotFoundError,
     JobNotFoundError,
     NotFoundError,
     ServiceError,
@@ -211,11 +210,7 @@ class _ReadPages:
         return Response(found[0], media_type=found[1], headers=headers)
 
     def _get_row(self, asked: ParameterSet) -> DatasetRow:
-        dataset_id = asked.require("ID", "the obs_publisher_did of an image")
-        rows = self._datasets.get_many([dataset_id])
-        if not rows:
-            raise DatasetNotFoundError(dataset_id)
-        return rows[0]
+        return self._datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
 
     def _latest(self, service_url: str) -> Any:
         adql = search_adql(SearchForm(), top=LATEST) + " DESC"

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 Value = str | int | float | None
+
+
+def links_path(dataset_id: str) -> str:
+    """Path of the DataLink document of a dataset, below the address of the service."""
+    return f"/datalink/links?ID={quote(dataset_id, safe='')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +20,7 @@ class DatasetRow:
     """One ObsCore row with what is kept beside it and never published.
 
     ``columns``: public ObsCore column -> value; a missing name is NULL. ``access_url`` holds the
-    path of the DataLink document (``/datalink/links?ID=…``). ``image_ref`` is the JSON form of
+    path of the DataLink document (:func:`links_path`). ``image_ref`` is the JSON form of
     :class:`app.recipes.recipe.ImageRef` (where the planes lie, serialised grid, zero point …).
     """
 

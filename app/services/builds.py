@@ -97,7 +97,7 @@ class BuildService:
 
     def get_product(self, dataset_id: str) -> DatasetRow:
         """The row of a product. Raises DatasetNotFoundError."""
-        return self._finder.get_row(dataset_id)
+        return self._datasets.get(dataset_id)
 
     def build(
         self, job_id: str, plan: BuildPlan, should_stop: ShouldStop, progress: Progress

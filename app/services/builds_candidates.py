@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.adql.compile import compile_query
-from app.errors import DatasetNotFoundError, LimitError, RecipeError
+from app.errors import LimitError, RecipeError
 from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
 from app.schema.fields import Catalog
@@ -50,14 +50,7 @@ class CandidateFinder:
 
     def get(self, dataset_id: str) -> Candidate:
         """One dataset. Raises DatasetNotFoundError."""
-        return self._candidate(self.get_row(dataset_id))
-
-    def get_row(self, dataset_id: str) -> DatasetRow:
-        """The row of one dataset. Raises DatasetNotFoundError."""
-        rows = self._datasets.get_many([dataset_id])
-        if not rows:
-            raise DatasetNotFoundError(dataset_id)
-        return rows[0]
+        return self._candidate(self._datasets.get(dataset_id))
 
     def get_listed(self, dataset_ids: tuple[str, ...]) -> tuple[Candidate, ...]:
         """Each dataset of an explicit list, products with the exposures they were made from."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from urllib.parse import quote
 
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef
-from app.schema.rows import DatasetRow, ProductInput, Value
+from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.stcs import parse_region
+from app.votable.datalink import MEDIA_TYPE
 
 COLLECTION = "products"
-DATALINK_FORMAT = "application/x-votable+xml;content=datalink"
 FITS_MEDIA_TYPE = "application/fits"
 SUBTYPES = {"template": "lsst.template_coadd", "difference": "lsst.difference_image"}
 INHERITED = (
@@ -113,8 +112,8 @@ def _identity(
         "obs_title": _title(plan, len(templates), science),
         "obs_creation_date": now.replace(tzinfo=None).isoformat(timespec="milliseconds"),
         "obs_publisher_did": plan.dataset_id,
-        "access_url": f"/datalink/links?ID={quote(plan.dataset_id, safe='')}",
-        "access_format": DATALINK_FORMAT,
+        "access_url": links_path(plan.dataset_id),
+        "access_format": MEDIA_TYPE,
         "access_estsize": max(1, round(report.size_bytes / 1000)),
     }
 

@@ -8,9 +8,9 @@ from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
 
-from app.errors import DatasetNotFoundError, NotFoundError
+from app.errors import NotFoundError
 from app.recipes.recipe import ImageRef
-from app.schema.rows import DatasetRow, ProductInput
+from app.schema.rows import DatasetRow, ProductInput, links_path
 from app.services.build_descriptors import build_descriptors
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
@@ -87,7 +87,7 @@ class LinkService:
 
     def file_url(self, dataset_id: str, service_url: str) -> str:
         """A fresh address of the dataset's file. Raises DatasetNotFoundError."""
-        return self._signed_url(self._get_row(dataset_id), 0, service_url)
+        return self._signed_url(self._datasets.get(dataset_id), 0, service_url)
 
     def open_file(self, token: str, name: str) -> Download:
         """The file of a token that is asked for under its own ``name``.
@@ -96,17 +96,11 @@ class LinkService:
         gone.
         """
         ref = self._signer.open(token)
-        paths = _paths(self._get_row(ref.dataset_id))
+        paths = _paths(self._datasets.get(ref.dataset_id))
         if ref.part >= len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {name!r}")
         path = paths[ref.part]
         return Download(get_file(path), name, media_type_of(path))
-
-    def _get_row(self, dataset_id: str) -> DatasetRow:
-        rows = self._datasets.get_many([dataset_id])
-        if not rows:
-            raise DatasetNotFoundError(dataset_id)
-        return rows[0]
 
     def _links_of(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
         yield self._this(row, service_url)
@@ -178,7 +172,7 @@ class LinkService:
 
 def links_url(dataset_id: str, service_url: str) -> str:
     """Address of the DataLink document of a dataset."""
-    return f"{service_url}/datalink/links?ID={quote(dataset_id, safe='')}"
+    return service_url + links_path(dataset_id)
 
 
 def media_type_of(path: str) -> str:

@@ -20,6 +20,7 @@ from app.stores.results import ResultStore
 from app.stores.tables.base import TableStore
 from app.tabular.registry import OutputFormat
 from app.uws.job import Job, JobResult
+from app.votable.datalink import MEDIA_TYPE
 from app.votable.descriptors import InputParameter, ServiceDescriptor
 from app.votable.markup import Info
 from app.votable.writer import DescribeError, write_results
@@ -165,7 +166,7 @@ def _link_descriptors(result: QueryResult) -> tuple[ServiceDescriptor, ...]:
             resource_id="datalink",
             access_url=f"{result.request.service_url}/datalink/links",
             standard_id=LINKS_STANDARD,
-            content_type="application/x-votable+xml;content=datalink",
+            content_type=MEDIA_TYPE,
             description="Files, provenance and services of each dataset",
             inputs=(identifier,),
         ),

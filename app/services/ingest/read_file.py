@@ -12,7 +12,7 @@ from urllib.parse import quote
 from app.errors import ImageFormatError
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
-from app.schema.rows import DatasetRow, Value
+from app.schema.rows import DatasetRow, Value, links_path
 from app.services.ingest.cards import Cards, CardValue
 from app.services.ingest.describe import (
     Span,
@@ -32,8 +32,8 @@ from app.sky.predicates import bounding_circle, centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
 from app.stores.fits_files import format_faults
+from app.votable.datalink import MEDIA_TYPE
 
-DATALINK_FORMAT = "application/x-votable+xml;content=datalink"
 _SUFFIX = re.compile(r"\.(?:fits|fit|fts)(?:\.(?:gz|bz2|fz))?$", re.IGNORECASE)
 _DETECTORS_PER_VISIT = 1000
 """lsst_ccdvisitid is visit × 1000 + detector, as Rubin's DP0.2 joins them."""
@@ -143,8 +143,8 @@ class FileReader:
         return {
             "obs_publisher_did": did,
             "obs_collection": self.collection,
-            "access_url": f"/datalink/links?ID={quote(did, safe='')}",
-            "access_format": DATALINK_FORMAT,
+            "access_url": links_path(did),
+            "access_format": MEDIA_TYPE,
             "access_estsize": max(1, round(size_bytes / 1000)),
         }
 

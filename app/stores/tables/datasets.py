@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.errors import DatasetNotFoundError
 from app.schema.rows import DatasetRow, ProductInput, Value
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_rows import instant_text, results_text
@@ -98,6 +99,13 @@ class DatasetStore:
         """
         with write_transaction(self._engine) as connection:
             connection.execute(sa.text("ANALYZE obscore"))
+
+    def get(self, dataset_id: str) -> DatasetRow:
+        """The row of an identifier (case-insensitive). Raises DatasetNotFoundError."""
+        rows = self.get_many([dataset_id])
+        if not rows:
+            raise DatasetNotFoundError(dataset_id)
+        return rows[0]
 
     def get_many(self, ids: Sequence[str]) -> list[DatasetRow]:
         """Rows of the identifiers (case-insensitive) in the order asked; unknown ones absent."""
