@@ -83,9 +83,5 @@ class Config(BaseSettings):
 
     @property
     def effective_database_url(self) -> str:
-        """The SQLAlchemy URL, default filled in and the driver named."""
-        url = self.database_url or f"sqlite:///{self.data_dir.absolute() / 'skyloom.sqlite3'}"
-        for plain in ("postgresql://", "postgres://"):
-            if url.startswith(plain):
-                return "postgresql+psycopg://" + url.removeprefix(plain)
-        return url
+        """``database_url``, or the SQLite file in the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'skyloom.sqlite3'}"
