@@ -2,79 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from app.schema.fields import Field
 
 
-def text(
-    name: str,
-    description: str,
-    *,
-    ucd: str | None = None,
-    utype: str | None = None,
-    principal: bool = False,
-    indexed: bool = False,
-    std: bool = False,
-    prefix_bind: str | None = None,
-) -> Field:
+class Facts(TypedDict, total=False):
+    """What may be said of any column (see :class:`app.schema.fields.Field`)."""
+
+    unit: str | None
+    ucd: str | None
+    utype: str | None
+    principal: bool
+    indexed: bool
+    std: bool
+    prefix_bind: str | None
+
+
+def text(name: str, description: str, **facts: Unpack[Facts]) -> Field:
     """A string of any length (VOTable ``char``, arraysize ``*``)."""
     return Field(
-        name=name,
-        kind="text",
-        datatype="char",
-        arraysize="*",
-        ucd=ucd,
-        utype=utype,
-        description=description,
-        principal=principal,
-        indexed=indexed,
-        std=std,
-        prefix_bind=prefix_bind,
+        name=name, description=description, kind="text", datatype="char", arraysize="*", **facts
     )
 
 
-def instant(
-    name: str, description: str, *, ucd: str | None, utype: str | None, std: bool = False
-) -> Field:
+def instant(name: str, description: str, **facts: Unpack[Facts]) -> Field:
     """A UTC instant, stored and shown as ISO 8601 text (DALI 1.1 xtype ``timestamp``)."""
     return Field(
         name=name,
+        description=description,
         kind="timestamp",
         datatype="char",
         arraysize="*",
         xtype="timestamp",
-        ucd=ucd,
-        utype=utype,
-        description=description,
-        std=std,
+        **facts,
     )
 
 
-def real(
-    name: str,
-    description: str,
-    *,
-    unit: str | None = None,
-    ucd: str | None = None,
-    utype: str | None = None,
-    principal: bool = False,
-    indexed: bool = False,
-    std: bool = False,
-) -> Field:
+def real(name: str, description: str, **facts: Unpack[Facts]) -> Field:
     """A double."""
-    return Field(
-        name=name,
-        kind="real",
-        datatype="double",
-        unit=unit,
-        ucd=ucd,
-        utype=utype,
-        description=description,
-        principal=principal,
-        indexed=indexed,
-        std=std,
-    )
+    return Field(name=name, description=description, kind="real", datatype="double", **facts)
 
 
 def integer(
@@ -82,23 +49,7 @@ def integer(
     description: str,
     *,
     datatype: Literal["int", "long"] = "long",
-    unit: str | None = None,
-    ucd: str | None = None,
-    utype: str | None = None,
-    principal: bool = False,
-    indexed: bool = False,
-    std: bool = False,
+    **facts: Unpack[Facts],
 ) -> Field:
     """A whole number."""
-    return Field(
-        name=name,
-        kind="integer",
-        datatype=datatype,
-        unit=unit,
-        ucd=ucd,
-        utype=utype,
-        description=description,
-        principal=principal,
-        indexed=indexed,
-        std=std,
-    )
+    return Field(name=name, description=description, kind="integer", datatype=datatype, **facts)

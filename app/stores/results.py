@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from app.errors import NotFoundError, StorageFullError
+from app.errors import NotFoundError
+from app.stores.files_atomic import write_atomically
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class ResultStore:
@@ -29,24 +27,8 @@ class ResultStore:
         the disk is full.
         """
         path = self._folder(job_id) / _checked(result_id)
-        draft = path.with_name(f"{path.name}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
-                size = file.tell()
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            if error.errno in _FULL:
-                raise StorageFullError("results") from None
-            raise
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        return str(path.relative_to(self._data_dir)), size
+        written = write_atomically(path, chunks)
+        return str(path.relative_to(self._data_dir)), written.size_bytes
 
     def find(self, path: str) -> Path:
         """The file of a path that :meth:`write` gave. NotFoundError if it is gone."""

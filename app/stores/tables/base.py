@@ -1,27 +1,36 @@
 """What the services ask of a store of tables; SQLite and PostgreSQL answer alike.
 
 Both backends pass the same contract suite (``tests/stores/contract.py``). Datasets and jobs need
-no such protocol: one class serves both engines (:mod:`app.stores.tables.datasets`,
+no such base: one class serves both engines (:mod:`app.stores.tables.datasets`,
 :mod:`app.stores.jobs`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import Protocol
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from app.adql.compiled import CompiledQuery, Target
+from app.stores.database import read_transaction
 
 
-class TableStore(Protocol):
-    """Runs compiled queries."""
+class TableStore(ABC):
+    """Runs compiled queries. ``target`` is the dialect they are to be compiled for."""
 
-    @property
-    def target(self) -> Target:
-        """The dialect queries are to be compiled for."""
+    target: Target
 
+    def __init__(self, *, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def ping(self) -> None:
+        """Return when the database answers; raise StoreUnavailableError otherwise."""
+        with read_transaction(self._engine) as connection:
+            connection.execute(sa.text("SELECT count(*) FROM tap_tables")).scalar_one()
+
+    @abstractmethod
     def stream(
         self,
         query: CompiledQuery,
@@ -44,6 +53,3 @@ class TableStore(Protocol):
         StoreUnavailableError
             The database went away.
         """
-
-    def ping(self) -> None:
-        """Return when the database answers; raise StoreUnavailableError otherwise."""

@@ -12,28 +12,21 @@ import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 
-from app.adql.compiled import CompiledQuery, Target
+from app.adql.compiled import CompiledQuery
 from app.errors import TimeLimitError
-from app.stores.database import postgres_connection, read_transaction
+from app.stores.database import postgres_connection
 from app.stores.database_faults import database_faults
+from app.stores.tables.base import TableStore
 from app.stores.tables.batches import to_batch
 
 _CHUNK_ROWS = 1000
 """Rows that libpq hands over at a time."""
 
 
-class PostgresTableStore:
+class PostgresTableStore(TableStore):
     """:class:`app.stores.tables.base.TableStore` on PostgreSQL."""
 
-    target: Target = "postgres"
-
-    def __init__(self, *, engine: sa.Engine) -> None:
-        self._engine = engine
-
-    def ping(self) -> None:
-        """Return when the database answers; raise StoreUnavailableError otherwise."""
-        with read_transaction(self._engine) as connection:
-            connection.execute(sa.text("SELECT count(*) FROM tap_tables")).scalar_one()
+    target = "postgres"
 
     def stream(
         self,

@@ -10,28 +10,20 @@ from contextlib import contextmanager
 import pyarrow as pa
 import sqlalchemy as sa
 
-from app.adql.compiled import CompiledQuery, Target
+from app.adql.compiled import CompiledQuery
 from app.errors import TimeLimitError
-from app.stores.database import read_transaction
 from app.stores.database_faults import database_faults
+from app.stores.tables.base import TableStore
 from app.stores.tables.batches import to_batch
 
 _PROGRESS_STEPS = 2000
 """SQLite virtual-machine steps between two looks at the clock (tens of microseconds)."""
 
 
-class SqliteTableStore:
+class SqliteTableStore(TableStore):
     """:class:`app.stores.tables.base.TableStore` on SQLite."""
 
-    target: Target = "sqlite"
-
-    def __init__(self, *, engine: sa.Engine) -> None:
-        self._engine = engine
-
-    def ping(self) -> None:
-        """Return when the database answers; raise StoreUnavailableError otherwise."""
-        with read_transaction(self._engine) as connection:
-            connection.execute(sa.text("SELECT count(*) FROM tap_tables")).scalar_one()
+    target = "sqlite"
 
     def stream(
         self,
