@@ -23,7 +23,7 @@ from app.adql.typed import (
     Spatial,
 )
 from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
-from app.sky.areas import PolygonArea, is_simple, prepare
+from app.sky.areas import check_simple
 from app.sky.frames import ICRS_NAMES, find_icrs
 from app.sky.predicates import (
     area_deg2,
@@ -35,8 +35,6 @@ from app.sky.predicates import (
 )
 from app.sky.shapes import Circle, Point, Polygon
 from app.sky.stcs import box_from, check_direction, parse_region, polygon_from
-
-_MAX_VERTICES = 1000
 
 
 def region_index(physical: str) -> str:
@@ -121,16 +119,8 @@ def _circle(text: str, lon: float, lat: float, radius: float) -> Circle:
 def _polygon(call: Call, text: str, values: list[float]) -> Polygon:
     pairs = zip(values[0::2], values[1::2], strict=True)
     numbers = [x for lon, lat in pairs for x in _to_icrs(call, text, lon, lat)]
-    return _simple(text, polygon_from(text, numbers))
-
-
-def _simple(text: str, polygon: Polygon) -> Polygon:
-    """The polygon, its edges being checked not to cross: pgSphere refuses such polygons."""
-    if len(polygon.vertices) > _MAX_VERTICES:
-        raise RegionError(text, f"at most {_MAX_VERTICES} vertices are taken")
-    area = prepare(polygon)
-    if isinstance(area, PolygonArea) and not is_simple(area):
-        raise RegionError(text, "the edges of the polygon cross each other")
+    polygon = polygon_from(text, numbers)
+    check_simple(polygon)
     return polygon
 
 
@@ -142,7 +132,8 @@ def make_region(text: str, at: At) -> Constant:
             shape = _circle(text, region.lon_deg, region.lat_deg, region.radius_deg)
             return Constant(shape)
         if isinstance(region, Polygon):
-            return Constant(_simple(text, region))
+            check_simple(region)
+            return Constant(region)
     except RegionError as error:
         raise AdqlTypeError(f"REGION {error.args[0]!r}: {error.args[1]}", *at) from None
     raise AdqlUnsupportedError("this kind of REGION", *at)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from app.errors import ParameterError, RegionError
-from app.sky.areas import PolygonArea, is_simple, prepare
+from app.sky.areas import check_simple
 from app.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
 from app.sky.stcs import check_direction, circle_from, format_degrees, polygon_from
-
-_MAX_VERTICES = 1000
 
 
 def parse_pos(text: str) -> Region:
@@ -68,12 +66,8 @@ def _coordinates(shape: Shape) -> tuple[float, ...]:
 
 
 def _polygon(text: str, numbers: list[float]) -> Polygon:
-    if len(numbers) > 2 * _MAX_VERTICES:
-        raise RegionError(text[:60] + " …", f"at most {_MAX_VERTICES} vertices are taken")
     polygon = polygon_from(text, numbers)
-    area = prepare(polygon)
-    if isinstance(area, PolygonArea) and not is_simple(area):
-        raise RegionError(text, "the edges of the polygon cross each other")
+    check_simple(polygon)
     return polygon
 
 
