@@ -116,11 +116,7 @@ def expected_words(terminals: Iterable[str]) -> str:
     if names >= {"NAME", "DELIMITED"}:
         names = names - {"DELIMITED"}
     phrases += sorted({_READABLE.get(name, name) for name in names}, key=_keywords_last)
-    return (
-        " or ".join(phrases)
-        if len(phrases) < 3
-        else ", ".join(phrases[:-1]) + " or " + (phrases[-1])
-    )
+    return " or ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 2 else phrases)
 
 
 def _keywords_last(phrase: str) -> tuple[bool, str]:

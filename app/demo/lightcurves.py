@@ -53,10 +53,6 @@ class Transient:
             / _bazin(peak_phase_d, self.rise_d, fall_d)
         )
 
-    def peak_mjd(self, band: str) -> float:
-        """When it is brightest in a band."""
-        return self.t0_mjd + self.rise_d * math.log(dict(self.fall_d)[band] / self.rise_d - 1)
-
 
 def _bazin(phase_d: float, rise_d: float, fall_d: float) -> float:
     return math.exp(-phase_d / fall_d) / (1 + math.exp(-phase_d / rise_d))

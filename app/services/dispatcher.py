@@ -226,7 +226,7 @@ class Dispatcher:
     def _settle(self, job: Job, change: Callable[[Job], Job]) -> None:
         """Write how the job ended, if it is still ours. A lost write leaves it to its lease."""
         for wait_s in (0.0, 0.5, 2.0):
-            self._stopping.wait(wait_s) if wait_s else None
+            self._stopping.wait(wait_s)
             try:
                 current = self._jobs.get(job.job_id)
                 if current.phase is Phase.EXECUTING and current.lease_owner == self._owner:

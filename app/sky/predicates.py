@@ -59,12 +59,6 @@ def great_circle_deg(lon1: float, lat1: float, lon2: float, lat2: float) -> floa
     return math.atan2(math.sqrt(across * across + along * along), cosine) / RADIANS_PER_DEGREE
 
 
-def distance_to_region_deg(region: Region, point: Point) -> float:
-    """Distance (deg) from ``point`` to the nearest direction of ``region``; 0 inside."""
-    v = unit_vector(point.lon_deg, point.lat_deg)
-    return _distance(prepare(region), v) / RADIANS_PER_DEGREE
-
-
 def area_contains(outer: Area, inner: Area) -> bool:
     """:func:`contains_region` of prepared regions."""
     if isinstance(outer, CircleArea):

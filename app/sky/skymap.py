@@ -173,7 +173,7 @@ class SkyMap:
             raise LimitError(
                 f"the height of the sky map's rings for tracts of {size_deg:.4g} deg",
                 f"{self._height_deg:.4g} deg",
-                f"{size_deg * half / needed * self._height_deg / size_deg:.4g} deg",
+                f"{half / needed * self._height_deg:.4g} deg",
             )
 
     def _half_width(self, ring: int) -> float:

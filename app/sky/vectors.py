@@ -74,8 +74,8 @@ def angle(a: Vector, b: Vector) -> float:
 
 def tangent_axes(centre: Vector) -> tuple[Vector, Vector]:
     """Two unit vectors that span the plane tangent at ``centre``, right-handed with it."""
-    helper: Vector = (0.0, 0.0, 1.0) if abs(centre[2]) < 0.9 else (1.0, 0.0, 0.0)
-    first = normalized(cross(helper, centre))
+    other: Vector = (0.0, 0.0, 1.0) if abs(centre[2]) < 0.9 else (1.0, 0.0, 0.0)
+    first = normalized(cross(other, centre))
     return first, cross(centre, first)
 
 

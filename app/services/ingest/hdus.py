@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from astropy.io import fits
 
@@ -14,7 +14,6 @@ from app.pixels.wcs_cards import find_sky_axes
 from app.recipes.recipe import PlaneRef
 from app.services.ingest.profile import Settings
 
-MAX_PIXELS: Final = 2**33
 _UNNAMED = {"", "PRIMARY", "COMPRESSED_IMAGE"}
 
 

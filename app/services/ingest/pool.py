@@ -18,8 +18,9 @@ Results = Generator[FileResult, None, None]
 _AHEAD = 16
 """Files under way for each worker."""
 _TRIAL_FILES = 8
+"""Files read before it is judged whether starting processes pays."""
 _POOL_START_S = 6.0
-"""Files read before it is judged whether starting processes, which costs some seconds, pays."""
+"""What starting them costs, in reading time that must be left."""
 
 _reader: FileReader | None = None
 

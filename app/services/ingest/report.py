@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -79,9 +77,3 @@ class IngestReport:
             "counts": self.counts(),
             "files": [asdict(file) for file in self.files],
         }
-
-    def to_json_lines(self) -> Iterator[str]:
-        """One JSON text for each file, then one with the counts."""
-        for file in self.files:
-            yield json.dumps(asdict(file))
-        yield json.dumps({"collection": self.collection, "counts": self.counts()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -118,24 +119,12 @@ class SqliteRegionIndex:
 
     def _put(self, connection: sa.Connection, records: Iterable[tuple[int, Record]]) -> None:
         boxes = [
-            {"row_id": row_id, **_box(polygon)}
+            {"row_id": row_id, **asdict(box_of(polygon))}
             for row_id, record in records
             if (polygon := polygon_of(record)) is not None
         ]
         if boxes:
             connection.execute(_PUT_BOX, boxes)
-
-
-def _box(polygon: Polygon) -> dict[str, float]:
-    box = box_of(polygon)
-    return {
-        "x_min": box.x_min,
-        "x_max": box.x_max,
-        "y_min": box.y_min,
-        "y_max": box.y_max,
-        "z_min": box.z_min,
-        "z_max": box.z_max,
-    }
 
 
 class PostgresRegionIndex:
