@@ -23,7 +23,6 @@ from app.adql.typed import (
     Spatial,
 )
 from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
-from app.sky.areas import check_simple
 from app.sky.frames import ICRS_NAMES, find_icrs
 from app.sky.predicates import (
     area_deg2,
@@ -34,7 +33,7 @@ from app.sky.predicates import (
     intersects,
 )
 from app.sky.shapes import Circle, Point, Polygon
-from app.sky.stcs import box_from, check_direction, parse_region, polygon_from
+from app.sky.stcs import box_from, check_direction, parse_region, simple_polygon_from
 
 
 def region_index(physical: str) -> str:
@@ -119,9 +118,7 @@ def _circle(text: str, lon: float, lat: float, radius: float) -> Circle:
 def _polygon(call: Call, text: str, values: list[float]) -> Polygon:
     pairs = zip(values[0::2], values[1::2], strict=True)
     numbers = [x for lon, lat in pairs for x in _to_icrs(call, text, lon, lat)]
-    polygon = polygon_from(text, numbers)
-    check_simple(polygon)
-    return polygon
+    return simple_polygon_from(text, numbers)
 
 
 def make_region(text: str, at: At) -> Constant:
@@ -132,8 +129,7 @@ def make_region(text: str, at: At) -> Constant:
             shape = _circle(text, region.lon_deg, region.lat_deg, region.radius_deg)
             return Constant(shape)
         if isinstance(region, Polygon):
-            check_simple(region)
-            return Constant(region)
+            return Constant(simple_polygon_from(text, [x for v in region.vertices for x in v]))
     except RegionError as error:
         raise AdqlTypeError(f"REGION {error.args[0]!r}: {error.args[1]}", *at) from None
     raise AdqlUnsupportedError("this kind of REGION", *at)

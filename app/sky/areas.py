@@ -32,9 +32,6 @@ from app.sky.vectors import (
     unit_vector,
 )
 
-MAX_VERTICES = 1000
-"""What a polygon of a user may have: comparing all edges takes time as the square of it."""
-
 _MIN_COSINE = 1e-4
 """A polygon must lie nearer than this cosine to its centre: 89.99 deg."""
 
@@ -259,18 +256,7 @@ def _enclosing_centre(vectors: tuple[Vector, ...]) -> Vector:
     return centre
 
 
-def check_simple(polygon: Polygon) -> None:
-    """Raise RegionError for more than MAX_VERTICES vertices and for edges that cross each other.
-
-    pgSphere refuses such polygons.
-    """
-    if len(polygon.vertices) > MAX_VERTICES:
-        raise RegionError(_brief(polygon), f"at most {MAX_VERTICES} vertices are taken")
-    if not _is_simple(PolygonArea(polygon)):
-        raise RegionError(_brief(polygon), "the edges of the polygon cross each other")
-
-
-def _is_simple(area: PolygonArea) -> bool:
+def is_simple(area: PolygonArea) -> bool:
     """Whether no two edges cross or touch except neighbours at their common corner."""
     corners = area.corners
     count = len(corners)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from app.errors import ParameterError, RegionError
-from app.sky.areas import check_simple
 from app.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
-from app.sky.stcs import check_direction, circle_from, format_degrees, polygon_from
+from app.sky.stcs import check_direction, circle_from, format_degrees, simple_polygon_from
 
 
 def parse_pos(text: str) -> Region:
@@ -25,7 +24,7 @@ def parse_pos(text: str) -> Region:
         return _range(text, numbers)
     if not all(map(math.isfinite, numbers)):
         raise RegionError(text, f"{keyword} takes finite numbers only")
-    return circle_from(text, numbers) if keyword == "CIRCLE" else _polygon(text, numbers)
+    return circle_from(text, numbers) if keyword == "CIRCLE" else simple_polygon_from(text, numbers)
 
 
 def parse_interval(name: str, text: str) -> tuple[float, float]:
@@ -63,12 +62,6 @@ def _coordinates(shape: Shape) -> tuple[float, ...]:
     if isinstance(shape, Polygon):
         return tuple(x for vertex in shape.vertices for x in vertex)
     return (shape.lon_min_deg, shape.lon_max_deg, shape.lat_min_deg, shape.lat_max_deg)
-
-
-def _polygon(text: str, numbers: list[float]) -> Polygon:
-    polygon = polygon_from(text, numbers)
-    check_simple(polygon)
-    return polygon
 
 
 def _range(text: str, numbers: list[float]) -> Range:

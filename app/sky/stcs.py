@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 
 from app.errors import RegionError
-from app.sky.areas import prepare
+from app.sky.areas import PolygonArea, is_simple, prepare
 from app.sky.shapes import Circle, Polygon, Region
+
+MAX_VERTICES = 1000
+"""Of a polygon that a user asks for: comparing all edges takes time as the square of it."""
 
 _ICRS_WORDS = frozenset({"ICRS", "UNKNOWNFRAME"})
 _FOREIGN_FRAMES = frozenset({"FK4", "FK5", "GALACTIC", "GALACTIC_II", "ECLIPTIC", "J2000", "B1950"})
@@ -76,6 +79,17 @@ def polygon_from(text: str, numbers: list[float]) -> Polygon:
         check_direction(text, lon, lat)
     polygon = Polygon(tuple((lon % 360.0, lat) for lon, lat in pairs))
     prepare(polygon)
+    return polygon
+
+
+def simple_polygon_from(text: str, numbers: list[float]) -> Polygon:
+    """The polygon a user asks for: :func:`polygon_from`, of at most MAX_VERTICES vertices, with
+    edges that do not cross (pgSphere refuses others)."""
+    if len(numbers) > 2 * MAX_VERTICES:
+        raise RegionError(text[:60] + " …", f"at most {MAX_VERTICES} vertices are taken")
+    polygon = polygon_from(text, numbers)
+    if not is_simple(PolygonArea(polygon)):
+        raise RegionError(text, "the edges of the polygon cross each other")
     return polygon
 
 
