@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import errors
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 VOTABLE_TYPE: Final = "application/x-votable+xml"
 RETRY_AFTER_S: Final = "10"
+STORE_UNAVAILABLE: Final = "The database does not answer now; try again later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ def fault_of(error_type: type[BaseException]) -> Fault:
 def explain(error: BaseException) -> tuple[Fault, str]:
     """The fault and a text for the client; an error nobody foresaw is logged, not shown."""
     fault = fault_of(type(error))
+    if isinstance(error, errors.StoreUnavailableError):
+        # Its reason may name hosts, users and files; it is for the operator's eyes.
+        log.warning("%s", error)
+        return fault, STORE_UNAVAILABLE
     if isinstance(error, ServiceError):
         return fault, str(error)
     number = uuid.uuid4().hex[:12]
@@ -112,6 +117,7 @@ def install_fault_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_error)
 
 
@@ -119,6 +125,11 @@ async def _on_error(request: Request, error: Exception) -> Response:
     fault, message = explain(error)
     headers = {"Retry-After": RETRY_AFTER_S} if fault.status == 503 else {}
     return _document(request, fault, message, headers)
+
+
+async def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    """The client hung up while it sent its request: nobody reads this, and nothing is wrong."""
+    return Response(status_code=400)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:

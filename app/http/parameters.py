@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from app.errors import LimitError, ParameterError
 from app.recipes.request import parameters_of_json
-from app.services.parameters import Pairs, ParameterSet
+from app.services.parameters import Pairs, ParameterSet, is_storable
 
 __all__ = ["MAX_BODY_BYTES", "ParameterSet", "read_parameters"]
 
@@ -31,12 +31,21 @@ async def read_parameters(request: Request) -> ParameterSet:
     LimitError
         The body is longer than :data:`MAX_BODY_BYTES`.
     ParameterError
-        The body cannot be read as its Content-Type says.
+        The body cannot be read as its Content-Type says, or a value is no text.
     """
     pairs = _urlencoded(request.url.query)
     if request.method in {"POST", "PUT"}:
         pairs += await _body_pairs(request)
-    return ParameterSet(pairs)
+    return ParameterSet(_storable(pairs))
+
+
+def _storable(pairs: Pairs) -> Pairs:
+    """The same pairs. NUL and lone surrogates, which no database keeps, are refused."""
+    for name, value in pairs:
+        if not is_storable(name) or not is_storable(value):
+            shown = name if is_storable(name) else ascii(name)
+            raise ParameterError(shown, "NUL and lone surrogates are no text")
+    return pairs
 
 
 async def _body_pairs(request: Request) -> Pairs:

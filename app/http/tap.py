@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.errors import NotFoundError, ParameterError, ServiceError
 from app.http import vosi
 from app.http.context import ServiceAddress
-from app.http.faults import FaultStyle, answers_in, describe
+from app.http.faults import FaultStyle, answers_in, describe, explain
 from app.http.parameters import read_parameters
 from app.http.streaming import stream
 from app.http.uws import uws_router
@@ -120,7 +120,7 @@ def _add_availability(tap: APIRouter, queries: QueryService) -> None:
         try:
             await to_thread.run_sync(queries.ping)
         except ServiceError as error:
-            document = vosi.write_availability(available=False, note=str(error))
+            document = vosi.write_availability(available=False, note=explain(error)[1])
         else:
             document = vosi.write_availability(available=True, note="accepting queries")
         return Response(document, media_type=vosi.MEDIA_TYPE)

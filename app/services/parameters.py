@@ -9,6 +9,11 @@ from app.errors import MultiValuedParameterError, ParameterError
 Pairs = tuple[tuple[str, str], ...]
 
 
+def is_storable(text: str) -> bool:
+    """Whether both engines can hold the text: no NUL, no lone surrogate."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 class ParameterSet:
     """(name, value) pairs as the client gave them. A blank value counts as not given."""
 

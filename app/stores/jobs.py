@@ -35,6 +35,8 @@ class JobStore:
 
     def get(self, job_id: str) -> Job:
         """The job, or JobNotFoundError."""
+        if "\0" in job_id:  # PostgreSQL takes no text that holds NUL
+            raise JobNotFoundError(job_id)
         query = sa.select(table).where(table.c.job_id == job_id)
         with read_transaction(self._engine) as connection:
             row = connection.execute(query).mappings().first()

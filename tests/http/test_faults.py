@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app import errors
-from app.errors import ServiceError
-from app.http.faults import FaultStyle, answers_in, fault_of, install_fault_handlers
+from app.errors import ServiceError, StoreUnavailableError
+from app.http.faults import FaultStyle, answers_in, explain, fault_of, install_fault_handlers
 from app.uws.job import JobError
 
 CASES = [
@@ -56,9 +56,9 @@ def test_errors_in_each_style(error: ServiceError, status: int, dali: str, label
     text = _get(error, FaultStyle.TEXT)
     assert text.status_code == status
     assert text.headers["content-type"].startswith("text/plain")
-    assert text.text == f"{label}: {error}\n"
+    assert text.text == f"{label}: {explain(error)[1]}\n"
     document = _get(error, FaultStyle.TEXT, "application/json").json()
-    assert document == {"fault": dali, "label": label, "message": str(error)}
+    assert document == {"fault": dali, "label": label, "message": explain(error)[1]}
 
 
 def test_no_overlap_has_no_body() -> None:
@@ -96,3 +96,10 @@ def test_job_errors_keep_their_fault() -> None:
     assert bytes(job_error_document(error, FaultStyle.TEXT).body) == b"ServiceUnavailable: gone\n"
     odd = JobError(message="odd", transient=False, fault="annotations")
     assert bytes(job_error_document(odd, FaultStyle.TEXT).body) == b"Error: odd\n"
+
+
+def test_why_the_database_is_away_is_for_the_operator(caplog: pytest.LogCaptureFixture) -> None:
+    fault, message = explain(StoreUnavailableError("connection to server on socket /run/pg failed"))
+    assert fault.status == 503
+    assert "/run/pg" not in message
+    assert "/run/pg" in caplog.text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -24,6 +27,7 @@ def client() -> TestClient:
     return TestClient(app)
 
 
+JSON = {"content-type": "application/json"}
 PAIRS = [("id", "ivo://a/b?c"), ("ID", "ivo://a/b?d"), ("QUERY", "a<b & ż+1"), ("EMPTY", "")]
 
 
@@ -98,3 +102,26 @@ def test_wrong_values_name_their_parameter() -> None:
         given.integer("M", minimum=0)
     with pytest.raises(ParameterError, match="Parameter Q: required: some text"):
         given.require("Q", "some text")
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_what_no_database_keeps_is_refused(client: TestClient, text: str) -> None:
+    for body in ({"ID": text}, {text: "x"}):
+        answer = client.post("/echo", content=json.dumps(body), headers=JSON)
+        assert answer.status_code == 400
+        assert "NUL and lone surrogates are no text" in answer.text
+    assert client.get("/echo?ID=%00").status_code == 400
+
+
+def test_a_client_that_hangs_up_while_it_sends_is_no_fault(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def nobody(_message: object) -> None: ...
+
+    headers = [(b"content-length", b"9"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/echo", "query_string": b""}
+    asyncio.run(client.app({**scope, "headers": headers}, gone, nobody))  # type: ignore[arg-type]
+    assert not caplog.records

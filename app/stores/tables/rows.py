@@ -26,7 +26,7 @@ _ROLES: Final[Mapping[str, Literal["template", "science"]]] = {
 
 def fold(identifier: str) -> str:
     """An identifier for comparison: ASCII lower case, as both engines' ``lower()`` give it."""
-    return identifier.encode().lower().decode()
+    return identifier.encode(errors="replace").lower().decode()
 
 
 def to_record(row: DatasetRow) -> dict[str, Value]:
