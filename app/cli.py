@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.recipes.recipe import BuildKind
+from app.services.parameters import is_storable
 
 app = typer.Typer(
     name="skyloom",
@@ -47,7 +49,8 @@ def load_config(**overrides: Any) -> Config:
     except ValidationError as fault:
         first = fault.errors()[0]
         name = "SKYLOOM_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError(f"setting {name}: {first['msg']} (given: {first['input']!r})") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"setting {name}: {reason} (given: {first['input']!r})") from None
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def init(data_dir: DataDir = None) -> None:
     from app.wiring import initialise
 
     for line in initialise(load_config(data_dir=data_dir)):
-        out.print(line, highlight=False)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -104,15 +107,30 @@ def ingest(
     from app.wiring import initialise, open_ingest
 
     config = load_config(data_dir=data_dir, workers=workers)
+    if report is not None:
+        write_report(report, "")
     initialise(config)
     with open_ingest(config) as service, progress_bar("ingest") as progress:
         outcome = service.run(
             paths, collection=collection, profile=profile, progress=progress, force=force
         )
     if report is not None:
-        report.write_text(json.dumps(outcome.to_json(), indent=1))
+        write_report(report, json.dumps(outcome.to_json(), indent=1))
     show_ingest(outcome)
     raise typer.Exit(outcome.exit_status)
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write the report. Raises UsageError; tried before the work, so that none is lost."""
+    try:
+        path.write_text(text)
+    except OSError as fault:
+        raise UsageError(f"--report {path}: {fault.strerror}") from None
+
+
+def printable(text: object) -> str:
+    """What a terminal can show of a text: bytes of a file name that are no UTF-8 as ``?``."""
+    return str(text).encode(errors="replace").decode()
 
 
 def show_ingest(outcome: Any) -> None:
@@ -124,7 +142,8 @@ def show_ingest(outcome: Any) -> None:
     if outcome.refused:
         reasons = Table("file", "reason", title="Refused")
         for path, reason in outcome.refused:
-            reasons.add_row(str(path), reason)
+            # Text: what looks like markup in a file's name is part of the name.
+            reasons.add_row(Text(printable(path)), Text(printable(reason)))
         out.print(reasons)
 
 
@@ -177,7 +196,9 @@ def doctor(data_dir: DataDir = None) -> None:
     worst = 0
     for finding in examine(load_config(data_dir=data_dir)):
         colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.status]
-        out.print(f"[{colour}]{finding.status:>4}[/]  {finding.subject}: {finding.detail}")
+        line = Text(f"{finding.status:>4}", style=colour)
+        line.append(f"  {finding.subject}: {printable(finding.detail)}", style="default")
+        out.print(line, highlight=False, soft_wrap=True)
         worst = max(worst, 1 if finding.status == "fail" else 0)
     raise typer.Exit(worst)
 
@@ -235,6 +256,8 @@ def build(kind: BuildKind, pairs: list[str], data_dir: Path | None) -> None:
         name, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"{pair!r}: write NAME=VALUE, for example BAND=i")
+        if not is_storable(pair):
+            raise UsageError(f"{pair!a}: this is not UTF-8 text")
         parameters.append((name, value))
     dataset_id, path = run_build(load_config(data_dir=data_dir), kind, tuple(parameters))
     out.print(f"{dataset_id}\n{path}", highlight=False, soft_wrap=True)
@@ -245,7 +268,8 @@ def main() -> None:
     try:
         app()
     except ServiceError as fault:
-        err.print(f"skyloom: {fault}", style="red", highlight=False, markup=False)
+        text = f"skyloom: {printable(fault)}"
+        err.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
 
 

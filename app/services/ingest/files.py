@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def _found(path: Path, name: str, companions: _Companions) -> FoundFile:
         status = path.stat()
     except OSError as fault:
         return FoundFile(str(path), name, 0, 0, fault=str(fault.strerror))
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device could keep its reader for ever
+        return FoundFile(str(path), name, 0, 0, fault="not an ordinary file")
     return FoundFile(
         path=str(path),
         name=name,

@@ -1,0 +1,73 @@
+"""The command as an operator meets it: what is wrong is one clear line, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def skyloom(*arguments: str | bytes, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; undecodable output would be an error of its own."""
+    command = [sys.executable, "-m", "app.cli", *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **settings}, text=True, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SKYLOOM_DATA_DIR", "/dev/null"),
+        ("SKYLOOM_WORKERS", "zero"),
+        ("SKYLOOM_BASE_URL", "nonsense"),
+        ("SKYLOOM_AUTHORITY", "a b/c?"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+    done = skyloom("init", **{"SKYLOOM_DATA_DIR": str(tmp_path), name: value})
+    assert done.returncode == 2
+    assert f"setting {name}: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"workers = [", b"\xff\xfe"])
+def test_a_settings_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "skyloom.toml"
+    path.write_bytes(content)
+    done = skyloom("init", SKYLOOM_DATA_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert f"settings file {path} is not TOML" in done.stderr
+
+
+def test_names_that_look_like_markup_and_files_that_are_pipes(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    folder = images / "q["
+    folder.mkdir(parents=True)
+    (folder / "bold].fits").write_text("junk")
+    (images / "[bold].fits").write_text("junk")
+    os.mkfifo(images / "pipe.fits")
+    options = ("--collection", "c", "--data-dir", str(tmp_path / "data"))
+    done = skyloom("ingest", str(images), *options, COLUMNS="300")
+    assert done.returncode == 1, done.stderr
+    assert "/q[/bold].fits" in done.stdout
+    assert "/[bold].fits" in done.stdout
+    assert "not an ordinary file" in done.stdout
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    options = ("--collection", "c", "--data-dir", str(data), "--report", str(tmp_path))
+    done = skyloom("ingest", str(tmp_path), *options)
+    assert done.returncode == 2
+    assert "--report" in done.stderr
+    assert not data.exists()
+
+
+def test_arguments_that_are_no_text(tmp_path: Path) -> None:
+    done = skyloom("build", "difference", b"ID=\xff", "--data-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert "not UTF-8" in done.stderr
