@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -32,19 +32,6 @@ CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION
 """Parameters that steer a job instead of describing its work."""
 
 
-class CreateJob(Protocol):
-    """Makes the PENDING job of a creation request; may refuse its parameters."""
-
-    def __call__(
-        self,
-        kind: JobKind,
-        parameters: Iterable[tuple[str, str]],
-        *,
-        service_url: str | None = None,
-        run_id: str | None = None,
-    ) -> Job: ...
-
-
 def uws_router(
     *,
     prefix: str,
@@ -54,14 +41,13 @@ def uws_router(
     links: LinkService,
     address: ServiceAddress,
     style: FaultStyle,
-    create: CreateJob | None = None,
 ) -> APIRouter:
     """The job list of ``kind`` at ``prefix``, its full path, and everything below it.
 
-    ``create`` replaces ``jobs.create`` where parameters are to be checked first. Products are
-    answered by a redirect to their signed file, other results as files of the results store.
+    Products are answered by a redirect to their signed file, other results as files of the
+    results store.
     """
-    resource = _Jobs(prefix, kind, jobs, results, links, address, style, create or jobs.create)
+    resource = _Jobs(prefix, kind, jobs, results, links, address, style)
     router = APIRouter(prefix=prefix, tags=["UWS"], dependencies=[answers_in(style)])
     job = "/{job_id}"
     add = router.add_api_route
@@ -95,7 +81,6 @@ class _Jobs:
         links: LinkService,
         address: ServiceAddress,
         style: FaultStyle,
-        create: CreateJob,
     ) -> None:
         self._path = path
         self._kind = kind
@@ -104,7 +89,6 @@ class _Jobs:
         self._links = links
         self._address = address
         self._style = style
-        self._create = create
 
     # -- the list -------------------------------------------------------------------------------
 
@@ -129,7 +113,7 @@ class _Jobs:
         service_url = self._address.of(request)
 
         def make() -> Job:
-            job = self._create(
+            job = self._jobs.create(
                 self._kind,
                 parameters.without(*CONTROLS),
                 service_url=service_url,

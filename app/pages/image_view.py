@@ -11,13 +11,10 @@ from app.pages.result_table import format_value
 from app.pages.snippets import open_snippet
 from app.recipes.recipe import ImageRef
 from app.schema.fields import Field
-from app.schema.obscore import OBSCORE
+from app.schema.obscore import CALIBRATED, OBSCORE
 from app.schema.rows import DatasetRow, ProductInput, Value
 from app.sky.shapes import Point
 from app.stores.tables.datasets import DatasetStore
-
-SCIENCE_LEVEL = 2
-DIFFERENCE = "lsst.difference_image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +28,6 @@ class ImageView:
     facts: list[tuple[str, str]]
     size: str | None
     buildable: bool
-    is_difference: bool
     metadata: list[tuple[Field, str | None]]
     adql: str
     snippet: str
@@ -60,8 +56,7 @@ def view_image(row: DatasetRow, *, service_url: str) -> ImageView:
         centre=_centre(row),
         facts=_facts(row),
         size=_size(row.file_size),
-        buildable=columns.get("calib_level") == SCIENCE_LEVEL,
-        is_difference=columns.get("dataproduct_subtype") == DIFFERENCE,
+        buildable=columns.get("calib_level") == CALIBRATED,
         metadata=[(f, _metadata_text(f, columns.get(f.name), service_url)) for f in OBSCORE.fields],
         adql=f"SELECT * FROM ivoa.ObsCore\nWHERE obs_publisher_did = '{literal}'",
         snippet=open_snippet(row.dataset_id, service_url),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import LimitError
-from app.pages.image_view import DIFFERENCE
 from app.pages.position import parse_position
 from app.pixels.grid import Grid
 from app.pixels.preview import PreviewOptions, render_preview
@@ -75,7 +74,7 @@ class PreviewService:
 
 def is_difference(row: DatasetRow) -> bool:
     """Whether a dataset shows changes about zero."""
-    return row.columns.get("dataproduct_subtype") == DIFFERENCE
+    return row.columns.get("dataproduct_subtype") == "lsst.difference_image"
 
 
 def preview_size(row: DatasetRow) -> tuple[int, int]:

@@ -14,6 +14,9 @@ from app.schema.fields import Field, Schema, Table
 OBSCORE_MODEL: Final = "ivo://ivoa.net/std/ObsCore#core-1.1"
 """IVOA identifier of the data model, as capabilities name it."""
 
+CALIBRATED: Final = 2
+"""calib_level of the exposures that templates and differences are built for."""
+
 REQUIRED: Final = ("calib_level", "obs_collection", "obs_id", "obs_publisher_did")
 """Columns that are never null (ObsCore 1.1, table 4)."""
 

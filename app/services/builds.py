@@ -25,6 +25,7 @@ from app.recipes.request import (
 from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
 from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
 from app.schema.fields import Catalog
+from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import CandidateFinder
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
@@ -39,7 +40,6 @@ from app.uws.transitions import step
 from app.workers.engine import Engine, Progress
 
 POLL_S = 0.1
-SCIENCE_LEVEL = 2
 
 
 class BuildService:
@@ -158,7 +158,7 @@ class BuildService:
 
     def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
         science = self._finder.get(request.science_id)
-        if science.calib_level != SCIENCE_LEVEL:
+        if science.calib_level != CALIBRATED:
             raise ParameterError(
                 "ID", f"a calibrated exposure (calib_level 2) is needed, not {science.calib_level}"
             )

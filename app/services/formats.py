@@ -30,7 +30,6 @@ def _votable(
         name=f"votable-{serialization}",
         media_types=media_types,
         names=names,
-        extension="vot",
         write=write,
         ivo_id=f"{_IVO}{serialization}",
     )

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from app.errors import NotFoundError
 from app.recipes.recipe import ImageRef
+from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, links_path
 from app.services.build_descriptors import build_descriptors
 from app.services.signatures import FileRef, FileSigner
@@ -20,8 +21,6 @@ from app.votable.descriptors import ServiceDescriptor
 
 MAX_IDS: Final = 200
 """Identifiers answered in one request; more are cut off with OVERFLOW."""
-CALIBRATED: Final = 2
-"""calib_level of the images that templates and differences are built for."""
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".gz": "application/gzip",

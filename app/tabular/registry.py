@@ -27,7 +27,6 @@ class OutputFormat:
     name: str
     media_types: tuple[str, ...]
     names: tuple[str, ...]
-    extension: str
     write: Write
     ivo_id: str | None = None
 
@@ -75,34 +74,29 @@ CSV = OutputFormat(
     name="csv",
     media_types=("text/csv;header=present",),
     names=("csv", "text/csv"),
-    extension="csv",
     write=csv.write,
 )
 TSV = OutputFormat(
     name="tsv",
     media_types=("text/tab-separated-values",),
     names=("tsv",),
-    extension="tsv",
     write=tsv.write,
 )
 JSON = OutputFormat(
     name="json",
     media_types=("application/json",),
     names=("json",),
-    extension="json",
     write=json.write,
 )
 FITS = OutputFormat(
     name="fits",
     media_types=("application/fits",),
     names=("fits",),
-    extension="fits",
     write=fits.write,
 )
 PARQUET = OutputFormat(
     name="parquet",
     media_types=("application/vnd.apache.parquet",),
     names=("parquet",),
-    extension="parquet",
     write=parquet.write,
 )
