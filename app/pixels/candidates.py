@@ -38,16 +38,23 @@ def find_sources(image: MaskedImage, fwhm_px: float, threshold: float) -> Peaks:
 
     Significance is that of a Gaussian PSF on the background-subtracted image.
     """
+    return peaks_above(source_map(image, fwhm_px), fwhm_px, threshold)
+
+
+def source_map(image: MaskedImage, fwhm_px: float) -> NDArray[np.float32]:
+    """Significance of point sources above the local background."""
     level = estimate_background(image).level
-    clean = MaskedImage(image.flux - level, image.variance, image.mask)
-    return find_peaks(significance(clean, fwhm_px), threshold, max(2, round(fwhm_px)))
+    return significance(MaskedImage(image.flux - level, image.variance, image.mask), fwhm_px)
+
+
+def peaks_above(values: NDArray[np.float32], fwhm_px: float, threshold: float) -> Peaks:
+    """Maxima of a :func:`source_map`."""
+    return find_peaks(values, threshold, max(2, round(fwhm_px)))
 
 
 def show_sources(image: MaskedImage, fwhm_px: float) -> NDArray[np.bool_]:
     """Pixels where a point source would be significant at SEEN_IN_BOTH, and their neighbours."""
-    level = estimate_background(image).level
-    clean = MaskedImage(image.flux - level, image.variance, image.mask)
-    values = np.nan_to_num(significance(clean, fwhm_px), nan=0.0)
+    values = np.nan_to_num(source_map(image, fwhm_px), nan=0.0)
     shown: NDArray[np.bool_] = maximum_filter(values, size=3) > SEEN_IN_BOTH
     return shown
 

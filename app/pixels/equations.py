@@ -32,6 +32,8 @@ class Stamps:
     basis images and a constant; ``power``: sum of squared science pixels; ``count``: pixels;
     ``expected``: what power the noise alone should leave. ``noise`` is one variance per stamp:
     the pixel variance averaged with the squared signal, as it bears on the fitted amplitude.
+    ``blur`` times the products of the basis with itself is what the template's own noise adds to
+    ``products`` on average.
     """
 
     x: Floats
@@ -42,6 +44,7 @@ class Stamps:
     count: NDArray[np.int64]
     expected: Floats
     noise: Floats
+    blur: Floats
 
     def chosen(self, which: NDArray[np.bool_]) -> Stamps:
         """The stamps marked in ``which``."""
@@ -130,6 +133,7 @@ def _reduce(
     template: Image,
     science: Image,
     variance: Image,
+    template_variance: Image,
     usable: NDArray[np.bool_],
     filters: Floats,
     rows: NDArray[np.int64],
@@ -140,7 +144,8 @@ def _reduce(
 ) -> None:
     """Sums of stamps ``start`` … ``stop``; planes are padded by half + reach on every side.
 
-    ``scalars`` (K, 4): power, pixels, sum of variance, signal-weighted variance.
+    ``scalars`` (K, 5): power, pixels, sum of variance, signal-weighted variance, sum of template
+    variance.
     """
     size = 2 * half + 1
     images = np.empty((rows.size, size, size))
@@ -151,7 +156,7 @@ def _reduce(
         _basis_images(template[outer], filters, rows, columns, images)
         good = usable[inner]
         scalars[k, 0] = _sum_products(images, science[inner], good, products[k], responses[k])
-        noise, weighted, weights, pixels = 0.0, 0.0, 0.0, 0
+        noise, weighted, weights, blur, pixels = 0.0, 0.0, 0.0, 0.0, 0
         for j in range(size):
             for i in range(size):
                 if good[j, i]:
@@ -160,15 +165,18 @@ def _reduce(
                     noise += variance[top + j, left + i]
                     weighted += signal * variance[top + j, left + i]
                     weights += signal
+                    blur += template_variance[top + j, left + i]
         scalars[k, 1] = pixels
         scalars[k, 2] = noise
         scalars[k, 3] = weighted / weights if weights > 0.0 else np.nan
+        scalars[k, 4] = blur
 
 
 def reduce_stamps(
     template: Image,
     science: Image,
     variance: Image,
+    template_variance: Image,
     usable: NDArray[np.bool_],
     basis: Basis,
     x: NDArray[np.int64],
@@ -178,14 +186,16 @@ def reduce_stamps(
     """Reduce the square stamps of ±``half_px`` around the given pixels.
 
     The planes share one grid and are finite everywhere; ``variance`` is that of science minus
-    matched template and of the model's own error; only ``usable`` pixels count (their template
-    must be known over the kernel). Stamps without a usable pixel are left out.
+    matched template and of the model's own error, ``template_variance`` that of the template; only
+    ``usable`` pixels count (their template must be known over the kernel). Stamps without a usable
+    pixel are left out.
     """
     pad = half_px + basis.half_px
     count, size = len(x), basis.count + 1
     products, responses = np.zeros((count, size, size)), np.zeros((count, size))
-    scalars = np.zeros((count, 4))
-    planes = [np.pad(plane, pad) for plane in (template, science, variance, usable)]
+    scalars = np.zeros((count, 5))
+    given = (template, science, variance, template_variance, usable)
+    planes = [np.pad(plane, pad) for plane in given]
 
     def stamps(start: int, stop: int) -> None:
         _reduce(
@@ -195,7 +205,7 @@ def reduce_stamps(
 
     over_rows(stamps, count, band_rows=8)
     mixed_products, mixed_responses = _mix(basis, products, responses)
-    power, pixels, variances, noise = scalars.T
+    power, pixels, variances, noise, blur = scalars.T
     found = (pixels > 0) & np.isfinite(noise) & (noise > 0)
     unit = np.where(found, noise, 1.0)
     return Stamps(
@@ -207,6 +217,7 @@ def reduce_stamps(
         pixels.astype(np.int64),
         variances / unit,
         noise,
+        blur / unit,
     ).chosen(found)
 
 

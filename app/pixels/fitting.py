@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 WORST_CHI: Final = 1.5
 MOST_ROUNDS: Final = 20
 SOFT_ROUNDS: Final = 4
+UNBIASING_ROUNDS: Final = 2
+"""More gain little where stars are bright, and let noise into the kernel where they are faint."""
 PRIOR_SIGMA: Final = 0.3
 """Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
 
@@ -81,7 +83,13 @@ class KernelFit:
         return solution, keep, self.judge(stamps, solution)[0]
 
     def solve(self, stamps: Stamps, trust: Floats) -> Floats:
-        """Least squares over stamps weighted by ``trust``."""
+        """Least squares over stamps weighted by ``trust``, freed of the bias of noisy regressors.
+
+        Noise of the image that is convolved adds N to the matrix of products, so the plain solution
+        A^-1 r, of kernel sum above all, is too small. a <- A^-1 (r + N a) approaches
+        (A - N)^-1 r; a few rounds remove what matters and leave directions in which there is
+        only noise as they are held, where solving with A - N would blow them up.
+        """
         elements, factors = self._unknowns(stamps)
         matrix, right = _normal_equations(
             stamps.products, stamps.responses, trust, elements, factors
@@ -89,7 +97,25 @@ class KernelFit:
         inner = np.flatnonzero((elements > 0) & (elements < self.basis.count))
         scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
         matrix[inner, inner] += 1.0 / (PRIOR_SIGMA * scale) ** 2
-        return np.asarray(solve_positive(matrix, right))
+        noise = self._noise_products(stamps, trust)
+        solution = np.asarray(solve_positive(matrix, right))
+        for _ in range(UNBIASING_ROUNDS):
+            solution = np.asarray(solve_positive(matrix, right + (noise * solution).sum(axis=1)))
+        return solution
+
+    def _noise_products(self, stamps: Stamps, trust: Floats) -> Floats:
+        """What noise of the convolved image adds to the normal matrix: gram times mean terms."""
+        n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
+        terms = spatial.shape[1]
+        together = np.einsum("k,ki,kj->ij", trust * stamps.blur, spatial, spatial, optimize=False)
+        kernel = 1 + (n - 1) * terms
+        element = np.concatenate([[0], np.repeat(np.arange(1, n), terms)])
+        term = np.concatenate([[0], np.tile(np.arange(terms), n - 1)])
+        noise = self.basis.gram()[np.ix_(element, element)] * together[np.ix_(term, term)]
+        sky = (self.background_order + 1) * (self.background_order + 2) // 2
+        whole = np.zeros((kernel + sky, kernel + sky))
+        whole[:kernel, :kernel] = noise
+        return whole
 
     def _unknowns(self, stamps: Stamps) -> tuple[NDArray[np.int64], Floats]:
         """Which element each unknown weighs (count: the constant), and its factor per stamp."""

@@ -52,6 +52,12 @@ class Basis:
         elements: Floats = np.einsum("ij,jyx->iyx", self.mix, raw)
         return elements
 
+    def gram(self) -> Floats:
+        """Sums of products of the normalised elements (n, n): how white noise mixes in them."""
+        flat = self.elements().reshape(self.count, -1)
+        gram: Floats = np.einsum("ip,jp->ij", flat, flat)
+        return gram
+
 
 def basis_sigmas_px(narrow_fwhm_px: float | None, broad_fwhm_px: float | None) -> tuple[float, ...]:
     """Gaussian widths for turning one PSF into the other: s/2, s, 2s around the kernel's own s."""

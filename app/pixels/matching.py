@@ -169,6 +169,7 @@ class _Pair:
     sharp: Plane
     broad: Plane
     variance: Plane
+    sharp_variance: Plane
     usable: NDArray[np.bool_]
     sharp_sky: float
     broad_sky: float
@@ -197,12 +198,14 @@ def _pair(
     above_broad = np.where(usable, broad.flux - np.float32(broad_sky), np.float32(0.0))
     ratio = _flux_ratio(above_sharp, above_broad, usable, places)
     spread = 1.0 / (4.0 * np.pi * basis.sigmas_px[1] ** 2)
-    noise = broad.variance + ratio**2 * spread * np.where(sharp_good, sharp.variance, 0.0)
+    sharp_variance = np.where(sharp_good, sharp.variance, np.float32(0.0))
+    noise = broad.variance + ratio**2 * spread * sharp_variance
     variance = np.where(usable, noise + (MODEL_ERROR * above_broad) ** 2, 0.0)
     return _Pair(
         above_sharp.astype(np.float32),
         above_broad.astype(np.float32),
         variance.astype(np.float32),
+        sharp_variance.astype(np.float32),
         usable,
         sharp_sky,
         broad_sky,
@@ -236,11 +239,12 @@ def _solve(
     """Fit, leave out pixels that show something changed, and fit again until there are none."""
     usable = pair.usable
     stamps = _reduced(pair, usable, pair.places.x, pair.places.y)
+    noise = np.sqrt(smooth(pair.variance, pair.fwhm_px, squared=True))
     for cleaning in range(MOST_CLEANINGS + 1):
         if len(stamps) < needed:
             raise KernelFitError(len(stamps), needed)
         solution, keep, chi = fit.solve_robustly(stamps, needed)
-        changed = _changed(pair, fit, solution) & usable
+        changed = _changed(pair, fit, solution, noise) & usable
         hit = _touched(changed, stamps, pair.places.half_px)
         if cleaning == MOST_CLEANINGS or not hit.any():
             break
@@ -254,9 +258,8 @@ def _solve(
 def _reduced(
     pair: _Pair, usable: NDArray[np.bool_], x: NDArray[np.int64], y: NDArray[np.int64]
 ) -> Stamps:
-    return reduce_stamps(
-        pair.sharp, pair.broad, pair.variance, usable, pair.basis, x, y, pair.places.half_px
-    )
+    planes = (pair.sharp, pair.broad, pair.variance, pair.sharp_variance, usable)
+    return reduce_stamps(*planes, pair.basis, x, y, pair.places.half_px)
 
 
 def _touched(changed: NDArray[np.bool_], stamps: Stamps, half_px: int) -> NDArray[np.bool_]:
@@ -273,7 +276,7 @@ def _touched(changed: NDArray[np.bool_], stamps: Stamps, half_px: int) -> NDArra
     return np.array(found, dtype=np.bool_)
 
 
-def _changed(pair: _Pair, fit: KernelFit, solution: Floats) -> NDArray[np.bool_]:
+def _changed(pair: _Pair, fit: KernelFit, solution: Floats, noise: Plane) -> NDArray[np.bool_]:
     """Pixels around what a fit leaves unexplained: 5 sigma and a tenth of the model's own flux.
 
     A transient or variable star in or near a stamp would else pull the kernel; what an imperfect
@@ -283,7 +286,6 @@ def _changed(pair: _Pair, fit: KernelFit, solution: Floats) -> NDArray[np.bool_]
     model = convolve_plane(pair.sharp, kernel.at if kernel.varies else kernel.centre())
     level = background_plane(background, fit.background_order, fit.shape)
     left = np.where(pair.usable, pair.broad - model - level, np.float32(0.0))
-    noise = np.sqrt(smooth(pair.variance, pair.fwhm_px, squared=True))
     flux = smooth(left.astype(np.float32), pair.fwhm_px)
     seen = pair.usable & (noise > 0)
     pull = np.where(seen, flux / np.where(seen, noise, 1.0), 0.0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT, estimate_background
-from app.pixels.candidates import find_sources
+from app.pixels.candidates import peaks_above, source_map
 from app.pixels.equations import solve_positive
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
@@ -94,8 +94,9 @@ def find_stars(image: MaskedImage) -> Stars:
     level = estimate_background(image).level
     clean = np.where(image.usable(FIT_REJECT), image.flux - level, np.nan).astype(np.float32)
     stars = Stars(*np.zeros((4, 0)))
+    values = source_map(image, GUESS_FWHM_PX)
     for significance in SIGNIFICANCES:
-        peaks = find_sources(image, GUESS_FWHM_PX, significance)
+        peaks = peaks_above(values, GUESS_FWHM_PX, significance)
         stars = _compact(_measured(clean, peaks))
         if len(stars) >= FEW:
             break
