@@ -6,9 +6,11 @@ The file is the one that SKYLOOM_CONFIG names, else ``skyloom.toml`` in the data
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -79,9 +81,32 @@ class Config(BaseSettings):
         path = Path(named) if named else Path(folder) / SETTINGS_FILE
         if named and not path.is_file():
             raise UsageError(f"setting SKYLOOM_CONFIG: there is no file {named!r}")
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+        return (init_settings, env_settings, _read_settings(settings_cls, path))
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
+            raise ValueError("an address such as https://host/path is needed")
+        return value
+
+    @field_validator("authority")
+    @classmethod
+    def _is_authority(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{2,}", value):
+            raise ValueError("at least three letters, digits and . _ ~ - (IVOA Identifiers 2.0)")
+        return value
 
     @property
     def effective_database_url(self) -> str:
         """``database_url``, or the SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'skyloom.sqlite3'}"
+
+
+def _read_settings(settings: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    try:
+        return TomlConfigSettingsSource(settings, path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise UsageError(f"the settings file {path} is not TOML: {fault}") from None
+    except OSError as fault:
+        raise UsageError(f"the settings file {path} cannot be read: {fault.strerror}") from None

@@ -16,7 +16,7 @@ from app.config import SETTINGS_FILE, Config
 from app.demo.settings import COLLECTION, SKYMAP_SETTINGS
 from app.demo.survey import make_survey
 from app.demo.truth import SurveyTruth
-from app.errors import ComputationError, TimeLimitError
+from app.errors import ComputationError, TimeLimitError, UsageError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.schema.catalog import CATALOG
@@ -182,9 +182,22 @@ def make_jobs(
     return jobs, dispatcher
 
 
+def make_data_folder(data_dir: Path) -> None:
+    """Make the data folder. Raises UsageError naming the setting."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise _no_data_folder(data_dir, fault) from None
+
+
+def _no_data_folder(data_dir: Path, fault: OSError) -> UsageError:
+    reason = fault.strerror or str(fault)
+    return UsageError(f"setting SKYLOOM_DATA_DIR: {data_dir} is no usable folder: {reason}")
+
+
 def initialise(config: Config) -> list[str]:
     """Create or upgrade the database; one line for each thing done."""
-    config.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_folder(config.data_dir)
     return init_database(config.effective_database_url).lines()
 
 
@@ -207,9 +220,12 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
 
 def write_demo_settings(data_dir: Path) -> None:
     """Keep the sky map that suits the simulated survey as settings beside its data."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_folder(data_dir)
     lines = [f"{name} = {value}" for name, value in SKYMAP_SETTINGS.items()]
-    (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
+    try:
+        (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
+    except OSError as fault:
+        raise _no_data_folder(data_dir, fault) from None
 
 
 def prepare_demo(

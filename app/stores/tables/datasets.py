@@ -109,7 +109,7 @@ class DatasetStore:
 
     def get_many(self, ids: Sequence[str]) -> list[DatasetRow]:
         """Rows of the identifiers (case-insensitive) in the order asked; unknown ones absent."""
-        keys = [fold(identifier) for identifier in ids]
+        keys = [fold(identifier) for identifier in ids if "\0" not in identifier]
         found: dict[str, DatasetRow] = {}
         with read_transaction(self._engine) as connection:
             for start in range(0, len(keys), _CHUNK_ROWS):
