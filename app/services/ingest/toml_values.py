@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.errors import UsageError
@@ -92,6 +92,17 @@ def replacement(value: Any, groups: re.Pattern[str], where: str) -> str:
         if not known:
             raise UsageError(f"{where}: its match has no group {name}")
     return result
+
+
+def choice(*allowed: str) -> Callable[[Any, str], str]:
+    """A reader of one of a few texts."""
+
+    def read(value: Any, where: str) -> str:
+        if value not in allowed:
+            raise UsageError(f"{where} is none of {', '.join(allowed)}: {value!r}")
+        return str(value)
+
+    return read
 
 
 def constants(value: Any, where: str) -> dict[str, str | int | float | bool]:
