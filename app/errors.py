@@ -24,7 +24,7 @@
     ├ TransientError        may succeed later
     │  ├ StoreUnavailableError (reason)
     │  ├ EngineBusyError       (reason)
-    │  ├ StorageFullError      (path)
+    │  ├ StorageFullError      (file)
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
     └ ComputationError      the data do not allow the answer
@@ -158,7 +158,7 @@ class EngineBusyError(TransientError):
 
 
 class StorageFullError(TransientError):
-    """No space is left for products in {0}"""
+    """No space is left to write {0}"""
 
 
 class StoppedError(TransientError):

@@ -42,7 +42,7 @@ def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile
         return written
     except OSError as fault:
         if fault.errno in _FULL:
-            raise StorageFullError(path.parent.name) from fault
+            raise StorageFullError(path.name) from fault
         raise
     finally:
         if temporary is not None:

@@ -406,5 +406,5 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == str(StorageFullError("p"))
+    assert done.stdout.strip() == str(StorageFullError("x.fits"))
     assert list((tmp_path / "p").iterdir()) == []
