@@ -302,6 +302,13 @@ class DatasetStoreContract:
         assert stores.datasets.upsert(rows) == UpsertCounts(1, 1, 0)
         assert stores.datasets.get_many([rows[0].dataset_id]) == [rows[1]]
 
+    def test_an_identifier_that_no_database_keeps_is_unknown(self, stores: MetadataStores) -> None:
+        stores.datasets.upsert([dataset(1)])
+        asked = ["a\0b", "\ud800", dataset(1).dataset_id]
+        assert [row.dataset_id for row in stores.datasets.get_many(asked)] == asked[2:]
+        with pytest.raises(JobNotFoundError):
+            stores.jobs.get("a\0b")
+
     def test_get_many_keeps_the_order_asked(self, stores: MetadataStores) -> None:
         rows = [dataset(n) for n in range(600)]
         stores.datasets.upsert(rows)
