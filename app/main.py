@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.config import Config
+from app.errors import ServiceError
 from app.http import builds, datalink, files, tap
-from app.http.faults import fault_of, install_fault_handlers
+from app.http.faults import explain, install_fault_handlers
 from app.pages.router import pages_router
 from app.wiring import Services, build_services
 
@@ -32,6 +33,12 @@ def create_app(config: Config) -> FastAPI:
     install_fault_handlers(app)
     mount(app, services, config)
     return app
+
+
+def status_and_text(error: ServiceError) -> tuple[int, str]:
+    """How the pages tell an error: with the status and the words of every other answer."""
+    fault, text = explain(error)
+    return fault.status, text
 
 
 def mount(app: FastAPI, services: Services, config: Config) -> None:
@@ -68,6 +75,6 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             previews=services.previews,
             title=config.title,
             address=services.address.of,
-            status_of=lambda error: fault_of(error).status,
+            explain=status_and_text,
         )
     )

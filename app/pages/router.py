@@ -59,12 +59,12 @@ def pages_router(
     previews: PreviewCache,
     title: str,
     address: Callable[[Request], str],
-    status_of: Callable[[type[BaseException]], int],
+    explain: Callable[[ServiceError], tuple[int, str]],
 ) -> APIRouter:
     """All pages, at ``/``. ``address`` gives the service's public address for a request,
-    ``status_of`` the HTTP status of an error; errors leave as pages of their own."""
+    ``explain`` the HTTP status and text of an error; errors leave as pages of their own."""
     writer = PageWriter(title=title, address=address)
-    router = APIRouter(route_class=_route_class(writer, status_of), include_in_schema=False)
+    router = APIRouter(route_class=_route_class(writer, explain), include_in_schema=False)
     reader = _ReadPages(
         writer, queries, links, datasets, PreviewService(images=images, cache=previews)
     )
@@ -275,7 +275,7 @@ class _JobPages:
 
 
 def _route_class(
-    writer: PageWriter, status_of: Callable[[type[BaseException]], int]
+    writer: PageWriter, explain: Callable[[ServiceError], tuple[int, str]]
 ) -> type[APIRoute]:
     """Routes whose errors are pages for people."""
 
@@ -288,11 +288,11 @@ def _route_class(
                     return await handle(request)
                 except ServiceError as fault:
                     lost = isinstance(fault, NotFoundError)
+                    status, message = explain(fault)
                     values = {
                         "heading": "Not found" if lost else "This did not work",
-                        "message": str(fault),
+                        "message": message,
                     }
-                    status = status_of(type(fault))
                     return writer.write(request, "error.html", values, status=status)
 
             return handle_or_explain

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from starlette.testclient import TestClient
 
+from app.config import Config
+from app.main import create_app
+from app.wiring import initialise
 from tests.pages.conftest import Site
 
 
@@ -160,3 +165,14 @@ def test_static_files_are_these_only(site: Site) -> None:
     assert site.client.get("/static/skyloom.css").headers["content-type"].startswith("text/css")
     for name in ("router.py", "..%2Frouter.py", "base.html"):
         assert site.client.get(f"/static/{name}").status_code == 404
+
+
+def test_a_lost_database_is_told_without_its_address(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path, workers=1)
+    initialise(config)
+    client = TestClient(create_app(config))
+    (tmp_path / "skyloom.sqlite3").write_bytes(b"not a database")
+    answer = client.get("/jobs")
+    assert answer.status_code == 503
+    assert "This did not work" in answer.text
+    assert str(tmp_path) not in answer.text and "sqlite" not in answer.text.lower()
