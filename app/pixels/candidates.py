@@ -41,9 +41,11 @@ def find_sources(image: MaskedImage, fwhm_px: float, threshold: float) -> Peaks:
     return peaks_above(source_map(image, fwhm_px), fwhm_px, threshold)
 
 
-def source_map(image: MaskedImage, fwhm_px: float) -> NDArray[np.float32]:
-    """Significance of point sources above the local background."""
-    level = estimate_background(image).level
+def source_map(
+    image: MaskedImage, fwhm_px: float, level: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Significance of point sources above the background ``level`` (found here if not given)."""
+    level = estimate_background(image).level if level is None else level
     return significance(MaskedImage(image.flux - level, image.variance, image.mask), fwhm_px)
 
 

@@ -111,7 +111,7 @@ class KernelFit:
         kernel = 1 + (n - 1) * terms
         element = np.concatenate([[0], np.repeat(np.arange(1, n), terms)])
         term = np.concatenate([[0], np.tile(np.arange(terms), n - 1)])
-        noise = self.basis.gram()[np.ix_(element, element)] * together[np.ix_(term, term)]
+        noise = self.basis.gram[np.ix_(element, element)] * together[np.ix_(term, term)]
         sky = (self.background_order + 1) * (self.background_order + 2) // 2
         whole = np.zeros((kernel + sky, kernel + sky))
         whole[:kernel, :kernel] = noise

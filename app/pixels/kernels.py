@@ -32,6 +32,7 @@ class Basis:
     ``filters`` (gaussians x powers, size) are the one-dimensional factors x^p exp(-x^2 / 2 s^2);
     element e of the raw basis is the outer product of ``filters[rows[e]]`` along y and
     ``filters[columns[e]]`` along x; ``mix`` (n, n) turns raw elements into the normalised ones.
+    ``gram`` (n, n): sums of products of normalised elements, how white noise mixes in them.
     """
 
     sigmas_px: tuple[float, ...]
@@ -40,6 +41,7 @@ class Basis:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     mix: Floats
+    gram: Floats
 
     @property
     def count(self) -> int:
@@ -51,12 +53,6 @@ class Basis:
         raw = self.filters[self.rows][:, :, None] * self.filters[self.columns][:, None, :]
         elements: Floats = np.einsum("ij,jyx->iyx", self.mix, raw)
         return elements
-
-    def gram(self) -> Floats:
-        """Sums of products of the normalised elements (n, n): how white noise mixes in them."""
-        flat = self.elements().reshape(self.count, -1)
-        gram: Floats = np.einsum("ip,jp->ij", flat, flat)
-        return gram
 
 
 def basis_sigmas_px(narrow_fwhm_px: float | None, broad_fwhm_px: float | None) -> tuple[float, ...]:
@@ -88,7 +84,10 @@ def build_basis(sigmas_px: tuple[float, ...], degrees: tuple[int, ...] = DEGREES
     table = np.array(filters)
     row_index, column_index = np.array(rows), np.array(columns)
     mix = _normalise(table, row_index, column_index)
-    return Basis(sigmas_px, half, table, row_index, column_index, mix)
+    raw = np.einsum("ip,jp->ij", table, table)
+    raw = raw[np.ix_(row_index, row_index)] * raw[np.ix_(column_index, column_index)]
+    gram = np.einsum("ij,jk,lk->il", mix, raw, mix)
+    return Basis(sigmas_px, half, table, row_index, column_index, mix, gram)
 
 
 def _normalise(filters: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:

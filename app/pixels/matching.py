@@ -86,10 +86,14 @@ def background_plane(
     ny, nx = shape
     u = 2.0 * np.arange(nx) / max(nx - 1, 1) - 1.0
     v = 2.0 * np.arange(ny) / max(ny - 1, 1) - 1.0
-    level = np.zeros(shape)
+    across = np.stack([u**i for i in range(order + 1)])
+    down = np.zeros((order + 1, ny))
     for coefficient, (i, j) in zip(coefficients, polynomial_powers(order), strict=True):
-        level += (coefficient * v**j)[:, None] * (u**i)[None, :]
-    return level.astype(np.float32)
+        down[i] += coefficient * v**j
+    level = np.empty(shape, dtype=np.float32)
+    for y in range(ny):
+        level[y] = sum(down[i, y] * across[i] for i in range(order + 1))
+    return level
 
 
 def match(

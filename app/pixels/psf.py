@@ -83,18 +83,21 @@ def measure_fwhm_px(image: MaskedImage) -> float | None:
 def measure_psf(image: MaskedImage) -> PsfModel | None:
     """The Moffat profile that the stars of the image share, or None when it shows none."""
     try:
-        stars = find_stars(image)
+        level = estimate_background(image).level
+        stars = find_stars(image, level)
     except CoverageError:
         return None
-    return _fit_moffat(image, stars) if len(stars) else None
+    return _fit_moffat(image, level, stars) if len(stars) else None
 
 
-def find_stars(image: MaskedImage) -> Stars:
-    """Unsaturated stars far from bad pixels. Raises CoverageError when no sky can be seen."""
-    level = estimate_background(image).level
+def find_stars(image: MaskedImage, level: NDArray[np.float32]) -> Stars:
+    """Unsaturated stars far from bad pixels, above the background ``level``.
+
+    Raises CoverageError when no sky can be seen.
+    """
     clean = np.where(image.usable(FIT_REJECT), image.flux - level, np.nan).astype(np.float32)
     stars = Stars(*np.zeros((4, 0)))
-    values = source_map(image, GUESS_FWHM_PX)
+    values = source_map(image, GUESS_FWHM_PX, level)
     for significance in SIGNIFICANCES:
         peaks = peaks_above(values, GUESS_FWHM_PX, significance)
         stars = _compact(_measured(clean, peaks))
@@ -172,9 +175,9 @@ def _moffat(shape: Floats, beta: float, dx: Floats, dy: Floats) -> Floats:
     return profile
 
 
-def _fit_moffat(image: MaskedImage, stars: Stars) -> PsfModel | None:
+def _fit_moffat(image: MaskedImage, level: NDArray[np.float32], stars: Stars) -> PsfModel | None:
     """One profile for all stars; None if the fit ends outside FWHM_RANGE_PX."""
-    dx, dy, value, weight = _star_pixels(image, stars)
+    dx, dy, value, weight = _star_pixels(image, level, stars)
     sigma = float(np.median(stars.sigma_px))
     root = np.sqrt(2.0 ** (1.0 / 3.0) - 1.0) / (sigma / FWHM_TO_SIGMA / 2.0)
 
@@ -226,12 +229,13 @@ def _soft_cost(wrong: Floats) -> float:
     return cost if np.isfinite(cost) else np.inf
 
 
-def _star_pixels(image: MaskedImage, stars: Stars) -> tuple[Floats, Floats, Floats, Floats]:
+def _star_pixels(
+    image: MaskedImage, level: NDArray[np.float32], stars: Stars
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Offsets, unit-flux values and weights of the pixels within two FWHM of every star.
 
     Weights add 2 % of the star's peak to the noise, so that no single star rules the fit.
     """
-    background = estimate_background(image)
     good = image.usable(FIT_REJECT)
     reach = int(np.ceil(2.0 * float(np.median(stars.sigma_px)) / FWHM_TO_SIGMA))
     ny, nx = image.shape
@@ -246,7 +250,7 @@ def _star_pixels(image: MaskedImage, stars: Stars) -> tuple[Floats, Floats, Floa
         j, i = j[near], i[near]
         floor = 0.02 * flux / (2.0 * np.pi * sigma**2)
         noise = np.sqrt(image.variance[j, i] + floor**2) / flux
-        value = (image.flux[j, i] - background.level[j, i]) / flux
+        value = (image.flux[j, i] - level[j, i]) / flux
         parts.append(np.stack([i - x, j - y, value, 1.0 / noise]))
     dx, dy, value, weight = np.concatenate(parts, axis=1)
     return dx, dy, value, weight
@@ -255,10 +259,10 @@ def _star_pixels(image: MaskedImage, stars: Stars) -> tuple[Floats, Floats, Floa
 def psf_stamp(image: MaskedImage, half_px: int) -> Floats | None:
     """Unit-sum median of the stars, each shifted to the middle (Lanczos-3); None without stars."""
     try:
-        stars = find_stars(image)
+        level = estimate_background(image).level
+        stars = find_stars(image, level)
     except CoverageError:
         return None
-    level = estimate_background(image).level
     clean = np.where(image.usable(FIT_REJECT), image.flux - level, np.nan)
     shifted = [
         _centred(clean, x, y, half_px) / flux
