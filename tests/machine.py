@@ -19,7 +19,7 @@ import pytest
 
 from tests.postgres import find_postgres
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = (Path(__file__).resolve().parents[2] / "shared").resolve()
 """Real images, XML schemas and query collections, in the folder beside the checkout."""
 
 TOOLS = {
