@@ -219,8 +219,13 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
 
 
 def write_demo_settings(data_dir: Path) -> None:
-    """Keep the sky map that suits the simulated survey as settings beside its data."""
+    """Keep the sky map that suits the simulated survey as settings beside its data.
+
+    A settings file that is there already is somebody's own and stays as it is.
+    """
     make_data_folder(data_dir)
+    if (data_dir / SETTINGS_FILE).exists():
+        return
     lines = [f"{name} = {value}" for name, value in SKYMAP_SETTINGS.items()]
     try:
         (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")

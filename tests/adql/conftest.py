@@ -17,6 +17,7 @@ from app.sky.predicates import centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
 from app.stores.metadata import MetadataStores, open_stores
+from tests.postgres import PostgresServer
 
 Rows = list[tuple[object, ...]]
 Ask = Callable[[str], Rows]
@@ -109,13 +110,15 @@ def sqlite_stores(
 
 
 @pytest.fixture(scope="session")
-def postgres_stores(postgres_server: object, postgres_template: str) -> Iterator[MetadataStores]:
+def postgres_stores(
+    postgres_server: PostgresServer, postgres_template: str
+) -> Iterator[MetadataStores]:
     """The table on PostgreSQL."""
-    url = postgres_server.create(template=postgres_template)  # type: ignore[attr-defined]
+    url = postgres_server.create(template=postgres_template)
     stores = load(url)
     yield stores
     stores.close()
-    postgres_server.drop(url)  # type: ignore[attr-defined]
+    postgres_server.drop(url)
 
 
 @pytest.fixture
