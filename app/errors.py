@@ -12,6 +12,7 @@
     │  │  ├ UnknownNameError
     │  │  ├ AdqlTypeError
     │  │  └ AdqlUnsupportedError
+    │  ├ UploadError        (table, reason)
     │  ├ RegionError        (text, reason)
     │  ├ RecipeError        (reason)
     │  ├ PhaseError         (phase, event)
@@ -25,6 +26,7 @@
     │  ├ StoreUnavailableError (reason)
     │  ├ EngineBusyError       (reason)
     │  ├ StorageFullError      (file)
+    │  ├ TooBusyError          ()
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
     └ ComputationError      the data do not allow the answer
@@ -100,6 +102,13 @@ class AdqlUnsupportedError(AdqlError):
     """Not supported: {0} (line {1}, column {2})"""
 
 
+class UploadError(UsageError):
+    """Upload {0}: {1}"""
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(table, reason)
+
+
 class RegionError(UsageError):
     """Region {0!r}: {1}"""
 
@@ -153,8 +162,21 @@ class StoreUnavailableError(TransientError):
     """The database does not answer: {0}"""
 
 
+STORE_UNAVAILABLE = "The database does not answer now; try again later"
+
+
+def told(error: ServiceError) -> str:
+    """The words of an error for a client. Why a database does not answer may name hosts, users
+    and files; that is for the operator's eyes."""
+    return STORE_UNAVAILABLE if isinstance(error, StoreUnavailableError) else str(error)
+
+
 class EngineBusyError(TransientError):
     """The workers cannot take this job now: {0}"""
+
+
+class TooBusyError(TransientError):
+    """As many queries are running as the service can take; try again later"""
 
 
 class StorageFullError(TransientError):

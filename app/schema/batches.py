@@ -8,6 +8,7 @@ null.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,11 @@ def arrow_type(field: Field) -> pa.DataType:
 
 def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
     """The arrow schema of batches of ``fields``."""
+    return _schema(tuple(fields))
+
+
+@lru_cache(maxsize=256)
+def _schema(fields: tuple[Field, ...]) -> pa.Schema:
     return pa.schema([pa.field(field.name, arrow_type(field)) for field in fields])
 
 

@@ -31,7 +31,19 @@ class Field:
     std: bool = False
     prefix_bind: str | None = None
     """Values are stored without a prefix that the caller supplies at query time under this
-    bind name (links are stored as paths and leave with the address of the service)."""
+    bind name (links are stored as paths and leave with the address of the service). What does
+    not begin with ``/`` is whole and leaves as it is."""
+    column: str | None = None
+    """The column's name in the database when ``name`` would not do there."""
+
+    def __hash__(self) -> int:
+        """Quick: what is the same for all answers with some columns is kept by its fields."""
+        return hash((self.name, self.column))
+
+    @property
+    def physical(self) -> str:
+        """The column's name in the database."""
+        return self.column or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,10 @@ class Table:
     description: str = ""
     utype: str | None = None
     foreign_keys: tuple[ForeignKey, ...] = ()
+    positions: tuple[tuple[str, str], ...] = ()
+    """Pairs (longitude column, latitude column), ICRS degrees, by their names in the database,
+    that both engines index. A table with positions or regions has an integer primary key
+    ``row_id`` in the database."""
 
     def find_field(self, name: str) -> Field | None:
         """The column called ``name`` (case-insensitive), or None."""

@@ -387,6 +387,7 @@ OBSCORE: Final = Table(
     description="Observation metadata in the ObsTAP relational realization of the IVOA ObsCore "
     "data model: one row for each image, published or built here",
     utype=OBSCORE_MODEL,
+    positions=(("s_ra", "s_dec"),),
 )
 
 IVOA: Final = Schema(

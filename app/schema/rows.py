@@ -19,6 +19,8 @@ def links_path(dataset_id: str) -> str:
 class DatasetRow:
     """One ObsCore row with what is kept beside it and never published.
 
+    An ``external`` row has no file and no planes: its image lies where ``access_url`` says.
+
     ``columns``: public ObsCore column -> value; a missing name is NULL. ``access_url`` holds the
     path of the DataLink document (:func:`links_path`). ``image_ref`` is the JSON form of
     :class:`app.recipes.recipe.ImageRef` (where the planes lie, serialised grid, zero point …).
@@ -31,8 +33,13 @@ class DatasetRow:
     file_mtime_ns: int
     file_checksum: str
     image_ref: str
-    origin: Literal["ingested", "built"] = "ingested"
+    origin: Literal["ingested", "built", "external"] = "ingested"
     recipe_key: str | None = None
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the image lies at another service."""
+        return self.origin == "external"
 
     @property
     def dataset_id(self) -> str:

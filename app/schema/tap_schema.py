@@ -12,14 +12,12 @@ from typing import Final
 
 from app.schema.columns import integer, text
 from app.schema.fields import Catalog, Field, ForeignKey, Schema, Table
+from app.schema.reserved import RESERVED
 
 TapSchemaRows = Mapping[str, Sequence[Mapping[str, str | int | None]]]
 """Physical table name -> its rows, each column name -> value."""
 
 _REGULAR: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-
-_RESERVED: Final = frozenset({"size"})
-"""Column names of ours that ADQL reserves (SQL92's SIZE)."""
 
 
 def _flag(name: str, description: str) -> Field:
@@ -156,7 +154,7 @@ TAP_SCHEMA: Final = Schema(
 
 def published_name(name: str) -> str:
     """A column name as a query must write it: delimited when ADQL would not take it bare."""
-    if _REGULAR.match(name) and name.lower() not in _RESERVED:
+    if _REGULAR.match(name) and name.upper() not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 

@@ -10,7 +10,7 @@ import math
 from itertools import pairwise
 
 from app.sky.areas import Area, CircleArea, PolygonArea, RangeArea, prepare
-from app.sky.shapes import Circle, Point, Region
+from app.sky.shapes import Circle, Point, Region, Shape
 from app.sky.vectors import (
     FUZZ_RAD,
     RADIANS_PER_DEGREE,
@@ -27,6 +27,9 @@ from app.sky.vectors import (
 
 _PI = math.pi
 
+ONE_POINT_DEG = 1e-7
+"""Two points that are nearer count as one (0.36 mas)."""
+
 
 def contains_point(region: Region, point: Point) -> bool:
     """Whether ``point`` lies in ``region``, boundary included."""
@@ -41,6 +44,22 @@ def contains_region(outer: Region, inner: Region) -> bool:
 def intersects(a: Region, b: Region) -> bool:
     """Whether the regions have a direction in common."""
     return areas_intersect(prepare(a), prepare(b))
+
+
+def shape_contains(outer: Shape, inner: Shape) -> bool:
+    """:func:`contains_region` where either may be a point; a point holds only itself."""
+    if isinstance(inner, Point):
+        if isinstance(outer, Point):
+            return distance_deg(outer, inner) < ONE_POINT_DEG
+        return contains_point(outer, inner)
+    return not isinstance(outer, Point) and contains_region(outer, inner)
+
+
+def shapes_intersect(a: Shape, b: Shape) -> bool:
+    """:func:`intersects` where either may be a point."""
+    if isinstance(a, Point):
+        return shape_contains(b, a)
+    return contains_point(a, b) if isinstance(b, Point) else intersects(a, b)
 
 
 def distance_deg(p: Point, q: Point) -> float:
@@ -102,7 +121,8 @@ def _cap_touches(cap: CircleArea, other: Area) -> bool:
 def _cap_contains(cap: CircleArea, inner: Area) -> bool:
     """The farthest direction of ``inner`` is the one nearest to the antipode of the centre."""
     if isinstance(inner, CircleArea):
-        return angle(cap.centre, inner.centre) + inner.radius_rad <= cap.radius_rad + FUZZ_RAD
+        farthest = min(_PI, angle(cap.centre, inner.centre) + inner.radius_rad)
+        return farthest <= cap.radius_rad + FUZZ_RAD
     antipode = scale(cap.centre, -1.0)
     return _PI - _distance(inner, antipode) <= cap.radius_rad + FUZZ_RAD
 

@@ -1,17 +1,34 @@
-"""Apache Parquet, a row group per batch."""
+"""Apache Parquet in row groups of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from app.schema.batches import RowLimit
+from app.cells.columns import as_lists, as_travelled, holds_numbers
+from app.schema.batches import RowLimit, cast_integers
 from app.schema.fields import Field
-from app.tabular.stream import as_declared, declared_type
 
+GROUP_BYTES: Final = 8 * 2**20
+"""A row group is written when so many bytes of rows have come, or GROUP_ROWS rows."""
+GROUP_ROWS: Final = 2**17
+
+# Columns whose values hardly repeat give up their dictionary early: a fifth faster, and smaller.
+_OPTIONS: Final = {"compression": "snappy", "dictionary_pagesize_limit": 2**16}
 _NO_METADATA: Mapping[str, str] = {}
+_NUMBERS: Final = {
+    "boolean": pa.bool_(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+}
 
 
 class _Outbox:
@@ -52,24 +69,68 @@ def write(
 ) -> Iterator[bytes]:
     """The file in pieces. ``metadata`` is kept in the footer, with ``query_status`` added.
 
-    Units and UCDs are metadata of each column.
+    Units and UCDs are metadata of each column. Arrays of numbers are lists.
     """
     limit = RowLimit(batches, maxrec)
-    rows = iter(limit)
+    source = iter(limit)
     outbox = _Outbox()
     try:
-        batch = next(rows, None)
+        first = next(source, None)
         schema = _schema(fields).with_metadata(dict(metadata))
-        with pyarrow.parquet.ParquetWriter(outbox, schema) as writer:
-            while batch is not None:
-                writer.write_batch(as_declared(fields, batch).cast(schema))
+        with pyarrow.parquet.ParquetWriter(outbox, schema, **_OPTIONS) as writer:
+            yield outbox.take()
+            for group in _groups(source if first is None else chain((first,), source)):
+                rows = _as_declared(fields, group, schema)
+                writer.write_table(rows, row_group_size=rows.num_rows)
                 yield outbox.take()
-                batch = next(rows, None)
             status = "OVERFLOW" if limit.overflow else "OK"
             writer.add_key_value_metadata({"query_status": status})
         yield outbox.take()
     finally:
         limit.close()
+        pa.default_memory_pool().release_unused()  # else kept for the next table
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches that come one after the other, until they are enough for a row group."""
+    gathered: list[pa.RecordBatch] = []
+    rows = n_bytes = 0
+    for batch in batches:
+        gathered.append(batch)
+        rows += batch.num_rows
+        n_bytes += batch.nbytes
+        if rows >= GROUP_ROWS or n_bytes >= GROUP_BYTES:
+            yield gathered
+            gathered, rows, n_bytes = [], 0, 0
+    if gathered:
+        yield gathered
+
+
+def declared_type(field: Field) -> pa.DataType:
+    """The arrow type of the field's own datatype."""
+    if holds_numbers(field):
+        return pa.list_(_NUMBERS[field.datatype])
+    return pa.string() if field.datatype not in _NUMBERS else _NUMBERS[field.datatype]
+
+
+def _as_declared(
+    fields: Sequence[Field], group: Sequence[pa.RecordBatch], schema: pa.Schema
+) -> pa.Table:
+    """The batches as one table with every column in its declared type."""
+    columns = []
+    for number, field in enumerate(fields):
+        chunks = [_declared(field, batch.column(number)) for batch in group]
+        columns.append(pa.chunked_array(chunks, declared_type(field)))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _declared(field: Field, column: pa.Array) -> pa.Array:
+    if holds_numbers(field):
+        return pc.cast(as_lists(field, column), declared_type(field), safe=field.kind == "integer")
+    travelled = as_travelled(field, column)
+    if field.kind == "integer":
+        return cast_integers(field, travelled, declared_type(field))
+    return pc.cast(travelled, declared_type(field), safe=False)
 
 
 def _schema(fields: Sequence[Field]) -> pa.Schema:

@@ -72,8 +72,8 @@ def _folded(name: str) -> str:
 
 CSV = OutputFormat(
     name="csv",
-    media_types=("text/csv;header=present",),
-    names=("csv", "text/csv"),
+    media_types=("text/csv;header=present", "text/csv"),
+    names=("csv",),
     write=csv.write,
 )
 TSV = OutputFormat(

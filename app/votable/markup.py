@@ -65,10 +65,12 @@ def format_field(
     field: Field,
     *,
     field_id: str | None = None,
-    null: str | None = None,
+    null: int | None = None,
     datatype: str | None = None,
+    ref: str | None = None,
 ) -> str:
-    """A FIELD element; ``null`` is the value that stands for NULL (VOTable 1.4, section 4.7)."""
+    """A FIELD element; ``null`` is the value that stands for NULL (VOTable 1.4, section 4.7) and
+    ``ref`` the ID of its coordinate system."""
     head = attributes(
         {
             "ID": field_id,
@@ -79,6 +81,7 @@ def format_field(
             "unit": field.unit,
             "ucd": field.ucd,
             "utype": field.utype,
+            "ref": ref,
         }
     )
     inner = ""

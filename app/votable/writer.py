@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Final, Literal, Protocol
 
 import pyarrow as pa
 
 from app.schema.batches import RowLimit
-from app.schema.fields import Field
+from app.schema.fields import Datatype, Field
 from app.votable.binary import Binary
 from app.votable.descriptors import ServiceDescriptor, format_descriptor
 from app.votable.markup import HEAD, TAIL, Info, format_field, format_info, is_xml_id
+from app.votable.systems import SYSTEM_IDS, format_systems, system_of
 from app.votable.tabledata import TableData
 
 Serialization = Literal["td", "binary", "binary2"]
@@ -25,14 +28,16 @@ class _Encoder(Protocol):
 
     opening: str
     closing: str
-
-    def null_of(self, field: Field) -> str | None: ...
-
-    def datatype_of(self, field: Field) -> str: ...
+    datatypes: tuple[Datatype, ...]
+    """Of each field, as sent."""
+    nulls: tuple[int | None, ...]
+    """Of each field, the value that stands for NULL if there must be one."""
 
     def encode(self, batch: pa.RecordBatch) -> bytes: ...
 
     def finish(self) -> bytes: ...
+
+    def warnings(self) -> dict[str, str]: ...
 
 
 def write_results(
@@ -65,14 +70,18 @@ def write_results(
     try:
         first = next(source, None)
         encoder = _encoder(serialization, fields, first)
-        references = {p.ref for d in descriptors for p in d.inputs if p.ref is not None}
-        yield _opening(fields, encoder, infos, references).encode()
+        identifiers = _field_ids(fields, descriptors)
+        opening = _opening(fields, encoder, infos, identifiers).encode()
         trailer: list[Info] = []
-        yield from _body(encoder, first, source, trailer, describe_error)
+        yield opening if first is None else opening + encoder.encode(first)
+        yield from _body(encoder, source, trailer, describe_error)
         if (truncated or limit.overflow) and not trailer:
             trailer.append(Info("QUERY_STATUS", "OVERFLOW", f"cut after {limit.rows} rows"))
-        trailer += _warnings(encoder)
-        yield _closing(encoder, trailer, descriptors).encode()
+        trailer += [
+            Info("warning", name, text) for name, text in sorted(encoder.warnings().items())
+        ]
+        referring = [_referring(d, fields, identifiers) for d in descriptors]
+        yield _closing(encoder, trailer, referring).encode()
     finally:
         limit.close()
 
@@ -80,7 +89,7 @@ def write_results(
 def empty_table(fields: Sequence[Field], infos: Sequence[Info] = ()) -> str:
     """A VOTable with the fields and no data: the metadata of a table kept in another format."""
     encoder = TableData(fields)
-    return _opening(fields, encoder, infos, set()).removesuffix(f"<DATA>\n{encoder.opening}") + (
+    return _opening(fields, encoder, infos, {}).removesuffix(f"<DATA>\n{encoder.opening}") + (
         "</TABLE>\n</RESOURCE>\n" + TAIL
     )
 
@@ -89,7 +98,7 @@ def _encoder(
     serialization: Serialization, fields: Sequence[Field], first: pa.RecordBatch | None
 ) -> _Encoder:
     if serialization == "td":
-        return TableData(fields)
+        return TableData(fields, first)
     return Binary(fields, first, null_flags=serialization == "binary2")
 
 
@@ -97,64 +106,82 @@ def _opening(
     fields: Sequence[Field],
     encoder: _Encoder,
     infos: Sequence[Info],
-    references: set[str],
+    identifiers: Mapping[int, str],
 ) -> str:
-    identifiers = _field_ids(fields, references)
-    field_elements = [
-        format_field(
-            field,
-            field_id=identifiers.get(number),
-            null=encoder.null_of(field),
-            datatype=encoder.datatype_of(field),
-        )
-        for number, field in enumerate(fields)
-    ]
     return "".join(
         (
             HEAD,
             '<RESOURCE type="results">\n',
             *(format_info(info) for info in (_OK, *infos)),
-            "<TABLE>\n",
-            *field_elements,
+            _columns(tuple(fields), encoder.datatypes, encoder.nulls, tuple(identifiers.items())),
             f"<DATA>\n{encoder.opening}",
         )
     )
 
 
-def _field_ids(fields: Sequence[Field], references: set[str]) -> dict[int, str]:
-    """Position -> ID of the fields referred to; of fields with one name the first has it."""
+@lru_cache(maxsize=256)
+def _columns(
+    fields: tuple[Field, ...],
+    datatypes: tuple[Datatype, ...],
+    nulls: tuple[int | None, ...],
+    identifiers: tuple[tuple[int, str], ...],
+) -> str:
+    """Coordinate systems, TABLE and FIELDs: the same for every answer with these columns."""
+    id_of = dict(identifiers)
+    elements = [
+        format_field(
+            field,
+            field_id=id_of.get(number),
+            null=null,
+            datatype=datatype,
+            ref=system_of(field),
+        )
+        for number, (field, datatype, null) in enumerate(zip(fields, datatypes, nulls, strict=True))
+    ]
+    return "".join((format_systems(fields), "<TABLE>\n", *elements))
+
+
+def _field_ids(fields: Sequence[Field], descriptors: Sequence[ServiceDescriptor]) -> dict[int, str]:
+    """Position -> ID of the fields that descriptors refer to: the field's name where XML allows
+    and nothing else in the document is called so. Of fields with one name the first is meant."""
+    references = {p.ref for d in descriptors for p in d.inputs if p.ref is not None}
+    taken = {*SYSTEM_IDS, *(d.resource_id for d in descriptors)}
     first: dict[str, int] = {}
     for number, field in enumerate(fields):
-        if field.name in references and is_xml_id(field.name):
+        if field.name in references:
             first.setdefault(field.name, number)
-    return {number: name for name, number in first.items()}
+    return {
+        number: name if is_xml_id(name) and name not in taken else f"column_{number + 1}"
+        for name, number in first.items()
+    }
+
+
+def _referring(
+    descriptor: ServiceDescriptor, fields: Sequence[Field], identifiers: Mapping[int, str]
+) -> ServiceDescriptor:
+    """The descriptor with names of fields replaced by their IDs."""
+    by_name = {fields[number].name: given for number, given in identifiers.items()}
+    inputs = tuple(
+        each if each.ref is None else replace(each, ref=by_name.get(each.ref, each.ref))
+        for each in descriptor.inputs
+    )
+    return replace(descriptor, inputs=inputs)
 
 
 def _body(
     encoder: _Encoder,
-    first: pa.RecordBatch | None,
     rest: Iterator[pa.RecordBatch],
     trailer: list[Info],
     describe_error: DescribeError | None,
 ) -> Iterator[bytes]:
-    batch = first
     try:
-        while batch is not None:
+        for batch in rest:
             yield encoder.encode(batch)
-            batch = next(rest, None)
     except Exception as error:
         if describe_error is None:
             raise
         trailer.append(Info("QUERY_STATUS", "ERROR", describe_error(error)))
     yield encoder.finish()
-
-
-def _warnings(encoder: _Encoder) -> list[Info]:
-    replaced = sorted(getattr(encoder, "replaced", ()))
-    return [
-        Info("warning", name, f"some characters of column {name} outside ASCII were sent as ?")
-        for name in replaced
-    ]
 
 
 def _closing(
