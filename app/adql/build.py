@@ -44,16 +44,19 @@ class TreeBuilder(Transformer[Token, tree.Query]):
     def with_item(self, name: tree.Name, _as: Token, query: tree.Query) -> Any:
         return name, query
 
-    def query_expression(self, body: tree.Body, order: Any, offset: int | None) -> tree.Query:
+    def plain_query(self, body: tree.Body, order: Any, offset: int | None) -> tree.Query:
         return tree.Query(body, order or (), offset, (), body.at)
 
-    def set_expression(self, first: tree.Body, *rest: Any) -> tree.Body:
-        if not rest:
-            return first
+    ordered_subquery = plain_query
+
+    def offset_subquery(self, body: tree.Body, offset: int) -> tree.Query:
+        return tree.Query(body, (), offset, (), body.at)
+
+    def set_chain(self, first: tree.Body, *rest: Any) -> tree.Body:
         steps = tuple((*rest[i], rest[i + 1]) for i in range(0, len(rest), 2))
         return tree.SetOperation(first, steps, first.at)
 
-    set_term = set_expression
+    intersection = set_chain
 
     def set_operator(self, word: Token, everything: Token | None) -> tuple[str, bool]:
         return str(word).upper(), everything is not None
@@ -115,6 +118,9 @@ class TreeBuilder(Transformer[Token, tree.Query]):
             kind or "INNER", natural is not None, left, right, condition, using, place(word)
         )
 
+    def cross_joined(self, left: Any, word: Token, _join: Token, right: Any) -> tree.Join:
+        return tree.Join("CROSS", False, left, right, None, (), place(word))
+
     def join_type(self, word: Token, _outer: Token | None = None) -> str:
         return word.upper()
 
@@ -142,7 +148,7 @@ class TreeBuilder(Transformer[Token, tree.Query]):
     def offset(self, _offset: Token, count: Token) -> int:
         return _whole(count, "OFFSET")
 
-    def condition(self, first: Any, *rest: Any) -> tree.Condition:
+    def disjunction(self, first: Any, *rest: Any) -> tree.Condition:
         return self._junction("OR", first, rest)
 
     def conjunction(self, first: Any, *rest: Any) -> tree.Condition:
@@ -150,7 +156,7 @@ class TreeBuilder(Transformer[Token, tree.Query]):
 
     def _junction(self, word: Any, first: Any, rest: tuple[Any, ...]) -> tree.Condition:
         terms = (first, *rest[1::2])
-        return tree.Junction(word, terms, first.at) if rest else cast(tree.Condition, first)
+        return tree.Junction(word, terms, first.at)
 
     def negated(self, word: Token, term: tree.Condition) -> tree.Not:
         return tree.Not(term, place(word))
@@ -184,22 +190,16 @@ class TreeBuilder(Transformer[Token, tree.Query]):
         return query
 
     def concatenation(self, first: Value, *rest: Any) -> Value:
-        if not rest:
-            return first
         parts = (first, *rest[1::2])
         for part in parts:
             require_plain(part, "|| joins strings, not geometries")
         return tree.Concatenation(parts, first.at)
 
-    def total(self, first: Value, *rest: Any) -> Value:
-        if not rest:
-            return first
+    def chain_of_operators(self, first: Value, *rest: Any) -> Value:
         steps = tuple((str(rest[i]), rest[i + 1]) for i in range(0, len(rest), 2))
         for value in (first, *(step[1] for step in steps)):
             require_plain(value, "a geometry is no number")
         return tree.Chain(first, cast(Any, steps), first.at)
-
-    product = total
 
     def signed(self, sign: Token, operand: Value) -> Value:
         require_plain(operand, "a geometry is no number")
@@ -217,6 +217,12 @@ class TreeBuilder(Transformer[Token, tree.Query]):
             raise AdqlSyntaxError(f"the number {token[:30]} is too large", *place(token))
         return tree.Number(value, place(token))
 
+    def hexadecimal(self, token: Token) -> tree.Number:
+        value = int(token[2:18], 16) if len(token) <= 18 else _MAX_INTEGER + 1
+        if value > _MAX_INTEGER:
+            raise AdqlSyntaxError(f"the number {token[:30]} is too large", *place(token))
+        return tree.Number(value, place(token))
+
     def string(self, token: Token) -> tree.String:
         return tree.String(_unquoted(token), place(token))
 
@@ -228,6 +234,25 @@ class TreeBuilder(Transformer[Token, tree.Query]):
 
     def aggregate(self, word: Token, quantifier: Any, value: Value) -> tree.Aggregate:
         return tree.Aggregate(word.upper(), quantifier == "DISTINCT", value, place(word))
+
+    def scalar_query(self, query: tree.Query) -> tree.Subquery:
+        return tree.Subquery(query, query.at)
+
+    def when(self, _when: Token, condition: Any, _then: Token, value: Value) -> Any:
+        return condition, value
+
+    match = when
+
+    def default(self, _else: Token, value: Value) -> Value:
+        return value
+
+    def case(self, word: Token, *parts: Any) -> tree.Case:
+        *branches, default, _end = parts
+        return tree.Case(tuple(branches), default, place(word))
+
+    def case_of(self, word: Token, operand: Value, *parts: Any) -> tree.Switch:
+        *branches, default, _end = parts
+        return tree.Switch(operand, tuple(branches), default, place(word))
 
     def cast(self, word: Token, value: Value, _as: Token, target: Any) -> tree.Cast:
         return tree.Cast(value, target[0], target[1], place(word))
@@ -254,7 +279,10 @@ class TreeBuilder(Transformer[Token, tree.Query]):
         return tree.ColumnRef(chain, chain[0].at)
 
     def chain(self, *parts: Any) -> tuple[tree.Name, ...]:
-        return (*parts[0], parts[1]) if len(parts) == 2 else parts
+        if len(parts) == 2:
+            # The fifth part is kept to be complained of.
+            return parts[0] if len(parts[0]) > 4 else (*parts[0], parts[1])
+        return parts
 
     def identifier(self, token: Token) -> tree.Name:
         delimited = token.type == "DELIMITED"

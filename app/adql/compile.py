@@ -37,7 +37,7 @@ def compile_query(
     """
     query = resolve(parse(text), catalog)
     writer = _WRITERS[target](prefixes)
-    sql = writer.query(query, _limit(query.top, maxrec))
+    sql = writer.statement(query, _limit(query.top, maxrec))
     return CompiledQuery(
         sql=sql,
         binds=dict(writer.binds),

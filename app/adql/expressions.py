@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from functools import singledispatchmethod
-from typing import Literal as Word
+from dataclasses import replace
 from typing import cast
 
 from app.adql import tree, typed
+from app.adql.casts import make_cast
+from app.adql.conditions import MIRRORED, between, cone, negated, spatial_test
+from app.adql.dispatch import Dispatch
 from app.adql.folding import fold
 from app.adql.functions import make_function
 from app.adql.geometry import (
@@ -21,6 +24,7 @@ from app.adql.geometry import (
     make_shape,
     make_spatial,
 )
+from app.adql.instant_tests import compare_instants, instant_among, instant_between
 from app.adql.kinds import (
     ValueKind,
     are_comparable,
@@ -29,14 +33,25 @@ from app.adql.kinds import (
     is_number,
     is_text,
 )
+from app.adql.relations import Output, Query
 from app.adql.scope import Scope
+from app.adql.seeded import seeded_random
+from app.adql.user_functions import as_condition, is_aggregate, make_user_function
+from app.adql.walk import children, columns_in, has_aggregate, has_random
 from app.adql.words import GEOMETRY
-from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError, UnknownNameError
+from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError
 
 _MAX_TERMS = 500
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ][\d:.]+Z?)?\Z", re.ASCII)
 """SQLite refuses expressions deeper than 1000, and a chain is as deep as it is long."""
 
-_MIRRORED: dict[str, str] = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_NULL = typed.Literal(None, "null")
+
+_CASE_VALUES = "the values of CASE are all numbers or all strings"
+
+
+_VALUES = Dispatch()
+_CONDITIONS = Dispatch()
 
 
 class Resolver:
@@ -57,38 +72,38 @@ class Resolver:
         self._aliases = aliases or {}
         self._no_aggregates = no_aggregates
 
-    @singledispatchmethod
     def value(self, value: tree.Value) -> typed.Expression:
         """The typed expression. Raises AdqlError with the position of the fault."""
-        raise AssertionError(f"no rule for {type(value).__name__}")
+        found: typed.Expression = _VALUES.methods[type(value)](self, value)
+        return found
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.ColumnRef) -> typed.Expression:
-        found = self._scope.find_column(value.parts)
+        found = self._scope.find_own(value.parts)
         if found is None and len(value.parts) == 1:
             found = self._aliases.get(value.parts[0].text.lower())
         return found if found is not None else self._scope.get_column(value.parts)
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Number) -> typed.Expression:
         kind: ValueKind = "integer" if isinstance(value.value, int) else "real"
         return typed.Literal(value.value, kind)
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.String) -> typed.Expression:
         if "\x00" in value.value:
             raise AdqlTypeError("a string cannot hold the character NUL", *value.at)
         return typed.Literal(value.value, "text")
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Null) -> typed.Expression:
         return typed.Literal(None, "null")
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Signed) -> typed.Expression:
         return fold(typed.Negative(self._number(value.operand)))
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Chain) -> typed.Expression:
         _check_length(len(value.rest) + 1)
         first = self._number(value.first)
@@ -96,12 +111,12 @@ class Resolver:
         kinds: list[ValueKind] = [first.kind, *(operand.kind for _, operand in rest)]
         return fold(typed.Arithmetic(first, rest, common_kind(kinds)))
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Concatenation) -> typed.Expression:
         _check_length(len(value.parts))
         return typed.Concatenation(tuple(self._text(part) for part in value.parts))
 
-    @value.register
+    @_VALUES.register
     def _(self, value: tree.Aggregate) -> typed.Expression:
         if self._no_aggregates:
             raise AdqlTypeError(f"{value.name} {self._no_aggregates}", *value.at)
@@ -109,7 +124,10 @@ class Resolver:
             return typed.Aggregate("COUNT", False, None, "integer")
         inner = Resolver(self._scope, no_aggregates="may not stand inside another aggregate")
         argument = inner.value(value.argument)
+        self._check_own(value.name, argument, value.at)
         kind: ValueKind = "integer"
+        if value.name != "COUNT":
+            self._require(argument.kind != "null", f"{value.name} of NULL", value.argument)
         if value.name in ("SUM", "AVG"):
             self._require(is_number(argument.kind), f"{value.name} takes a number", value.argument)
             kind = "real" if value.name == "AVG" else argument.kind
@@ -119,18 +137,87 @@ class Resolver:
             kind = argument.kind
         return typed.Aggregate(value.name, value.distinct, argument, kind)
 
-    @value.register
-    def _(self, value: tree.Cast) -> typed.Expression:
-        raise AdqlUnsupportedError("CAST is not offered yet", *value.at)
+    @_VALUES.register
+    def _(self, value: tree.Subquery) -> typed.Expression:
+        query = self._one_column(value.query, "as a value", value.at)
+        kind = query.outputs[0].expression.kind
+        return _NULL if kind == "null" else typed.ScalarQuery(query, kind)
 
-    @value.register
+    @_VALUES.register
+    def _(self, value: tree.Case) -> typed.Expression:
+        tests = [self.condition(test) for test, _ in value.branches]
+        values, default, kind = self._results(value)
+        if kind == "null":
+            return _NULL
+        return typed.Case(tuple(zip(tests, values, strict=True)), default, kind)
+
+    @_VALUES.register
+    def _(self, value: tree.Switch) -> typed.Expression:
+        operand = self.value(value.operand)
+        tests = [self.value(test) for test, _ in value.branches]
+        for test, (written, _) in zip(tests, value.branches, strict=True):
+            self._check_comparable(operand, test, written)
+        values, default, kind = self._results(value)
+        if kind == "null":
+            return _NULL
+        return typed.Switch(operand, tuple(zip(tests, values, strict=True)), default, kind)
+
+    def _results(
+        self, case: tree.Case | tree.Switch
+    ) -> tuple[list[typed.Expression], typed.Expression | None, ValueKind]:
+        """The values of the branches, the default, and the kind of them all."""
+        written = [then for _, then in case.branches]
+        written += [] if case.default is None else [case.default]
+        values = [self.value(then) for then in written]
+        first: ValueKind = next((v.kind for v in values if v.kind != "null"), "null")
+        for expression, place in zip(values, written, strict=True):
+            fits = are_comparable(expression.kind, first)
+            self._require(fits and not is_geometry(expression), _CASE_VALUES, place)
+        kind = common_kind([v.kind for v in values])
+        count = len(case.branches)
+        return values[:count], (values[count] if case.default is not None else None), kind
+
+    def _one_column(self, query: tree.Query, what: str, at: tree.At) -> Query:
+        """A subquery of one column that is no geometry."""
+        found = self._scope.resolve_subquery(query)
+        if len(found.outputs) != 1:
+            reason = f"a subquery {what} has one column, not {len(found.outputs)}"
+            raise AdqlTypeError(reason, *at)
+        if is_geometry(found.outputs[0].expression):
+            raise AdqlTypeError(f"a subquery {what} gives no geometry", *at)
+        return found
+
+    @_VALUES.register
+    def _(self, value: tree.Cast) -> typed.Expression:
+        return make_cast(value, self.value(value.operand))
+
+    @_VALUES.register
     def _(self, value: tree.Call) -> typed.Expression:
         if not value.reserved:
-            raise UnknownNameError(f"no function {value.name}", *value.at)
+            return self._user_function(value)
         if value.name in GEOMETRY:
             return self._geometry(value)
+        if value.name == "RAND" and value.arguments:
+            seed = cast(int, cast(tree.Number, value.arguments[0]).value)
+            return seeded_random(seed, self._scope.columns)
         arguments = tuple(self.value(argument) for argument in value.arguments)
         return fold(make_function(value, arguments))
+
+    def _user_function(self, call: tree.Call) -> typed.Expression:
+        if not is_aggregate(call.name):
+            return make_user_function(call, tuple(map(self.value, call.arguments)))
+        if self._no_aggregates:
+            raise AdqlTypeError(f"{call.name} {self._no_aggregates}", *call.at)
+        inner = Resolver(self._scope, no_aggregates="may not stand inside another aggregate")
+        arguments = tuple(map(inner.value, call.arguments))
+        for argument in arguments:
+            self._check_own(call.name, argument, call.at)
+        return make_user_function(call, arguments)
+
+    def _check_own(self, name: str, argument: typed.Expression, at: tree.At) -> None:
+        columns = list(columns_in(argument))
+        if columns and not any(map(self._scope.owns, columns)):
+            raise AdqlUnsupportedError(f"{name} of columns of the query around this one", *at)
 
     def _geometry(self, call: tree.Call) -> typed.Expression:
         if call.name == "REGION":
@@ -184,64 +271,74 @@ class Resolver:
         if not holds:
             raise AdqlTypeError(reason, *value.at)
 
-    @singledispatchmethod
     def condition(self, condition: tree.Condition) -> typed.Condition:
         """The typed condition. Raises AdqlError with the position of the fault."""
-        raise AssertionError(f"no rule for {type(condition).__name__}")
+        found: typed.Condition = _CONDITIONS.methods[type(condition)](self, condition)
+        return found
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Junction) -> typed.Condition:
         return typed.Junction(condition.word, tuple(map(self.condition, condition.terms)))
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Not) -> typed.Condition:
         return typed.Not(self.condition(condition.term))
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Comparison) -> typed.Condition:
         left, right = self.value(condition.left), self.value(condition.right)
         self._check_comparable(left, right, condition.right)
         for a, operator, b in (
             (left, condition.operator, right),
-            (right, _MIRRORED[condition.operator], left),
+            (right, MIRRORED[condition.operator], left),
         ):
-            test = _spatial_test(a, operator, b) or _cone(a, operator, b)
+            test = spatial_test(a, operator, b) or cone(a, operator, b)
+            test = test or compare_instants(a, operator, b) or as_condition(a, operator, b)
             if test is not None:
                 return test
         return typed.Comparison(condition.operator, left, right)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Between) -> typed.Condition:
         operand = self.value(condition.operand)
         low, high = self.value(condition.low), self.value(condition.high)
         self._check_comparable(operand, low, condition.low)
         self._check_comparable(operand, high, condition.high)
-        return _negated(typed.Between(operand, low, high), condition.negated)
+        test = instant_between(operand, low, high) or between(operand, low, high)
+        return negated(test, condition.negated)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.InList) -> typed.Condition:
         operand = self.value(condition.operand)
         items = tuple(self.value(item) for item in condition.items)
         for item, written in zip(items, condition.items, strict=True):
             self._check_comparable(operand, item, written)
-        return _negated(typed.InList(operand, items), condition.negated)
+        test = instant_among(operand, items) or typed.InList(operand, items)
+        return negated(test, condition.negated)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Like) -> typed.Condition:
         operand, pattern = self._text(condition.operand), self._text(condition.pattern)
-        return _negated(typed.Like(operand, pattern, condition.folded), condition.negated)
+        return negated(typed.Like(operand, pattern, condition.folded), condition.negated)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.IsNull) -> typed.Condition:
-        return _negated(typed.IsNull(self.value(condition.operand)), condition.negated)
+        return negated(typed.IsNull(self.value(condition.operand)), condition.negated)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.InQuery) -> typed.Condition:
-        raise AdqlUnsupportedError("IN with a subquery is not offered yet", *condition.at)
+        operand = self.value(condition.operand)
+        query = self._one_column(condition.query, "after IN", condition.query.at)
+        output = query.outputs[0]
+        self._check_comparable(operand, output.expression, condition.operand)
+        if output.expression.kind == "null" != operand.kind:
+            same = typed.Converted(output.expression, operand.kind)
+            query = replace(query, outputs=(Output(same, output.field),))
+        return negated(typed.InQuery(operand, query), condition.negated)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: tree.Exists) -> typed.Condition:
-        raise AdqlUnsupportedError("EXISTS is not offered yet", *condition.at)
+        return typed.Exists(self._scope.resolve_subquery(condition.query))
 
     def _check_comparable(
         self, a: typed.Expression, b: typed.Expression, written: tree.Value
@@ -252,6 +349,7 @@ class Resolver:
             reason = "geometries are compared by CONTAINS, INTERSECTS and DISTANCE"
         else:
             reason = f"{describe(a.kind)} cannot be compared with {describe(b.kind)}"
+            reason += _days(a) or _days(b)
         raise AdqlTypeError(reason, *written.at)
 
 
@@ -267,6 +365,13 @@ _MEASURES: dict[str, Callable[[list[typed.Geometry], tree.Call], typed.Expressio
 }
 
 
+def _days(value: typed.Expression) -> str:
+    """How the instant that a string holds is written as a number."""
+    if not isinstance(value, typed.Literal) or not _DATE.match(str(value.value)):
+        return ""
+    return f"; the Modified Julian Date of an instant is ivo_to_mjd('{value.value}')"
+
+
 def _check_length(terms: int) -> None:
     if terms > _MAX_TERMS:
         raise LimitError("terms of one sum, product or ||", terms, _MAX_TERMS)
@@ -275,28 +380,7 @@ def _check_length(terms: int) -> None:
 def _single_valued(call: tree.Call, expression: typed.Expression) -> typed.Expression:
     """The expression; AdqlUnsupportedError for aggregates, which a subquery would take as its own,
     and for RAND(), which would be drawn anew wherever the argument is written."""
-    for argument in typed.children(expression):
-        if typed.has_aggregate(argument) or typed.has_random(argument):
+    for argument in children(expression):
+        if has_aggregate(argument) or has_random(argument):
             raise AdqlUnsupportedError(f"aggregates or RAND() inside {call.name}", *call.at)
     return expression
-
-
-def _negated(condition: typed.Condition, negated: bool) -> typed.Condition:
-    return typed.Not(condition) if negated else condition
-
-
-def _spatial_test(
-    a: typed.Expression, operator: str, b: typed.Expression
-) -> typed.Condition | None:
-    """``CONTAINS(…) = 1`` and its like as a condition that an index can serve."""
-    if not (isinstance(a, typed.Spatial) and isinstance(b, typed.Literal)):
-        return None
-    if operator not in ("=", "<>") or b.value not in (0, 1):
-        return None
-    return _negated(typed.SpatialTest(a), (b.value == 1) != (operator == "="))
-
-
-def _cone(a: typed.Expression, operator: str, b: typed.Expression) -> typed.Condition | None:
-    if isinstance(a, typed.Separation) and operator in ("<", "<="):
-        return typed.Cone(a, cast(Word["<", "<="], operator), b)
-    return None

@@ -21,6 +21,8 @@ def fold(expression: Expression) -> Expression:
             return Literal(None if value is None else -value, kind)
         case Arithmetic(first, rest, kind):
             return _fold_chain(first, rest, kind) or expression
+        case Function("COALESCE", _, "null"):
+            return Literal(None, "null")
         case Function(name, arguments, "real"):
             return _fold_function(name, arguments) or expression
     return expression

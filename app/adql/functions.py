@@ -8,7 +8,9 @@ from typing import Final
 
 from app.adql.kinds import ValueKind, are_comparable, common_kind, describe, is_number, is_text
 from app.adql.tree import Call
-from app.adql.typed import Expression, Function, Literal, has_random
+from app.adql.typed import Expression, Function, Literal
+from app.adql.units import make_in_unit
+from app.adql.walk import has_random
 from app.errors import AdqlTypeError, AdqlUnsupportedError
 
 _NUMERIC: Final = frozenset(
@@ -79,8 +81,6 @@ def _require(
 
 
 def _random(call: Call, arguments: tuple[Expression, ...]) -> Function:
-    if arguments:
-        raise AdqlUnsupportedError("RAND with a seed; use RAND()", *call.at)
     return Function("RAND", (), "real")
 
 
@@ -103,6 +103,7 @@ def _check_places(call: Call, places: Expression) -> None:
 _SPECIAL: Final[dict[str, Callable[[Call, tuple[Expression, ...]], Expression]]] = {
     "ABS": _absolute,
     "COALESCE": _coalesce,
+    "IN_UNIT": make_in_unit,
     "LOWER": _fold_case,
     "MOD": _modulo,
     "PI": _pi,

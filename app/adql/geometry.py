@@ -1,14 +1,16 @@
-"""Geometries of a query: constants worked out at once, regions that an index covers found.
-
-Regions lie in the database as STC-S text. For every column of kind ``region`` of a table the
-stores keep an index, by the rule of :func:`region_index` and :func:`region_polygon_column`.
-"""
+"""Geometries of a query: typed, and constants worked out at once."""
 
 from __future__ import annotations
 
-from app.adql.sqlite_functions import MAX_RADIUS_DEG
+from dataclasses import replace
+from typing import cast
+
+from app.adql.spatial_index import point_columns
+from app.adql.sqlite_geometry import MAX_RADIUS_DEG
 from app.adql.tree import At, Call
 from app.adql.typed import (
+    BoxOf,
+    CentroidPart,
     CircleOf,
     Column,
     Constant,
@@ -22,28 +24,21 @@ from app.adql.typed import (
     Separation,
     Spatial,
 )
-from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
+from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError, RegionError
+from app.schema.fields import Field
 from app.sky.frames import ICRS_NAMES, find_icrs
 from app.sky.predicates import (
     area_deg2,
     centroid,
-    contains_point,
-    contains_region,
     distance_deg,
-    intersects,
+    shape_contains,
+    shapes_intersect,
 )
 from app.sky.shapes import Circle, Point, Polygon
 from app.sky.stcs import box_from, check_direction, parse_region, simple_polygon_from
 
-
-def region_index(physical: str) -> str:
-    """SQLite: the R*Tree (row_id, x_min … z_max) over the boxes of a table's region column."""
-    return f"{physical}_region_index"
-
-
-def region_polygon_column(column: str) -> str:
-    """PostgreSQL: the ``spoly`` column, under a GiST index, beside a region column."""
-    return f"{column}_spoly"
+_MAX_COMPUTED_VERTICES = 50
+"""SQLite takes at most 127 arguments of a function."""
 
 
 def make_shape(call: Call, arguments: list[Expression]) -> Geometry:
@@ -60,15 +55,22 @@ def make_shape(call: Call, arguments: list[Expression]) -> Geometry:
         return PointOf(numbers[0], numbers[1])
     if call.name == "CIRCLE":
         return CircleOf(numbers[0], numbers[1], numbers[2])
-    if call.name == "POLYGON":
-        return PolygonOf(tuple(numbers))
-    raise AdqlUnsupportedError("a BOX whose centre or size is not constant", *call.at)
+    if call.name == "BOX":
+        return BoxOf(numbers[0], numbers[1], numbers[2], numbers[3])
+    if len(numbers) > 2 * _MAX_COMPUTED_VERTICES:
+        raise LimitError(
+            "vertices of a POLYGON that is not constant", len(numbers) // 2, _MAX_COMPUTED_VERTICES
+        )
+    return PolygonOf(tuple(numbers))
 
 
 def _coordinates(arguments: list[Expression]) -> list[Expression]:
     """The numbers of the arguments, points taken apart."""
     numbers: list[Expression] = []
-    for argument in arguments:
+    for given in arguments:
+        argument = given
+        if isinstance(given, Column) and given.kind == "point":
+            argument = _point_of(given)
         if isinstance(argument, PointOf):
             numbers += [argument.lon, argument.lat]
         elif isinstance(argument, Constant) and isinstance(argument.shape, Point):
@@ -111,7 +113,7 @@ def _to_icrs(call: Call, text: str, lon: float, lat: float) -> tuple[float, floa
 
 def _circle(text: str, lon: float, lat: float, radius: float) -> Circle:
     if not 0.0 <= radius <= MAX_RADIUS_DEG:
-        raise RegionError(text, f"the radius {radius:g} must lie between 0 and 90 deg")
+        raise RegionError(text, f"the radius {radius:g} must lie between 0 and 180 deg")
     return Circle(lon, lat, radius)
 
 
@@ -137,10 +139,7 @@ def make_region(text: str, at: At) -> Constant:
 
 def make_spatial(name: str, a: Geometry, b: Geometry, at: At) -> Spatial | Literal:
     """CONTAINS(a, b) or INTERSECTS(a, b)."""
-    for shape in (a, b):
-        if isinstance(shape, PolygonOf):
-            raise AdqlUnsupportedError(f"{name} of a POLYGON that is not constant", *at)
-    if name == "INTERSECTS" and b.kind == "point" and a.kind == "region":
+    if name == "INTERSECTS" and b.kind == "point":
         a, b = b, a
     if b.kind == "point" and a.kind == "region":
         raise AdqlTypeError(
@@ -149,27 +148,21 @@ def make_spatial(name: str, a: Geometry, b: Geometry, at: At) -> Spatial | Liter
             *at,
         )
     if isinstance(a, Constant) and isinstance(b, Constant):
-        return Literal(int(_decide(name, a.shape, b.shape)), "integer")
-    if b.kind == "point":
-        raise AdqlUnsupportedError(f"{name} of two points; use DISTANCE", *at)
+        test = shape_contains(b.shape, a.shape)
+        if name == "INTERSECTS":
+            test = shapes_intersect(a.shape, b.shape)
+        return Literal(int(test), "integer")
     within = name == "CONTAINS" or a.kind == "point"
     return Spatial("within" if within else "overlap", a, b)
 
 
-def _decide(name: str, a: Point | Circle | Polygon, b: Point | Circle | Polygon) -> bool:
-    if isinstance(b, Point):
-        return isinstance(a, Point) and distance_deg(a, b) < 1e-7
-    if isinstance(a, Point):
-        return contains_point(b, a)
-    return contains_region(b, a) if name == "CONTAINS" else intersects(a, b)
-
-
 def make_separation(a: Geometry, b: Geometry, at: At) -> Separation | RegionDistance | Literal:
     """DISTANCE of two points (deg); beyond the standard also of a region column and a point."""
-    if isinstance(b, Column):
+    if isinstance(b, Column) and b.kind == "region":
         a, b = b, a
-    if isinstance(a, Column) and isinstance(b, PointOf | Constant) and b.kind == "point":
-        return RegionDistance(a, b)
+    is_region = isinstance(a, Column) and a.kind == "region"
+    if is_region and isinstance(b, PointOf | Constant) and b.kind == "point":
+        return RegionDistance(cast(Column, a), b)
     if not isinstance(a, PointOf | Constant) or not isinstance(b, PointOf | Constant):
         raise AdqlTypeError("DISTANCE measures between points, or from a region column", *at)
     if a.kind == "region" or b.kind == "region":
@@ -183,11 +176,7 @@ def make_area(region: Geometry, at: At) -> RegionSize | Literal:
     """AREA of a region (deg2)."""
     if isinstance(region, Constant) and not isinstance(region.shape, Point):
         return Literal(area_deg2(region.shape), "real")
-    if region.kind == "point":
-        return Literal(0.0, "real")
-    if isinstance(region, PolygonOf):
-        raise AdqlUnsupportedError("AREA of a POLYGON that is not constant", *at)
-    return RegionSize(region)
+    return Literal(0.0, "real") if region.kind == "point" else RegionSize(region)
 
 
 def make_centroid(region: Geometry, at: At) -> Geometry:
@@ -196,9 +185,9 @@ def make_centroid(region: Geometry, at: At) -> Geometry:
         return Constant(centroid(region.shape))
     if isinstance(region, CircleOf):
         return PointOf(region.lon, region.lat)
-    if isinstance(region, PointOf | Constant):
+    if region.kind == "point":
         return region
-    raise AdqlUnsupportedError("CENTROID of a region that is not constant", *at)
+    return PointOf(CentroidPart(region, 0), CentroidPart(region, 1))
 
 
 def coordinate(point: Geometry, index: int, at: At) -> Expression:
@@ -217,8 +206,21 @@ def is_geometry(expression: Expression) -> bool:
 
 def as_geometry(expression: Expression, what: str, at: At) -> Geometry:
     """The expression as a geometry; AdqlTypeError if it is none."""
+    if isinstance(expression, Column) and expression.kind == "point":
+        return _point_of(expression)
     if isinstance(expression, Column) and is_geometry(expression):
+        if not expression.is_stored and expression.field.datatype == "double":
+            way = "DISTINCT, GROUP BY or a set operator"
+            raise AdqlUnsupportedError(f"{what} of a region that has passed {way}", *at)
         return expression
-    if isinstance(expression, PointOf | CircleOf | PolygonOf | Constant):
+    if isinstance(expression, PointOf | CircleOf | PolygonOf | BoxOf | Constant):
         return expression
     raise AdqlTypeError(f"{what} takes geometries", *at)
+
+
+def _point_of(point: Column) -> PointOf:
+    lon, lat = (
+        replace(point, field=Field(name=name, kind="real", datatype="double"))
+        for name in point_columns(point.field.physical)
+    )
+    return PointOf(lon, lat)

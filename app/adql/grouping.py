@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.adql import tree, typed
+from app.adql.relations import Query, sources_in
+from app.adql.walk import children, has_aggregate, operands
 from app.errors import AdqlTypeError
 
 
-def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Query) -> None:
+def check_grouping(query: Query, select: tree.Select, outer: tree.Query) -> None:
     """AdqlTypeError for a column that has many values in a group, or an order that DISTINCT hides.
 
     Without GROUP BY a query with an aggregate is one group.
@@ -16,12 +18,15 @@ def check_grouping(query: typed.TypedQuery, select: tree.Select, outer: tree.Que
     _check_distinct(query, outer)
     ordered = [key.expression for key in query.order_by]
     shown = [output.expression for output in query.outputs]
-    having = [] if query.having is None else list(typed.operands(query.having))
+    having = [] if query.having is None else list(operands(query.having))
     everything = [*shown, *ordered, *having]
-    if not (query.group_by or query.having or any(map(typed.has_aggregate, everything))):
+    if not (query.group_by or query.having or any(map(has_aggregate, everything))):
         return
+    own = frozenset(number for source in query.sources for number in sources_in(source))
     for expression in everything:
         for column in _ungrouped(expression, query.group_by):
+            if column.source not in own:
+                continue
             raise AdqlTypeError(
                 f"column {column.field.name} is neither in GROUP BY nor inside an aggregate"
                 + (" (group by the function of a region)" if column.kind == "region" else ""),
@@ -36,14 +41,14 @@ def _ungrouped(
         return
     if isinstance(expression, typed.Column):
         yield expression
-    for child in typed.children(expression):
+    for child in children(expression):
         # PostgreSQL groups a region by its text; what is asked of it looks at another column.
         if isinstance(child, typed.Column) and child.kind == "region":
             yield child
         yield from _ungrouped(child, groups)
 
 
-def _check_distinct(query: typed.TypedQuery, outer: tree.Query) -> None:
+def _check_distinct(query: Query, outer: tree.Query) -> None:
     if not query.distinct:
         return
     for key, term in zip(query.order_by, outer.order_by, strict=False):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Set
 from typing import Final
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from lark.lexer import Token
 
-from app.adql.words import RESERVED
+from app.adql.hints import hint_for_character, hint_for_word
 from app.errors import AdqlSyntaxError
 
 _READABLE: Final = {
@@ -37,22 +36,16 @@ _READABLE: Final = {
 _VALUE_START: Final = frozenset({"NAME", "STRING", "DECIMAL", "UNSIGNED", "FUNCTION", "LPAR"})
 _VALUE_WORDS: Final = _VALUE_START | {
     "AGGREGATE",
+    "CASE",
     "CAST",
     "COUNT",
     "DELIMITED",
+    "HEXADECIMAL",
     "MINUS",
     "NULL",
     "PLUS",
 }
 _CONTINUATIONS: Final = frozenset({"CONCAT", "PLUS", "MINUS", "SLASH", "STAR", "DOT"})
-
-_HINTS: Final = {
-    "LIMIT": "ADQL limits rows by SELECT TOP n",
-    "*": "beside other columns write table.* for all columns of a table",
-    "CASE": "ADQL has no CASE",
-    "IS": "IS NULL is asked of a column",
-    "CROSS": "ADQL writes a cross join as a comma",
-}
 
 
 def syntax_error(text: str, failure: UnexpectedInput) -> AdqlSyntaxError:
@@ -75,32 +68,30 @@ def _token_error(text: str, failure: UnexpectedToken) -> AdqlSyntaxError:
     allowed = failure.accepts or failure.expected
     wanted = expected_words(allowed)
     if token.type == "$END":
-        return AdqlSyntaxError(f"the query ends too early; expected {wanted}", *end_of(text))
+        hint = hint_for_word(text, len(text), "", allowed)
+        reason = f"the query ends too early; expected {wanted}"
+        return AdqlSyntaxError(_with(reason, hint), *end_of(text))
     word = str(token)
-    line, column = token.line or 1, token.column or 1
-    hint = _HINTS.get(word.upper(), "") or _HINTS.get(_word_before(text, token), "")
-    if not hint and word.upper() in RESERVED and "NAME" in allowed:
-        hint = f'{word} is a reserved word: write "{word}" in double quotes to use it as a name'
-    reason = f"found {word!r}; expected {wanted}" + (f". {hint}" if hint else "")
-    return AdqlSyntaxError(reason, line, column)
+    hint = hint_for_word(text, token.start_pos or 0, word, allowed)
+    reason = f"found {word!r}; expected {wanted}"
+    return AdqlSyntaxError(_with(reason, hint), token.line or 1, token.column or 1)
 
 
-def _word_before(text: str, token: Token) -> str:
-    """The last word or sign before a token, upper-case: a misplaced word passes for an alias."""
-    found = re.search(r"(\w+|\*)\s*$", text[: token.start_pos or 0])
-    return found.group(1).upper() if found else ""
+def _with(reason: str, hint: str) -> str:
+    return f"{reason}; {hint}" if hint else reason
 
 
 def _character_error(text: str, failure: UnexpectedCharacters) -> AdqlSyntaxError:
-    character = text[failure.pos_in_stream or 0]
+    position = failure.pos_in_stream or 0
+    character = text[position]
     if character == "'":
         reason = "a string is opened by ' and never closed"
     elif character == '"':
         reason = 'a name is opened by " and never closed, or empty'
     else:
         reason = f"the character {character!r} has no place in a query here"
-        if character.isalpha():
-            reason += "; names outside A-Z, 0-9 and _ must stand in double quotes"
+        hint = hint_for_character(character, text, position)
+        reason += f"; {hint}" if hint else ""
     return AdqlSyntaxError(reason, failure.line, failure.column)
 
 

@@ -7,25 +7,28 @@ end, so that no step of a formula can overflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from app.adql import typed
-from app.adql.geometry import region_polygon_column
-from app.adql.region_distance import region_distance
-from app.adql.sqlite_functions import MAX_RADIUS_DEG
+from app.adql.arithmetic import SUM_SCALE, may_overflow, steps_of
+from app.adql.kinds import ValueKind, is_text
+from app.adql.postgres_guards import guarded, in_range
+from app.adql.postgres_spatial import PostgresSpatial
+from app.adql.relations import Joined, NamedScan, Scan, SetQuery, Source
+from app.adql.statements import column_names
 from app.adql.typed import Expression
-from app.adql.writer import SqlWriter
-from app.sky.dali import format_shape
-from app.sky.shapes import Circle, Point, Polygon
+from app.adql.user_functions import USER_SQL
+from app.adql.walk import has_aggregate
 
-_WHOLE = "BETWEEN -9223372036854775807 AND 9223372036854775807"
 _EXP_MAX = "709.782712893384"
 _EXP_MIN = "-745.2"
 
 _TYPES: Final = {int: "bigint", float: "double precision", str: "text"}
 
 _DOMAINS: Final[dict[str, str]] = {
+    "DEGREES": "CASE WHEN abs({0}) <= 3.1e306 THEN degrees({0}) END",
+    "RADIANS": "CASE WHEN abs({0}) < 1e-300 THEN 0 ELSE radians({0}) END",
     "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END",
     "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
     "EXP": (
@@ -50,9 +53,7 @@ _TOTAL: Final[dict[str, str]] = {
     "CEILING": "ceil({0})",
     "COS": "cos({0})",
     "COT": "(1 / NULLIF(tan({0}), 0))",
-    "DEGREES": "degrees({0})",
     "FLOOR": "floor({0})",
-    "RADIANS": "radians({0})",
     "SIN": "sin({0})",
     "TAN": "tan({0})",
 }
@@ -65,7 +66,7 @@ _NUMERIC: Final[dict[str, str]] = {
 """Functions that PostgreSQL offers for numeric only."""
 
 
-class PostgresWriter(SqlWriter):
+class PostgresWriter(PostgresSpatial):
     """Writes for PostgreSQL."""
 
     def shown(self, expression: Expression) -> str:
@@ -74,7 +75,31 @@ class PostgresWriter(SqlWriter):
             return f"CAST({sql} AS text)"
         if expression.kind != "integer" or not _is_numeric(expression):
             return sql
-        return self.bounded(f"CASE WHEN {sql} {_WHOLE} THEN CAST({sql} AS bigint) END")
+        return f"CAST({sql} AS bigint)"
+
+    def handed_on(self, expression: Expression) -> str:
+        # Text leaves a subquery with the order of the store's own columns.
+        is_text = expression.kind in ("text", "timestamp")
+        return self.ordered(expression) if is_text else self.shown(expression)
+
+    def cut(self, limit: int | None, offset: int) -> str:
+        parts = [] if limit is None else [f"LIMIT {limit:d}"]
+        return " ".join([*parts, f"OFFSET {offset:d}"] if offset else parts)
+
+    def full_join_test(self, join: Joined, test: str) -> str:
+        # PostgreSQL wants an equality of the two sides that it can hash: one that is always true
+        # stands for it.
+        left, right = (f"num_nulls({self._any_column(s)}) * 0" for s in (join.left, join.right))
+        return f"{left} = {right} AND {test}"
+
+    def _any_column(self, source: Source) -> str:
+        while isinstance(source, Joined):
+            source = source.left
+        if isinstance(source, Scan):
+            return f't{source.source}."{source.table.fields[0].physical}"'
+        query = source.named.query if isinstance(source, NamedScan) else source.query
+        outputs = query.first.outputs if isinstance(query, SetQuery) else query.outputs
+        return f"t{source.source}.{column_names(outputs)[0]}"
 
     def ordered(self, expression: Expression) -> str:
         sql = self.compared(expression)
@@ -91,6 +116,11 @@ class PostgresWriter(SqlWriter):
     def prefix(self, name: str) -> str:
         return f"CAST({super().prefix(name)} AS text)"
 
+    def as_kind(self, expression: Expression, kind: ValueKind) -> str:
+        if expression.kind == "null" and kind == "integer":
+            return "CAST(NULL AS bigint)"
+        return super().as_kind(expression, kind)
+
     def text(self, expression: Expression) -> str:
         return "CAST(NULL AS text)" if expression.kind == "null" else self.value(expression)
 
@@ -98,37 +128,44 @@ class PostgresWriter(SqlWriter):
         return self._numeric(expression) if expression.kind == "integer" else self.real(expression)
 
     def arithmetic(self, chain: typed.Arithmetic) -> str:
-        whole = chain.first.kind == "integer"
-        sql = self.operand(chain.first)
-        for operator, operand in chain.rest:
-            both = whole and operand.kind == "integer"
-            if whole and not both:
-                sql = f"CAST(({sql}) AS double precision)"
-            right = self._numeric(operand) if both else self.real(operand)
-            whole = both
-            if operator != "/":
-                sql += f" {operator} {right}"
-            elif both:
+        whole, steps = steps_of(chain)
+        sql = self._numeric(chain.first) if whole else self.real(chain.first)
+        for step in steps:
+            if whole and not step.is_whole:
+                sql = f"CAST({sql} AS double precision)"
+            whole = step.is_whole
+            right = self._numeric(step.operand) if whole else self.real(step.operand)
+            if whole and step.operator == "/":
                 sql = f"div({sql}, NULLIF({right}, 0))"
+            elif whole or step.is_safe:
+                divisor = f"NULLIF({right}, 0)" if step.operator == "/" else right
+                sql = f"({sql} {step.operator} {divisor})"
+                sql = sql if step.is_safe else in_range(sql)
             else:
-                sql += f" / NULLIF({right}, 0)"
-            sql = f"({sql})"
+                sql = self.bounded(guarded(step.operator, sql, right, has_aggregate(chain)))
         return sql
 
     def real(self, expression: Expression) -> str:
         """A number as double precision."""
         if expression.kind == "null":
             return "CAST(NULL AS double precision)"
+        if isinstance(expression, typed.Literal) and isinstance(expression.value, int):
+            return self._double(float(expression.value))
         sql = self.value(expression)
         return sql if expression.kind == "real" else f"CAST({sql} AS double precision)"
 
     def _numeric(self, expression: Expression) -> str:
         """A whole number as numeric."""
+        if expression.kind == "null":
+            return "CAST(NULL AS numeric)"
         sql = self.value(expression)
         return sql if _is_numeric(expression) else f"CAST({sql} AS numeric)"
 
     def function(self, function: typed.Function) -> str:
         name, arguments = function.name, function.arguments
+        user = USER_SQL.get((name, len(arguments)))
+        if user is not None:
+            return user.postgres.format(*map(self._plain, arguments))
         if name in _DOMAINS:
             return "(" + _DOMAINS[name].format(*map(self.real, arguments)) + ")"
         if name in _TOTAL:
@@ -140,9 +177,18 @@ class PostgresWriter(SqlWriter):
             "COALESCE": self._coalesce,
             "LOWER": lambda f: f'lower({self.text(f.arguments[0])} COLLATE "C")',
             "RAND": lambda f: "random()",
+            "ivo_nocasematch": self._nocasematch,
             "UPPER": lambda f: f'upper({self.text(f.arguments[0])} COLLATE "C")',
         }
         return writers[name](function)
+
+    def _nocasematch(self, function: typed.Function) -> str:
+        value, pattern = function.arguments
+        return f"CAST({self.like(typed.Like(value, pattern, True))} AS integer)"
+
+    def _plain(self, argument: Expression) -> str:
+        """An argument of a user function: text, or a number as double precision."""
+        return self.text(argument) if is_text(argument.kind) else self.real(argument)
 
     def _numeric_function(self, function: typed.Function) -> str:
         name, first = function.name, function.arguments[0]
@@ -174,6 +220,15 @@ class PostgresWriter(SqlWriter):
         sql = distinct + (self.real(argument) if argument.kind == "null" else self.value(argument))
         if aggregate.name == "AVG" and argument.kind == "integer":
             return f"(CAST(sum({sql}) AS double precision) / NULLIF(count({sql}), 0))"
+        if aggregate.name == "SUM" and argument.kind == "integer":
+            return in_range(f"sum({sql})")
+        if aggregate.name == "SUM" and may_overflow(argument):
+            scale = f"CAST({SUM_SCALE!r} AS double precision)"
+            return self.bounded(guarded("*", f"sum({sql} / {scale})", scale, True))
+        if aggregate.name == "STRING_AGG":
+            text = self.text(argument)
+            separator = f"CAST({self.bind(aggregate.separator)} AS text)"
+            return f'string_agg({text}, {separator} ORDER BY ({text}) COLLATE "C")'
         if aggregate.name in ("MIN", "MAX") and argument.kind in ("text", "timestamp"):
             sql = distinct + self.ordered(argument)
         return f"{aggregate.name.lower()}({sql})"
@@ -183,95 +238,6 @@ class PostgresWriter(SqlWriter):
         if like.folded:
             operand, pattern = f'lower({operand} COLLATE "C")', f'lower({pattern} COLLATE "C")'
         return f"({operand} LIKE {pattern} ESCAPE '')"
-
-    def shape_text(self, numbers: Sequence[Expression]) -> str:
-        texts = [
-            f"CAST(trim_scale(round(CAST({self.real(number)} AS numeric), 10)) AS text)"
-            for number in numbers
-        ]
-        return "(" + " || ' ' || ".join(texts) + ")"
-
-    def constant_text(self, constant: typed.Constant) -> str:
-        return f"CAST({self.bind(format_shape(constant.shape))} AS text)"
-
-    def spatial_value(self, spatial: typed.Spatial) -> str:
-        test = self.spatial_test(spatial, False)
-        return f"(CASE WHEN {test} THEN 1 WHEN NOT {test} THEN 0 END)"
-
-    def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
-        operator = "<@" if spatial.relation == "within" else "&&"
-        return f"({self._shape(spatial.inner)} {operator} {self._shape(spatial.outer)})"
-
-    def separation(self, separation: typed.Separation) -> str:
-        """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
-        pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
-        the steps, which would write the arguments out many times over."""
-        lon1, lat1 = self._direction(separation.start)
-        lon2, lat2 = self._direction(separation.end)
-        angles = (
-            f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
-            f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"
-        )
-        parts = (
-            "SELECT cos(b2) * sin(d) AS e,"
-            " cos(b1) * sin(b2) - sin(b1) * cos(b2) * cos(d) AS n,"
-            " sin(b1) * sin(b2) + cos(b1) * cos(b2) * cos(d) AS u"
-            f" FROM ({angles}) AS g OFFSET 0"
-        )
-        return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
-
-    def region_distance(self, distance: typed.RegionDistance) -> str:
-        lon, lat = self._direction(distance.point)
-        inside = f"{self._shape(distance.point)} <@ {self._shape(distance.region)}"
-        text = self.physical(distance.region)
-        return region_distance(inside=inside, text=text, lon=lon, lat=lat)
-
-    def cone(self, cone: typed.Cone, is_positive: bool) -> str:
-        exact = f"{self.separation(cone.separation)} {cone.operator} {self.compared(cone.radius)}"
-        radius = cone.radius.value if isinstance(cone.radius, typed.Literal) else None
-        if not isinstance(radius, int | float) or not 0 <= radius <= MAX_RADIUS_DEG:
-            return f"({exact})"
-        centre, point = cone.separation.end, cone.separation.start
-        if isinstance(point, typed.Constant):
-            centre, point = point, centre
-        circle = f"scircle({self._shape(centre)}, radians({self._double(float(radius))}))"
-        return f"({self._shape(point)} <@ {circle} AND {exact})"
-
-    def region_size(self, size: typed.RegionSize) -> str:
-        return f"(area({self._shape(size.region)}) * {(180 / 3.141592653589793) ** 2!r})"
-
-    def _double(self, value: float) -> str:
-        return f"CAST({self.bind(value)} AS double precision)"
-
-    def _direction(self, point: typed.Geometry) -> tuple[str, str]:
-        if isinstance(point, typed.PointOf):
-            return self.real(point.lon), self.real(point.lat)
-        assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
-        return self._double(point.shape.lon_deg), self._double(point.shape.lat_deg)
-
-    def _shape(self, shape: typed.Geometry) -> str:
-        """A geometry of pgSphere."""
-        if isinstance(shape, typed.Column):
-            return self.physical(shape, region_polygon_column(shape.field.name))
-        if shape.kind == "point":
-            return "spoint(radians({}), radians({}))".format(*self._direction(shape))
-        if isinstance(shape, typed.CircleOf):
-            centre = self._shape(typed.PointOf(shape.lon, shape.lat))
-            radius = self.real(shape.radius)
-            domain = f"CASE WHEN {radius} BETWEEN 0 AND 90 THEN radians({radius}) END"
-            return f"scircle({centre}, {domain})"
-        assert isinstance(shape, typed.Constant)
-        if isinstance(shape.shape, Circle):
-            centre = self._shape(typed.Constant(Point(shape.shape.lon_deg, shape.shape.lat_deg)))
-            return f"scircle({centre}, radians({self._double(shape.shape.radius_deg)}))"
-        assert isinstance(shape.shape, Polygon)
-        return f"CAST({self.bind(spoly_text(shape.shape))} AS spoly)"
-
-
-def spoly_text(polygon: Polygon) -> str:
-    """pgSphere's text of a polygon."""
-    vertices = ",".join(f"({lon:.14f}d,{lat:.14f}d)" for lon, lat in polygon.vertices)
-    return f"{{{vertices}}}"
 
 
 def _is_numeric(expression: Expression) -> bool:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from app.adql import typed
-from app.adql.geometry import region_index
+from app.adql.arithmetic import SUM_SCALE, may_overflow, steps_of
+from app.adql.relations import Query
 from app.adql.sqlite_functions import MATHEMATICS, mathematics_name
+from app.adql.sqlite_spatial import SqliteSpatial
 from app.adql.typed import Expression
-from app.adql.writer import SqlWriter
-from app.sky.boxes import box_of
-from app.sky.dali import format_shape
-from app.sky.shapes import Circle, Point
-
-_BAND_MARGIN_DEG = 1e-6
+from app.adql.user_functions import USER_SQL
 
 # 53 random bits: random() has 64, of which the sign takes one.
 _RANDOM = "(((random() >> 11) + 4503599627370496) / 9007199254740992.0)"
@@ -22,13 +17,45 @@ _GLOB = (("[", "[[]"), ("*", "[*]"), ("?", "[?]"), ("%", "*"), ("_", "?"))
 """LIKE's pattern as GLOB's, which heeds case: first its own signs, then the wildcards."""
 
 
-class SqliteWriter(SqlWriter):
+class SqliteWriter(SqliteSpatial):
     """Writes for SQLite 3.39 and later."""
 
     def shown(self, expression: Expression) -> str:
-        sql = self.value(expression)
-        arithmetic = isinstance(expression, typed.Arithmetic | typed.Negative)
-        return f"adql_integer({sql})" if arithmetic and expression.kind == "integer" else sql
+        return self.value(expression)
+
+    def handed_on(self, expression: Expression) -> str:
+        return self.shown(expression)
+
+    def cut(self, limit: int | None, offset: int) -> str:
+        if limit is None and not offset:
+            return ""
+        cut = f"LIMIT {-1 if limit is None else limit:d}"
+        return f"{cut} OFFSET {offset:d}" if offset else cut
+
+    def set_step(self, left: str, word: str, every: bool, right: str, names: str) -> str:
+        if not every or word == "UNION":
+            return super().set_step(left, word, every, right, names)
+        # SQLite has no ALL here: rows are told apart by numbering the equal ones.
+        numbered = [
+            f"SELECT {names}, row_number() OVER (PARTITION BY {names}) AS n FROM ({side})"
+            for side in (left, right)
+        ]
+        return f"SELECT {names} FROM ({numbered[0]} {word} {numbered[1]})"
+
+    def scalar(self, query: Query) -> str:
+        if query.has_one_row:
+            return super().scalar(query)
+        # SQLite would take the first of many rows; json_extract() complains of its second argument.
+        complaint = "json_extract('{}', substr('more than one row', 1, count(*) + 99))"
+        value = f"CASE WHEN count(*) > 1 THEN {complaint} ELSE max(c1) END"
+        return f"(SELECT {value} FROM (SELECT c1 FROM ({self.subquery(query)}) LIMIT 2))"
+
+    def real(self, expression: Expression) -> str:
+        if expression.kind != "integer":
+            return self.value(expression)
+        if isinstance(expression, typed.Literal) and isinstance(expression.value, int):
+            return self.bind(float(expression.value))
+        return f"CAST({self.value(expression)} AS REAL)"
 
     def ordered(self, expression: Expression) -> str:
         return self.value(expression)
@@ -37,15 +64,32 @@ class SqliteWriter(SqlWriter):
         return "NULL" if literal.value is None else self.bind(literal.value)
 
     def arithmetic(self, chain: typed.Arithmetic) -> str:
-        sql = self.value(chain.first)
-        for operator, operand in chain.rest:
-            right = self.value(operand)
-            sql += f" / NULLIF({right}, 0)" if operator == "/" else f" {operator} {right}"
-        return f"({sql})"
+        """One flat sum: SQLite's parser does not take many parentheses in one another."""
+        whole, steps = steps_of(chain)
+        sql = self.value(chain.first) if whole else self.real(chain.first)
+        in_range = True
+        for step in steps:
+            if whole and not step.is_whole:
+                sql = f"CAST({_whole(sql, in_range)} AS REAL)"
+            whole = step.is_whole
+            right = self.value(step.operand) if whole else self.real(step.operand)
+            sql += f" {step.operator} {f'NULLIF({right}, 0)' if step.operator == '/' else right}"
+            if whole:
+                in_range = in_range and step.is_safe
+            elif not step.is_safe:
+                sql = _finite(sql)
+        return _whole(sql, in_range) if whole else f"({sql})"
 
     def function(self, function: typed.Function) -> str:
         name = function.name
-        arguments = [self.value(argument) for argument in function.arguments]
+        if name == "ivo_nocasematch":
+            return self.like(typed.Like(function.arguments[0], function.arguments[1], True))
+        # A mixture of numbers is written as doubles: SQLite divides by what it finds stored.
+        write = self.real if name == "COALESCE" and function.kind == "real" else self.value
+        arguments = [write(argument) for argument in function.arguments]
+        user = USER_SQL.get((name, len(arguments)))
+        if user is not None:
+            return user.sqlite.format(*arguments)
         if name == "RAND":
             return _RANDOM
         if name == "MOD" and function.kind == "integer":
@@ -59,8 +103,26 @@ class SqliteWriter(SqlWriter):
     def aggregate(self, aggregate: typed.Aggregate) -> str:
         if aggregate.argument is None:
             return "COUNT(*)"
+        if aggregate.name == "STRING_AGG":
+            separator = self.bind(aggregate.separator)
+            return f"adql_string_agg({self.value(aggregate.argument)}, {separator})"
+        argument, is_whole = aggregate.argument, aggregate.argument.kind in ("integer", "null")
+        sql = self.value(argument)
         distinct = "DISTINCT " if aggregate.distinct else ""
-        return f"{aggregate.name}({distinct}{self.value(aggregate.argument)})"
+        if aggregate.name == "SUM":
+            if is_whole:
+                return self._whole_sum(sql, aggregate.distinct)
+            if may_overflow(argument):
+                return _finite(f"sum({distinct}{sql} / {SUM_SCALE!r}) * {SUM_SCALE!r}")
+        if aggregate.name == "AVG" and is_whole and not distinct:
+            total = f"({_sum_of_halves(sql)})"
+            return f"(CAST({total} AS REAL) / NULLIF(count({sql}), 0))"
+        return f"{aggregate.name}({distinct}{sql})"
+
+    def _whole_sum(self, sql: str, distinct: bool) -> str:
+        if distinct:
+            return f"adql_sum_of_list(json_group_array(DISTINCT {sql}))"
+        return _whole(_sum_of_halves(sql), False)
 
     def like(self, like: typed.Like) -> str:
         operand = self.value(like.operand)
@@ -74,117 +136,24 @@ class SqliteWriter(SqlWriter):
             operand, pattern = f"lower({operand})", f"lower({pattern})"
         return f"({operand} GLOB {pattern})"
 
-    def shape_text(self, numbers: Sequence[Expression]) -> str:
-        return f"adql_degrees_text({', '.join(map(self.value, numbers))})"
-
-    def constant_text(self, constant: typed.Constant) -> str:
-        return self.bind(format_shape(constant.shape))
-
-    def spatial_value(self, spatial: typed.Spatial) -> str:
-        if spatial.relation == "overlap":
-            pair = f"{self._region(spatial.inner)}, {self._region(spatial.outer)}"
-            return f"adql_regions_overlap({pair})"
-        if spatial.inner.kind == "region":
-            pair = f"{self._region(spatial.inner)}, {self._region(spatial.outer)}"
-            return f"adql_region_in_region({pair})"
-        point = ", ".join(self._direction(spatial.inner))
-        circle = self._circle(spatial.outer)
-        if circle is not None:
-            return f"adql_point_in_circle({point}, {', '.join(circle)})"
-        return f"adql_point_in_region({point}, {self._region(spatial.outer)})"
-
-    def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
-        exact = f"{self.spatial_value(spatial)} = 1"
-        sieve = self._sieve(spatial) if is_positive else None
-        return f"({exact})" if sieve is None else f"({sieve} AND {exact})"
-
-    def _sieve(self, spatial: typed.Spatial) -> str | None:
-        """A cheap test that every true row passes: the R*Tree, or a band of latitude."""
-        inner, outer = spatial.inner, spatial.outer
-        for region, other in ((outer, inner), (inner, outer)):
-            if isinstance(region, typed.Column) and isinstance(other, typed.Constant):
-                return self._box_test(region, other)
-        if isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle):
-            return self._band(inner, outer.shape.lat_deg, outer.shape.radius_deg)
-        return None
-
-    def _box_test(self, column: typed.Column, constant: typed.Constant) -> str:
-        box = box_of(constant.shape)
-        tests = " AND ".join(
-            f"{axis}_min <= {self.bind(high)} AND {axis}_max >= {self.bind(low)}"
-            for axis, low, high in (
-                ("x", box.x_min, box.x_max),
-                ("y", box.y_min, box.y_max),
-                ("z", box.z_min, box.z_max),
-            )
-        )
-        index = region_index(column.table.physical)
-        row = self.physical(column, "row_id")
-        return f'{row} IN (SELECT row_id FROM "{index}" WHERE {tests})'
-
-    def _band(self, point: typed.Geometry, lat_deg: float, radius_deg: float) -> str | None:
-        if not (isinstance(point, typed.PointOf) and isinstance(point.lat, typed.Column)):
-            return None
-        low = self.bind(lat_deg - radius_deg - _BAND_MARGIN_DEG)
-        high = self.bind(lat_deg + radius_deg + _BAND_MARGIN_DEG)
-        return f"{self.value(point.lat)} BETWEEN {low} AND {high}"
-
-    def separation(self, separation: typed.Separation) -> str:
-        start, end = self._direction(separation.start), self._direction(separation.end)
-        return f"adql_distance({', '.join((*start, *end))})"
-
-    def region_distance(self, distance: typed.RegionDistance) -> str:
-        point = ", ".join(self._direction(distance.point))
-        return f"adql_region_distance({point}, {self._region(distance.region)})"
-
-    def cone(self, cone: typed.Cone, is_positive: bool) -> str:
-        exact = f"{self.separation(cone.separation)} {cone.operator} {self.value(cone.radius)}"
-        sieve = self._cone_band(cone) if is_positive else None
-        return f"({exact})" if sieve is None else f"({sieve} AND {exact})"
-
-    def _cone_band(self, cone: typed.Cone) -> str | None:
-        radius = cone.radius.value if isinstance(cone.radius, typed.Literal) else None
-        if not isinstance(radius, int | float):
-            return None
-        pair = (cone.separation.start, cone.separation.end)
-        for centre, point in (pair, pair[::-1]):
-            if isinstance(centre, typed.Constant) and isinstance(centre.shape, Point):
-                return self._band(point, centre.shape.lat_deg, float(radius))
-        return None
-
-    def region_size(self, size: typed.RegionSize) -> str:
-        return f"adql_region_size({self._region(size.region)})"
-
-    def _direction(self, point: typed.Geometry) -> tuple[str, str]:
-        if isinstance(point, typed.PointOf):
-            return self.value(point.lon), self.value(point.lat)
-        assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
-        return self.bind(point.shape.lon_deg), self.bind(point.shape.lat_deg)
-
-    def _circle(self, region: typed.Geometry) -> tuple[str, str, str] | None:
-        if isinstance(region, typed.CircleOf):
-            return self.value(region.lon), self.value(region.lat), self.value(region.radius)
-        if isinstance(region, typed.Constant) and isinstance(region.shape, Circle):
-            shape = region.shape
-            return self.bind(shape.lon_deg), self.bind(shape.lat_deg), self.bind(shape.radius_deg)
-        return None
-
-    def _region(self, region: typed.Geometry) -> str:
-        """A region as STC-S text, in full precision."""
-        if isinstance(region, typed.Column):
-            return self.physical(region)
-        if isinstance(region, typed.CircleOf):
-            return f"adql_circle_text({', '.join(self._circle(region) or ())})"
-        assert isinstance(region, typed.Constant) and not isinstance(region.shape, Point)
-        if isinstance(region.shape, Circle):
-            shape = region.shape
-            return self.bind(
-                f"CIRCLE ICRS {shape.lon_deg!r} {shape.lat_deg!r} {shape.radius_deg!r}"
-            )
-        numbers = " ".join(repr(x) for vertex in region.shape.vertices for x in vertex)
-        return self.bind(f"POLYGON ICRS {numbers}")
-
 
 def _glob(pattern: str) -> str:
     signs = dict(_GLOB)
     return "".join(signs.get(character, character) for character in pattern)
+
+
+def _whole(sql: str, in_range: bool) -> str:
+    """A whole number, NULL where SQLite went on with doubles because one was out of range."""
+    return f"({sql})" if in_range else f"adql_integer({sql})"
+
+
+def _finite(sql: str) -> str:
+    """A double, NULL where it is infinite."""
+    return f"NULLIF(NULLIF({sql}, 9e999), -9e999)"
+
+
+def _sum_of_halves(sql: str) -> str:
+    """SQLite's own sum() fails as soon as a part of it leaves the range: high and low halves are
+    summed apart."""
+    high, low = f"sum({sql} >> 32)", f"sum({sql} & 4294967295)"
+    return f"({high} + ({low} >> 32)) * 4294967296 + ({low} & 4294967295)"

@@ -119,8 +119,47 @@ class Cast:
     at: At = field(compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """``(query)`` where a value stands."""
+
+    query: Query
+    at: At = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``CASE WHEN condition THEN value … [ELSE default] END``."""
+
+    branches: tuple[tuple[Condition, Value], ...]
+    default: Value | None
+    at: At = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """``CASE operand WHEN value THEN value … [ELSE default] END``."""
+
+    operand: Value
+    branches: tuple[tuple[Value, Value], ...]
+    default: Value | None
+    at: At = field(compare=False)
+
+
 Value = (
-    ColumnRef | Number | String | Null | Signed | Chain | Concatenation | Call | Aggregate | Cast
+    ColumnRef
+    | Number
+    | String
+    | Null
+    | Signed
+    | Chain
+    | Concatenation
+    | Call
+    | Aggregate
+    | Cast
+    | Subquery
+    | Case
+    | Switch
 )
 
 
@@ -251,7 +290,7 @@ class DerivedTable:
 class Join:
     """``left [NATURAL] kind JOIN right [ON condition | USING (columns)]``."""
 
-    kind: Literal["INNER", "LEFT", "RIGHT", "FULL"]
+    kind: Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
     natural: bool
     left: TableReference
     right: TableReference

@@ -7,6 +7,7 @@ those of the catalog.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Literal as Word
 
 from app.adql.kinds import ValueKind
@@ -14,19 +15,41 @@ from app.adql.tree import Operator
 from app.schema.fields import Field, Table
 from app.sky.shapes import Circle, Point, Polygon
 
+if TYPE_CHECKING:
+    from app.adql.relations import Query
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Column ``field`` of the table that stands in FROM under number ``source``."""
+    """Column ``field`` of the table that stands in FROM under number ``source``.
+
+    Of a subquery or WITH query, ``via`` is the column's SQL name there. If it is a column of a
+    table unchanged, ``table`` and ``field.physical`` still name that one, ``base`` is its name in
+    the database and ``origin`` the number of its own scan: the other columns of its row can be
+    fetched (:meth:`is_stored`), and two columns share a row if ``source`` and ``origin`` agree.
+    """
 
     source: int
     table: Table
     field: Field
+    via: str = ""
+    base: str = ""
+    origin: int = 0
 
     @property
     def kind(self) -> ValueKind:
         """The field's kind."""
         return self.field.kind
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is a table's own column, whose row (keys, indexes) can be reached."""
+        return not self.via or bool(self.origin)
+
+    @property
+    def row(self) -> tuple[int, int]:
+        """Equal for columns of one row of one table."""
+        return self.source, self.origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +99,33 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Cast:
+    """``operand`` as another type of the standard; ``length`` of CHAR and VARCHAR."""
+
+    operand: Expression
+    target: str
+    length: int | None
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class InUnit:
+    """A number that is already converted to ``unit``."""
+
+    converted: Expression
+    unit: str
+    kind: ValueKind = "real"
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
-    """COUNT (without an argument: of rows), SUM, AVG, MIN, MAX."""
+    """COUNT (without an argument: of rows), SUM, AVG, MIN, MAX; STRING_AGG has a separator."""
 
     name: str
     distinct: bool
     argument: Expression | None
     kind: ValueKind
+    separator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +156,17 @@ class PolygonOf:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxOf:
+    """A box from four numbers (deg): centre, width and height."""
+
+    lon: Expression
+    lat: Expression
+    width: Expression
+    height: Expression
+    kind: ValueKind = "region"
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """A geometry known when the query is compiled."""
 
@@ -124,7 +178,7 @@ class Constant:
         return "point" if isinstance(self.shape, Point) else "region"
 
 
-Geometry = Column | PointOf | CircleOf | PolygonOf | Constant
+Geometry = Column | PointOf | CircleOf | PolygonOf | BoxOf | Constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +217,50 @@ class RegionDistance:
     kind: ValueKind = "real"
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A value as one of another kind that holds it: a whole number as a real one, or NULL."""
+
+    operand: Expression
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarQuery:
+    """The value of a query of one column and at most one row; NULL without a row."""
+
+    query: Query
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The value of the first branch whose condition is true, or the default, or NULL."""
+
+    branches: tuple[tuple[Condition, Expression], ...]
+    default: Expression | None
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class CentroidPart:
+    """Longitude (0) or latitude (1) of the centre of mass of a region's surface (deg)."""
+
+    region: Geometry
+    place: Word[0, 1]
+    kind: ValueKind = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The value of the first branch whose test equals the operand, or the default, or NULL."""
+
+    operand: Expression
+    branches: tuple[tuple[Expression, Expression], ...]
+    default: Expression | None
+    kind: ValueKind
+
+
 Expression = (
     Column
     | Literal
@@ -170,15 +268,23 @@ Expression = (
     | Negative
     | Concatenation
     | Function
+    | Cast
+    | InUnit
     | Aggregate
     | PointOf
     | CircleOf
     | PolygonOf
+    | BoxOf
     | Constant
     | Spatial
     | Separation
     | RegionSize
     | RegionDistance
+    | Converted
+    | ScalarQuery
+    | Case
+    | Switch
+    | CentroidPart
 )
 
 
@@ -224,6 +330,21 @@ class InList:
 
 
 @dataclass(frozen=True, slots=True)
+class InQuery:
+    """Equal to the one column of a row of the query."""
+
+    operand: Expression
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Whether the query has a row."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
 class Like:
     """% and _ stand for any text and any character; nothing escapes them."""
 
@@ -250,112 +371,21 @@ class SpatialTest:
 class Cone:
     """``separation < radius`` (or <=), the preferred form of a cone search (ADQL 2.1, 4.2.14)."""
 
-    separation: Separation
+    separation: Separation | RegionDistance
     operator: Word["<", "<="]
     radius: Expression
 
 
-Condition = Junction | Not | Comparison | Between | InList | Like | IsNull | SpatialTest | Cone
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A table of the catalog under a number that names it in this query."""
-
-    source: int
-    table: Table
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Two tables joined; no condition means every pair."""
-
-    kind: Word["INNER", "LEFT", "RIGHT", "FULL"]
-    left: Source
-    right: Source
-    condition: Condition | None
-
-
-Source = Scan | Joined
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A column of the answer."""
-
-    expression: Expression
-    field: Field
-
-
-@dataclass(frozen=True, slots=True)
-class OrderKey:
-    """One key of the order; ``output`` is the column of the answer that it is, if it is one."""
-
-    expression: Expression
-    descending: bool
-    output: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypedQuery:
-    """One SELECT, ready to be written."""
-
-    outputs: tuple[Output, ...]
-    sources: tuple[Source, ...]
-    where: Condition | None
-    group_by: tuple[Expression, ...]
-    having: Condition | None
-    order_by: tuple[OrderKey, ...]
-    distinct: bool
-    top: int | None
-    offset: int | None
-
-
-def children(expression: Expression) -> tuple[Expression, ...]:
-    """The expressions directly below one."""
-    below: tuple[Expression | None, ...] = ()
-    match expression:
-        case Arithmetic(first, rest, _):
-            below = (first, *(value for _, value in rest))
-        case Negative(operand) | RegionSize(operand):
-            below = (operand,)
-        case Concatenation(parts) | PolygonOf(parts) | Function(_, parts, _):
-            below = parts
-        case Aggregate(_, _, argument, _):
-            below = (argument,)
-        case PointOf(a, b) | Spatial(_, a, b) | Separation(a, b) | RegionDistance(a, b):
-            below = (a, b)
-        case CircleOf(lon, lat, radius):
-            below = (lon, lat, radius)
-    return tuple(child for child in below if child is not None)
-
-
-def operands(condition: Condition) -> tuple[Expression, ...]:
-    """The expressions directly below a condition, its inner conditions included."""
-    below: tuple[Expression, ...] = ()
-    match condition:
-        case Junction(_, terms):
-            below = tuple(x for term in terms for x in operands(term))
-        case Not(term):
-            below = operands(term)
-        case Comparison(_, left, right) | Like(left, right, _) | Cone(left, _, right):
-            below = (left, right)
-        case Between(operand, low, high):
-            below = (operand, low, high)
-        case InList(operand, items):
-            below = (operand, *items)
-        case IsNull(operand) | SpatialTest(operand):
-            below = (operand,)
-    return below
-
-
-def has_aggregate(expression: Expression) -> bool:
-    """Whether an aggregate stands anywhere in the expression."""
-    return isinstance(expression, Aggregate) or any(map(has_aggregate, children(expression)))
-
-
-def has_random(expression: Expression) -> bool:
-    """Whether RAND() stands anywhere in the expression."""
-    if isinstance(expression, Function) and expression.name == "RAND":
-        return True
-    return any(map(has_random, children(expression)))
+Condition = (
+    Junction
+    | Not
+    | Comparison
+    | Between
+    | InList
+    | InQuery
+    | Exists
+    | Like
+    | IsNull
+    | SpatialTest
+    | Cone
+)

@@ -6,74 +6,34 @@ nothing of the user's text gets in.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import singledispatchmethod
 
 from app.adql import typed
+from app.adql.casts import cast_sql
+from app.adql.dispatch import Dispatch
+from app.adql.kinds import ValueKind
+from app.adql.statements import StatementWriter
 from app.adql.typed import Expression
 from app.errors import LimitError
 
 Bound = str | int | float
 
 _MAX_BINDS = 30_000
-_MAX_SQL = 2_000_000
 _BALANCED = 32
 
+_VALUES = Dispatch()
+_CONDITIONS = Dispatch()
 
-class SqlWriter(ABC):
+
+class SqlWriter(StatementWriter):
     """Writes one typed query. A dialect says how its values and tests look."""
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
+        super().__init__()
         self.binds: dict[str, Bound] = {}
         self._names: dict[tuple[type, Bound], str] = {}
         self._prefixes = prefixes
-
-    def query(self, query: typed.TypedQuery, limit: int) -> str:
-        """The whole statement."""
-        columns = ", ".join(
-            f"{self.shown(output.expression)} AS c{number}"
-            for number, output in enumerate(query.outputs, 1)
-        )
-        parts = [
-            f"SELECT {'DISTINCT ' if query.distinct else ''}{columns}",
-            "FROM " + ", ".join(self._source(source) for source in query.sources),
-            *self._clauses(query),
-            f"LIMIT {limit:d}",
-        ]
-        if query.offset:
-            parts.append(f"OFFSET {query.offset:d}")
-        return self.bounded(" ".join(parts))
-
-    def _clauses(self, query: typed.TypedQuery) -> list[str]:
-        clauses = []
-        if query.where is not None:
-            clauses.append(f"WHERE {self.condition(query.where, True)}")
-        if query.group_by:
-            clauses.append("GROUP BY " + ", ".join(map(self.value, query.group_by)))
-        if query.having is not None:
-            clauses.append(f"HAVING {self.condition(query.having, True)}")
-        if query.order_by:
-            clauses.append("ORDER BY " + ", ".join(map(self._order_key, query.order_by)))
-        return clauses
-
-    def _order_key(self, key: typed.OrderKey) -> str:
-        # NULLs stand where PostgreSQL puts them by default: behind everything.
-        direction = "DESC NULLS FIRST" if key.descending else "ASC NULLS LAST"
-        if key.output is not None:
-            return f"{key.output + 1} {direction}"
-        return f"{self.ordered(key.expression)} {direction}"
-
-    def _source(self, source: typed.Source) -> str:
-        if isinstance(source, typed.Scan):
-            return f'"{source.table.physical}" AS t{source.source}'
-        left, right = self._source(source.left), self._source(source.right)
-        if isinstance(source.right, typed.Joined):
-            right = f"({right})"
-        if source.condition is None and source.kind == "INNER":
-            return f"{left} CROSS JOIN {right}"
-        test = "1 = 1" if source.condition is None else self.condition(source.condition, True)
-        return f"{left} {source.kind} JOIN {right} ON {test}"
 
     def bind(self, value: Bound) -> str:
         """The placeholder of a value; equal values share one."""
@@ -86,135 +46,185 @@ class SqlWriter(ABC):
             self.binds[name] = value
         return f":{self._names[key]}"
 
-    def bounded(self, sql: str) -> str:
-        """The text itself, unless functions in functions have blown it up."""
-        if len(sql) > _MAX_SQL:
-            raise LimitError("the size of a compiled query", len(sql), _MAX_SQL)
-        return sql
-
-    def physical(self, column: typed.Column, name: str | None = None) -> str:
-        """A column of a table as SQL."""
-        return f't{column.source}."{name or column.field.name}"'
-
     def prefix(self, name: str) -> str:
         """The placeholder of a prefix that the caller supplies."""
         self.binds[name] = self._prefixes.get(name, "")
         return f":{name}"
 
-    @singledispatchmethod
     def value(self, expression: Expression) -> str:
         """SQL of a value."""
-        raise AssertionError(f"no SQL for {type(expression).__name__}")
+        sql: str = _VALUES.methods[type(expression)](self, expression)
+        return sql
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Column) -> str:
         return self.column(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Literal) -> str:
         return self.literal(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Negative) -> str:
         return f"(- {self.operand(expression.operand)})"
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Arithmetic) -> str:
         return self.arithmetic(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Concatenation) -> str:
         return "(" + " || ".join(map(self.text, expression.parts)) + ")"
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Function) -> str:
         return self.bounded(self.function(expression))
 
-    @value.register
+    @_VALUES.register
+    def _(self, expression: typed.Cast) -> str:
+        return self.bounded(cast_sql(expression, self.shown(expression.operand)))
+
+    @_VALUES.register
+    def _(self, expression: typed.InUnit) -> str:
+        return self.value(expression.converted)
+
+    @_VALUES.register
     def _(self, expression: typed.Aggregate) -> str:
         return self.aggregate(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.PointOf) -> str:
-        return self.shape_text((expression.lon, expression.lat))
+        return self._shape_text((expression.lon, expression.lat))
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.CircleOf) -> str:
-        return self.shape_text((expression.lon, expression.lat, expression.radius))
+        valid = f"{self.real(expression.radius)} BETWEEN 0 AND 90"
+        return self._shape_text((expression.lon, expression.lat, expression.radius), valid)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.PolygonOf) -> str:
-        return self.shape_text(expression.coordinates)
+        return self._shape_text(expression.coordinates, self.is_polygon(expression))
 
-    @value.register
+    @_VALUES.register
+    def _(self, expression: typed.BoxOf) -> str:
+        return self.bounded(self.box_text(expression))
+
+    def _shape_text(self, numbers: Sequence[Expression], *tests: str) -> str:
+        """DALI text; NULL where the second number is no latitude or a test fails."""
+        tests = (f"{self.real(numbers[1])} BETWEEN -90 AND 90", *tests)
+        text = self.shape_text(numbers)
+        return self.bounded(f"(CASE WHEN {' AND '.join(tests)} THEN {text} END)")
+
+    @_VALUES.register
     def _(self, expression: typed.Constant) -> str:
         return self.constant_text(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Spatial) -> str:
         return self.bounded(self.spatial_value(expression))
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.Separation) -> str:
         return self.separation(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.RegionSize) -> str:
         return self.region_size(expression)
 
-    @value.register
+    @_VALUES.register
     def _(self, expression: typed.RegionDistance) -> str:
         return self.region_distance(expression)
 
-    @singledispatchmethod
+    @_VALUES.register
+    def _(self, expression: typed.CentroidPart) -> str:
+        return self.bounded(self.centroid_part(expression))
+
+    @_VALUES.register
+    def _(self, expression: typed.ScalarQuery) -> str:
+        return self.scalar(expression.query)
+
+    @_VALUES.register
+    def _(self, expression: typed.Converted) -> str:
+        return self.as_kind(expression.operand, expression.kind)
+
+    @_VALUES.register
+    def _(self, expression: typed.Case) -> str:
+        return self._case(expression, "", [self.condition(t, True) for t, _ in expression.branches])
+
+    @_VALUES.register
+    def _(self, expression: typed.CentroidPart) -> str:
+        return self.bounded(self.centroid_part(expression))
+
+    @_VALUES.register
+    def _(self, expression: typed.Switch) -> str:
+        operand = f"{self.compared(expression.operand)} "
+        return self._case(expression, operand, [self.compared(t) for t, _ in expression.branches])
+
+    def _case(self, case: typed.Case | typed.Switch, operand: str, tests: list[str]) -> str:
+        values = [self.as_kind(value, case.kind) for _, value in case.branches]
+        pairs = zip(tests, values, strict=True)
+        branches = " ".join(f"WHEN {test} THEN {value}" for test, value in pairs)
+        if case.default is not None:
+            branches += f" ELSE {self.as_kind(case.default, case.kind)}"
+        return self.bounded(f"(CASE {operand}{branches} END)")
+
     def condition(self, condition: typed.Condition, is_positive: bool) -> str:
         """SQL of a condition. ``is_positive``: no NOT stands above, so that only the rows for
         which it is true matter, and whether others give false or NULL does not."""
-        raise AssertionError(f"no SQL for {type(condition).__name__}")
+        sql: str = _CONDITIONS.methods[type(condition)](self, condition, is_positive)
+        return sql
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Junction, is_positive: bool) -> str:
         terms = [self.condition(term, is_positive) for term in condition.terms]
         return _balanced(terms, condition.word)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Not, is_positive: bool) -> str:
         inner = condition.term
         if isinstance(inner, typed.IsNull):
             return f"({self.value(inner.operand)} IS NOT NULL)"
         return f"(NOT {self.condition(inner, False)})"
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Comparison, is_positive: bool) -> str:
         left, right = self.compared(condition.left), self.compared(condition.right)
         if condition.operator not in ("=", "<>"):
             left = self.ordered(condition.left)
         return f"({left} {condition.operator} {right})"
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Between, is_positive: bool) -> str:
         operand = self.ordered(condition.operand)
         low, high = self.compared(condition.low), self.compared(condition.high)
         return f"({operand} BETWEEN {low} AND {high})"
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.InList, is_positive: bool) -> str:
         items = ", ".join(map(self.compared, condition.items))
         return f"({self.compared(condition.operand)} IN ({items}))"
 
-    @condition.register
+    @_CONDITIONS.register
+    def _(self, condition: typed.InQuery, is_positive: bool) -> str:
+        return f"({self.compared(condition.operand)} IN ({self.subquery(condition.query)}))"
+
+    @_CONDITIONS.register
+    def _(self, condition: typed.Exists, is_positive: bool) -> str:
+        return f"EXISTS ({self.subquery(condition.query)})"
+
+    @_CONDITIONS.register
     def _(self, condition: typed.IsNull, is_positive: bool) -> str:
         return f"({self.value(condition.operand)} IS NULL)"
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Like, is_positive: bool) -> str:
         return self.like(condition)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.SpatialTest, is_positive: bool) -> str:
         return self.spatial_test(condition.spatial, is_positive)
 
-    @condition.register
+    @_CONDITIONS.register
     def _(self, condition: typed.Cone, is_positive: bool) -> str:
         return self.cone(condition, is_positive)
 
@@ -226,23 +236,27 @@ class SqlWriter(ABC):
         """A value beside a comparison."""
         return self.value(expression)
 
+    def real(self, expression: Expression) -> str:
+        """A number as double precision."""
+        return self.value(expression)
+
     def operand(self, expression: Expression) -> str:
         """A value beside a sign of arithmetic."""
         return self.value(expression)
 
     def column(self, column: typed.Column) -> str:
-        """A column, with the prefix its values leave with."""
+        """A column; values that begin with a slash leave with their prefix."""
         if column.field.prefix_bind is None:
             return self.physical(column)
-        return f"({self.prefix(column.field.prefix_bind)} || {self.physical(column)})"
+        stored = self.physical(column)
+        whole = f"{self.prefix(column.field.prefix_bind)} || {stored}"
+        return f"(CASE WHEN substr({stored}, 1, 1) = '/' THEN {whole} ELSE {stored} END)"
 
-    @abstractmethod
-    def shown(self, expression: Expression) -> str:
-        """A value as a column of the answer."""
-
-    @abstractmethod
-    def ordered(self, expression: Expression) -> str:
-        """A value that is put in order: text by code point."""
+    def as_kind(self, expression: Expression, kind: ValueKind) -> str:
+        """A value that shares a column with others of a kind."""
+        if kind == "real":
+            return self.real(expression)
+        return self.text(expression) if kind in ("text", "timestamp") else self.shown(expression)
 
     @abstractmethod
     def literal(self, literal: typed.Literal) -> str:
@@ -269,6 +283,14 @@ class SqlWriter(ABC):
         """DALI text of a geometry."""
 
     @abstractmethod
+    def box_text(self, box: typed.BoxOf) -> str:
+        """DALI text of a box as a polygon; NULL for none."""
+
+    @abstractmethod
+    def is_polygon(self, polygon: typed.PolygonOf) -> str:
+        """Whether the numbers make a polygon."""
+
+    @abstractmethod
     def constant_text(self, constant: typed.Constant) -> str:
         """DALI text of a constant geometry."""
 
@@ -291,6 +313,10 @@ class SqlWriter(ABC):
     @abstractmethod
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
         """``distance < radius`` as a condition."""
+
+    @abstractmethod
+    def centroid_part(self, part: typed.CentroidPart) -> str:
+        """A coordinate (deg) of the centre of mass of a region's surface."""
 
     @abstractmethod
     def region_size(self, size: typed.RegionSize) -> str:

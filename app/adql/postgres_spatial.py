@@ -1,0 +1,287 @@
+"""The geometry of PostgreSQL's SQL, with pgSphere 1.1.
+
+Beside each region column lies pgSphere's polygon, under a GiST index; the operators ``<@`` and
+``&&`` use it in whatever condition they stand. Positions are found by boxes of the plane, which
+its functions ``adql_reach`` and ``adql_frame`` put around what is searched. What pgSphere would
+refuse or reckon otherwise (latitudes beyond the pole, crossing edges, circles beyond a hemisphere)
+is sorted out before: it gives NULL, or is asked of the circle that is left of the sky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from app.adql import typed
+from app.adql.region_distance import region_distance
+from app.adql.spatial_index import (
+    find_index,
+    plane_position,
+    region_polygon_column,
+    region_text_column,
+)
+from app.adql.typed import Expression
+from app.adql.writer import SqlWriter
+from app.sky.dali import format_shape
+from app.sky.predicates import ONE_POINT_DEG
+from app.sky.shapes import Circle, Point, Polygon
+
+HEMISPHERE_DEG: Final = 90.0
+"""pgSphere has no circle beyond it."""
+
+_DEG2_PER_STERADIAN: Final = (180 / 3.141592653589793) ** 2
+_SIEVE_MARGIN_DEG: Final = 1e-7
+_SIDES: Final = (0, 1)
+"""A frame on the sky, and what of it lies beyond the seam at longitude 0."""
+
+
+class PostgresSpatial(SqlWriter):
+    """Writes geometries for PostgreSQL."""
+
+    def shape_text(self, numbers: Sequence[Expression]) -> str:
+        texts = [
+            f"CAST(trim_scale(round(CAST({self.real(number)} AS numeric), 10)) AS text)"
+            for number in numbers
+        ]
+        return "(" + " || ' ' || ".join(texts) + ")"
+
+    def box_text(self, box: typed.BoxOf) -> str:
+        return f"adql_polygon_text({self._vertices(box)})"
+
+    def is_polygon(self, polygon: typed.PolygonOf) -> str:
+        return f"adql_polygon({self._vertices(polygon)}) IS NOT NULL"
+
+    def constant_text(self, constant: typed.Constant) -> str:
+        return f"CAST({self.bind(format_shape(constant.shape))} AS text)"
+
+    def spatial_value(self, spatial: typed.Spatial) -> str:
+        test = self.spatial_test(spatial, False)
+        return f"(CASE WHEN {test} THEN 1 WHEN NOT {test} THEN 0 END)"
+
+    def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
+        inner, outer = spatial.inner, spatial.outer
+        if spatial.relation == "overlap" and _beyond_hemisphere(inner):
+            inner, outer = outer, inner
+        if inner.kind == "point" and outer.kind == "point":
+            test = f"{self._distance(inner, outer)} < {ONE_POINT_DEG!r}"
+        elif _beyond_hemisphere(outer):
+            test = self._beyond(spatial.relation, inner, outer)
+        elif _beyond_hemisphere(inner):
+            test = f"CASE WHEN {self._shape(outer)} IS NOT NULL THEN FALSE END"
+        else:
+            operator = "<@" if spatial.relation == "within" else "&&"
+            test = f"{self._shape(inner)} {operator} {self._shape(outer)}"
+        valid = self._latitude_test(inner)
+        if is_positive:
+            return f"({self._position_sieve(inner, outer)}{test}{valid})"
+        # Under NOT the planner would take pgSphere's negation of the operator, which for two
+        # polygons answers like the operator itself.
+        test = f"CAST(({test}) AS integer) = 1"
+        return (
+            f"(CASE WHEN {valid.removeprefix(' AND ')} THEN {test} END)" if valid else f"({test})"
+        )
+
+    def _position_sieve(self, inner: typed.Geometry, outer: typed.Geometry) -> str:
+        """The boxes in which the index of positions finds what a relation may hold for."""
+        use = find_index(inner, outer)
+        if use is None or use.target.kind == "region" or use.other.kind == "point":
+            return ""
+        frames = [self._frame(use.other, side) for side in _SIDES]
+        return f"{self._in_frames(use.target, frames)} AND "
+
+    def _in_frames(self, lon: typed.Column, frames: Sequence[str]) -> str:
+        """Whether an indexed position, called after its longitude, lies in one of the frames."""
+        lat = next(lat for name, lat in lon.table.positions if name == lon.field.physical)
+        position = plane_position(self.physical(lon), self.physical(lon, lat))
+        return f"({' OR '.join(f'{position} <@ {frame}' for frame in frames)})"
+
+    def _frame(self, shape: typed.Geometry, side: int) -> str:
+        """The frame of a region, on one side of the seam of longitudes."""
+        if isinstance(shape, typed.CircleOf):
+            return self._reach_frame(_centre(shape), self.real(shape.radius), side)
+        if isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle):
+            circle = shape.shape
+            centre = typed.Constant(Point(circle.lon_deg, circle.lat_deg))
+            return self._reach_frame(centre, self._double(circle.radius_deg), side)
+        return f"adql_frame({self._vertices(shape)}, {side})"
+
+    def _reach_frame(self, centre: typed.Geometry, radius: str, side: int) -> str:
+        lon, lat = self._direction(centre)
+        return f"adql_reach({lon}, {lat}, {radius}, {side})"
+
+    def _beyond(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
+        """A relation to a circle beyond a hemisphere, asked of the circle that it leaves."""
+        assert isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle)
+        circle = outer.shape
+        if circle.radius_deg >= 2 * HEMISPHERE_DEG:
+            return f"CASE WHEN {self._shape(inner)} IS NOT NULL THEN TRUE END"
+        rest = Circle((circle.lon_deg + 180.0) % 360.0, -circle.lat_deg, 180.0 - circle.radius_deg)
+        operator = "&&" if relation == "within" and inner.kind == "region" else "<@"
+        test = f"{self._shape(inner)} {operator} {self._shape(typed.Constant(rest))}"
+        return f"CAST({test} AS integer) = 0"
+
+    def _latitude_test(self, point: typed.Geometry) -> str:
+        """pgSphere takes a latitude beyond the pole for one on the other side."""
+        if not isinstance(point, typed.PointOf):
+            return ""
+        return f" AND {self.real(point.lat)} BETWEEN -90 AND 90"
+
+    def separation(self, separation: typed.Separation) -> str:
+        return self._distance(separation.start, separation.end)
+
+    def _distance(self, start: typed.Geometry, end: typed.Geometry) -> str:
+        """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
+        pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
+        the steps, which would write the arguments out many times over."""
+        lon1, lat1 = self._direction(start)
+        lon2, lat2 = self._direction(end)
+        angles = (
+            f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
+            f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"
+        )
+        parts = (
+            "SELECT cos(b2) * sin(d) AS e,"
+            " cos(b1) * sin(b2) - sin(b1) * cos(b2) * cos(d) AS n,"
+            " sin(b1) * sin(b2) + cos(b1) * cos(b2) * cos(d) AS u"
+            f" FROM ({angles}) AS g WHERE greatest(abs(b1), abs(b2)) <= radians(90) OFFSET 0"
+        )
+        return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
+
+    def region_distance(self, distance: typed.RegionDistance) -> str:
+        lon, lat = self._direction(distance.point)
+        inside = f"{self._shape(distance.point)} <@ {self._shape(distance.region)}"
+        text = self.physical(distance.region, region_text_column(distance.region.field))
+        return region_distance(inside=inside, text=text, lon=lon, lat=lat)
+
+    def cone(self, cone: typed.Cone, is_positive: bool) -> str:
+        exact = f"{self.value(cone.separation)} {cone.operator} {self.compared(cone.radius)}"
+        sieve = self._cone_sieve(cone) if is_positive else None
+        return f"({exact})" if sieve is None else f"({sieve} AND {exact})"
+
+    def _cone_sieve(self, cone: typed.Cone) -> str | None:
+        """A test that an index serves and that every row of the cone passes."""
+        separation = cone.separation
+        if not isinstance(separation, typed.RegionDistance):
+            use = find_index(separation.start, separation.end)
+            if use is None:
+                return None
+            radius = self.real(cone.radius)
+            frames = [self._reach_frame(use.other, radius, side) for side in _SIDES]
+            return self._in_frames(use.target, frames)
+        use = find_index(separation.region, separation.point)
+        if use is None:
+            return None
+        target = self._shape(use.target)
+        circles = [f"{target} && {circle}" for circle in self._reach(use.other, cone.radius)]
+        return f"({' OR '.join(circles)})" if circles else None
+
+    def _reach(self, centre: typed.Geometry, radius: Expression) -> list[str]:
+        """Circles that hold a cone together; an absent one is NULL."""
+        middle = self._shape(centre)
+        if isinstance(radius, typed.Literal):
+            number = radius.value
+            if not isinstance(number, int | float) or not 0 <= number < HEMISPHERE_DEG - 1:
+                return []
+            return [f"scircle({middle}, radians({self._double(number + _SIEVE_MARGIN_DEG)}))"]
+        reach = self.real(radius)
+        half = f"CASE WHEN {reach} > 89 THEN pi() / 2 END"
+        lon, lat = self._direction(centre)
+        opposite = f"spoint(radians({lon}) + pi(), - radians({lat}))"
+        narrow = (
+            f"CASE WHEN {reach} BETWEEN 0 AND 89 THEN radians({reach} + {_SIEVE_MARGIN_DEG}) END"
+        )
+        return [
+            f"scircle({middle}, {narrow})",
+            f"scircle({middle}, {half})",
+            f"scircle({opposite}, {half})",
+        ]
+
+    def region_size(self, size: typed.RegionSize) -> str:
+        region = size.region
+        if isinstance(region, typed.CircleOf):
+            valid = f"{self.real(region.radius)} BETWEEN 0 AND {HEMISPHERE_DEG:g}"
+            sine = f"sin(radians({self.real(region.radius)}) / 2)"
+            surface = f"4 * pi() * {sine} * {sine}"
+            size_of = f"CASE WHEN {valid}{self._latitude_test(_centre(region))} THEN {surface} END"
+            return f"({size_of} * {_DEG2_PER_STERADIAN!r})"
+        surface = f"adql_area({self._vertices(region)})"
+        if not isinstance(region, typed.Column):
+            surface = f"CASE WHEN {self._shape(region)} IS NOT NULL THEN {surface} END"
+        return f"({surface} * {_DEG2_PER_STERADIAN!r})"
+
+    def centroid_part(self, part: typed.CentroidPart) -> str:
+        return f"adql_centroid({self._vertices(part.region)}, {part.place})"
+
+    def _vertices(self, region: typed.Geometry) -> str:
+        """Longitudes and latitudes (deg) of a polygon's vertices, as an array."""
+        if isinstance(region, typed.PolygonOf):
+            return f"ARRAY[{', '.join(map(self.real, region.coordinates))}]"
+        if isinstance(region, typed.BoxOf):
+            numbers = (region.lon, region.lat, region.width, region.height)
+            return f"adql_box({', '.join(map(self.real, numbers))})"
+        if isinstance(region, typed.Constant):
+            assert isinstance(region.shape, Polygon)
+            places = [place for vertex in region.shape.vertices for place in vertex]
+            return f"ARRAY[{', '.join(map(self._double, places))}]"
+        assert isinstance(region, typed.Column)
+        text = self.physical(region, region_text_column(region.field))
+        return f"CAST(string_to_array(substr({text}, 14), ' ') AS double precision[])"
+
+    def _double(self, value: float) -> str:
+        return f"CAST({self.bind(value)} AS double precision)"
+
+    def _direction(self, point: typed.Geometry) -> tuple[str, str]:
+        if isinstance(point, typed.PointOf):
+            return self.real(point.lon), self.real(point.lat)
+        assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
+        return self._double(point.shape.lon_deg), self._double(point.shape.lat_deg)
+
+    def _shape(self, shape: typed.Geometry) -> str:
+        """A geometry of pgSphere."""
+        if isinstance(shape, typed.Column):
+            if not shape.is_stored:
+                return _spoly_of(self.physical(shape))
+            return self.physical(shape, region_polygon_column(shape.field.physical))
+        if shape.kind == "point":
+            return "spoint(radians({}), radians({}))".format(*self._direction(shape))
+        if isinstance(shape, typed.CircleOf):
+            radius = self.real(shape.radius)
+            valid = (
+                f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(_centre(shape))}"
+            )
+            centre = self._shape(_centre(shape))
+            return f"scircle({centre}, CASE WHEN {valid} THEN radians({radius}) END)"
+        if isinstance(shape, typed.PolygonOf | typed.BoxOf):
+            return f"adql_polygon({self._vertices(shape)})"
+        return self._constant(shape)
+
+    def _constant(self, constant: typed.Geometry) -> str:
+        assert isinstance(constant, typed.Constant)
+        shape = constant.shape
+        if isinstance(shape, Circle):
+            centre = self._shape(typed.Constant(Point(shape.lon_deg, shape.lat_deg)))
+            return f"scircle({centre}, radians({self._double(shape.radius_deg)}))"
+        assert isinstance(shape, Polygon)
+        return f"CAST({self.bind(spoly_text(shape))} AS spoly)"
+
+
+def _centre(circle: typed.CircleOf) -> typed.PointOf:
+    return typed.PointOf(circle.lon, circle.lat)
+
+
+def _beyond_hemisphere(shape: typed.Geometry) -> bool:
+    if not isinstance(shape, typed.Constant) or not isinstance(shape.shape, Circle):
+        return False
+    return shape.shape.radius_deg > HEMISPHERE_DEG
+
+
+def _spoly_of(text: str) -> str:
+    """A polygon of pgSphere from SQL of STC-S text."""
+    pairs = f"regexp_replace(substr({text}, 14), '([^ ]+) ([^ ]+) ?', '(\\1d,\\2d),', 'g')"
+    return f"CAST('{{' || rtrim({pairs}, ',') || '}}' AS spoly)"
+
+
+def spoly_text(polygon: Polygon) -> str:
+    """pgSphere's text of a polygon."""
+    vertices = ",".join(f"({lon:.14f}d,{lat:.14f}d)" for lon, lat in polygon.vertices)
+    return f"{{{vertices}}}"
