@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import select
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import pq
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.adql.sqlite_functions import FUNCTIONS
+from app.adql.sqlite_more_functions import AGGREGATES, MORE_FUNCTIONS
 from app.errors import StoreUnavailableError
 from app.stores.database_faults import database_faults
+from app.stores.sqlite_native import native_sqlite
 
 BUSY_TIMEOUT_S = 60.0
 """How long a SQLite writer waits for another one before it gives up."""
 
+_SQLITE_CACHE_KIB = 16_384
+"""Pages a connection keeps for itself: all of them together must stay small, and what is not
+kept is in the system's cache of files."""
+
+TRUSTED_S = 30.0
+"""For how long an idle connection to PostgreSQL is taken to be alive unless it says otherwise."""
+
 _WRITE = "skyloom_write"
+_CHECKED_IN = "checked_in_s"
 
 
 def open_engine(url: str, *, pool_size: int = 20) -> sa.Engine:
@@ -83,13 +96,17 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=30.0,
+        # Whoever asks next finds the pages that were read last, and the others stay small.
+        pool_use_lifo=True,
     )
+    native_sqlite()  # listens for connections from now on
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "checkout", _refresh_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
     """Our own BEGIN, write-ahead log, foreign keys, and the functions compiled queries call."""
     connection.isolation_level = None
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -97,9 +114,23 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> N
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -65536")
-    for name, argument_count, function in FUNCTIONS:
+    connection.execute(f"PRAGMA cache_size = -{_SQLITE_CACHE_KIB:d}")
+    for name, argument_count, function in (*FUNCTIONS, *MORE_FUNCTIONS):
         connection.create_function(name, argument_count, function, deterministic=True)
+    for name, argument_count, aggregate in AGGREGATES:
+        connection.create_aggregate(name, argument_count, aggregate)
+    native = native_sqlite()
+    if native is not None:
+        native.adopt(entry.info)
+
+
+def _refresh_sqlite(
+    connection: sqlite3.Connection, entry: ConnectionPoolEntry, _: sa.PoolProxiedConnection
+) -> None:
+    """The functions that were compiled since the connection was opened."""
+    native = native_sqlite()
+    if native is not None:
+        native.refresh(entry.info)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -108,7 +139,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _open_postgres(url: sa.URL, pool_size: int) -> sa.Engine:
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         connect_args={
             "connect_timeout": 10,
@@ -117,11 +148,41 @@ def _open_postgres(url: sa.URL, pool_size: int) -> sa.Engine:
             # A generic plan would not know how small a cone is.
             "prepare_threshold": None,
         },
-        pool_pre_ping=True,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=30.0,
     )
+    event.listen(engine, "checkin", _note_checkin)
+    event.listen(engine, "checkout", _replace_lost)
+    return engine
+
+
+def _note_checkin(_: psycopg.Connection[tuple[object]] | None, entry: ConnectionPoolEntry) -> None:
+    entry.info[_CHECKED_IN] = time.monotonic()
+
+
+def _replace_lost(
+    connection: psycopg.Connection[tuple[object]],
+    entry: ConnectionPoolEntry,
+    _: sa.PoolProxiedConnection,
+) -> None:
+    """Have the pool open another connection when this one is lost.
+
+    A server that went away has left something to read (its last words, or the end), so a
+    connection used a moment ago need not be asked.
+    """
+    pgconn = connection.pgconn
+    idle_s = time.monotonic() - entry.info.get(_CHECKED_IN, time.monotonic())
+    if pgconn.status == pq.ConnStatus.OK and idle_s < TRUSTED_S and not _has_news(pgconn.socket):
+        return
+    if pgconn.status != pq.ConnStatus.OK or pgconn.exec_(b"").status != pq.ExecStatus.EMPTY_QUERY:
+        raise sa.exc.DisconnectionError
+
+
+def _has_news(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def postgres_connection(connection: sa.PoolProxiedConnection) -> psycopg.Connection[tuple[object]]:

@@ -36,6 +36,9 @@ operator intervention, system error."""
 _POSTGRES_DATA = ("22", "23", "54", "XX")
 """SQLSTATE classes: data exception, constraint, program limit; XX: pgSphere's own complaints."""
 
+_MANY_ROWS = "more than one row"
+"""In the complaint about a subquery in the place of a value, on either engine."""
+
 
 @contextmanager
 def database_faults() -> Iterator[None]:
@@ -60,6 +63,8 @@ def explain(error: Exception) -> ServiceError:
 
 def _explain_sqlite(error: sqlite3.Error) -> ServiceError:
     message = str(error)
+    if _MANY_ROWS in message:
+        return _many_rows()
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and (code & 0xFF) in _SQLITE_UNAVAILABLE:
         return StoreUnavailableError(message)
@@ -71,8 +76,14 @@ def _explain_sqlite(error: sqlite3.Error) -> ServiceError:
 def _explain_postgres(error: psycopg.Error) -> ServiceError:
     message = error.diag.message_primary or " ".join(str(error).split())
     state = error.sqlstate
+    if state == psycopg.errors.CardinalityViolation.sqlstate:
+        return _many_rows()
     if state is None or state.startswith(_POSTGRES_UNAVAILABLE):
         return StoreUnavailableError(message)
     if state.startswith(_POSTGRES_DATA):
         return UsageError(f"The data made the query fail: {message}")
     return ServiceError(f"The database refuses the statement: {message}")
+
+
+def _many_rows() -> ServiceError:
+    return UsageError(f"A subquery that stands for a value gave {_MANY_ROWS}")

@@ -6,10 +6,10 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from app.schema.catalog import CATALOG
 from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction
 from app.stores.pgsphere import pgsphere_version, server_version
+from app.stores.tables.catalog_store import read_catalog
 from app.stores.tables.physical import obscore, tap_schema
 from app.stores.tables.regions import region_index
 
@@ -53,5 +53,5 @@ def tap_schema_matches(engine: sa.Engine) -> bool:
     query = sa.select(columns.table_name, columns.column_name)
     with read_transaction(engine) as connection:
         stored = {(table, column) for table, column in connection.execute(query)}
-    wanted = tap_schema_rows(CATALOG)["tap_columns"]
+        wanted = tap_schema_rows(read_catalog(connection))["tap_columns"]
     return stored == {(row["table_name"], row["column_name"]) for row in wanted}

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from app.errors import JobNotFoundError
 from app.stores.database import read_transaction, write_transaction
-from app.stores.job_rows import from_row, instant_text, to_row
+from app.stores.job_changes import JobChanges
+from app.stores.job_rows import from_row, instant_text, parse_instant, to_row
 from app.stores.tables.physical import job as table
 from app.uws.job import Job, JobKind, Phase
 from app.uws.transitions import step
@@ -23,10 +24,14 @@ _OLDEST = (table.c.creation_time, table.c.job_id)
 
 
 class JobStore:
-    """Stores jobs. Every method may raise StoreUnavailableError."""
+    """Stores jobs. Every method may raise StoreUnavailableError.
+
+    ``changes`` tells of every job whose phase, parameters or times were written here.
+    """
 
     def __init__(self, *, engine: sa.Engine) -> None:
         self._engine = engine
+        self.changes = JobChanges()
 
     def add(self, job: Job) -> None:
         """Store a new job."""
@@ -82,7 +87,7 @@ class JobStore:
         if lease_owner is not None:
             condition &= table.c.lease_owner == lease_owner
         statement = table.update().where(condition).values(to_row(job))
-        return self._changed(statement)
+        return self._announced(job.job_id, self._changed(statement))
 
     def claim(
         self,
@@ -92,8 +97,10 @@ class JobStore:
         now: datetime,
         lease_s: float,
         max_attempts: int,
+        expected: bool = False,
     ) -> Job | None:
-        """Take the oldest job that is to be run, or None.
+        """Take the oldest job that is to be run, or None. Who knows that a job was queued says
+        ``expected`` and spares a look.
 
         That is a QUEUED job, or an EXECUTING one whose lease ran out. It is EXECUTING afterwards,
         leased to ``owner`` for ``lease_s`` seconds, with one attempt more; of several callers, in
@@ -101,32 +108,28 @@ class JobStore:
         (publishing the product completes both). A job that was already tried ``max_attempts``
         times ends in ERROR instead.
         """
-        if not self._anything_to_claim(kinds, now, max_attempts):
+        if not (expected or self._anything_to_claim(kinds, now)):
             return None
         for _ in range(_CLAIM_TRIES):
             try:
                 with write_transaction(self._engine) as connection:
-                    return _take(connection, kinds, owner, now, lease_s)
+                    job = _take(connection, kinds, owner, now, lease_s, max_attempts)
             except Exception as error:
                 if not isinstance(error.__cause__, sa.exc.IntegrityError):
                     raise
+                continue
+            if job is not None:
+                self.changes.announce(job.job_id)
+            if job is None or job.phase is Phase.EXECUTING:
+                return job
         return None
 
-    def _anything_to_claim(
-        self, kinds: Collection[JobKind], now: datetime, max_attempts: int
-    ) -> bool:
-        """Whether a claim may find something; ends jobs that were tried often enough.
-
-        Reads only in the ordinary case: an idle server does not take SQLite's write lock.
-        """
-        query = sa.select(table).where(_claimable(kinds, now)).order_by(*_OLDEST).limit(100)
+    def _anything_to_claim(self, kinds: Collection[JobKind], now: datetime) -> bool:
+        """Whether a claim may find something. An idle server reads only: it does not take
+        SQLite's write lock."""
+        query = sa.select(table.c.job_id).where(_claimable(kinds, now)).limit(1)
         with read_transaction(self._engine) as connection:
-            found = [from_row(row) for row in connection.execute(query).mappings()]
-        hopeless = [job for job in found if job.attempts >= max_attempts]
-        for job in hopeless:
-            ended = step(job, "lose", now)
-            self.replace(ended, old_phase=job.phase, lease_owner=job.lease_owner)
-        return len(found) > len(hopeless)
+            return connection.execute(query).first() is not None
 
     def renew(
         self,
@@ -148,7 +151,8 @@ class JobStore:
 
     def delete(self, job_id: str) -> None:
         """Forget a job; JobNotFoundError if there is none."""
-        if not self._changed(table.delete().where(table.c.job_id == job_id)):
+        deleted = self._changed(table.delete().where(table.c.job_id == job_id))
+        if not self._announced(job_id, deleted):
             raise JobNotFoundError(job_id)
 
     def expired(self, now: datetime) -> list[Job]:
@@ -160,6 +164,34 @@ class JobStore:
         )
         with read_transaction(self._engine) as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
+
+    def next_destruction(self) -> datetime | None:
+        """The earliest destruction time of all jobs; None without jobs."""
+        with read_transaction(self._engine) as connection:
+            text = connection.execute(sa.select(sa.func.min(table.c.destruction))).scalar()
+        return None if text is None else parse_instant(text)
+
+    def count(self, kind: JobKind, phase: Phase) -> int:
+        """How many jobs of a kind are in a phase."""
+        query = sa.select(sa.func.count()).where(table.c.kind == kind, table.c.phase == phase.value)
+        with read_transaction(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def queued_before(self, job: Job) -> int:
+        """How many queued jobs of its kind are claimed before a queued job."""
+        older = sa.tuple_(*_OLDEST) < sa.tuple_(
+            sa.literal(instant_text(job.creation_time)), sa.literal(job.job_id)
+        )
+        query = sa.select(sa.func.count()).where(
+            table.c.kind == job.kind, table.c.phase == Phase.QUEUED.value, older
+        )
+        with read_transaction(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _announced(self, job_id: str, changed: bool) -> bool:
+        if changed:
+            self.changes.announce(job_id)
+        return changed
 
     def _changed(self, statement: sa.Update | sa.Delete) -> bool:
         """Run a statement on one row; whether it found it."""
@@ -185,8 +217,9 @@ def _take(
     owner: str,
     now: datetime,
     lease_s: float,
+    max_attempts: int,
 ) -> Job | None:
-    """Lock the oldest claimable job and make it ours."""
+    """Lock the oldest claimable job and make it ours; end it if it was tried often enough."""
     other = table.alias("other")
     same_recipe_runs = (
         sa.select(other.c.job_id)
@@ -207,8 +240,11 @@ def _take(
     row = connection.execute(query).mappings().first()
     if row is None:
         return None
-    job = step(
-        from_row(row), "start", now, lease_owner=owner, lease_until=now + timedelta(seconds=lease_s)
-    )
+    found = from_row(row)
+    if found.attempts >= max_attempts:
+        job = step(found, "lose", now)
+    else:
+        until = now + timedelta(seconds=lease_s)
+        job = step(found, "start", now, lease_owner=owner, lease_until=until)
     connection.execute(table.update().where(table.c.job_id == job.job_id).values(to_row(job)))
     return job

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from app.stores.database import open_engine
 from app.stores.jobs import JobStore
 from app.stores.tables.base import TableStore
+from app.stores.tables.catalog_store import CatalogStore
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.postgres import PostgresTableStore
 from app.stores.tables.sqlite import SqliteTableStore
@@ -22,6 +23,7 @@ class MetadataStores:
     tables: TableStore
     datasets: DatasetStore
     jobs: JobStore
+    catalogs: CatalogStore
 
     def close(self) -> None:
         """Close every connection."""
@@ -37,4 +39,5 @@ def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
         tables=SqliteTableStore(engine=engine) if sqlite else PostgresTableStore(engine=engine),
         datasets=DatasetStore(engine=engine),
         jobs=JobStore(engine=engine),
+        catalogs=CatalogStore(engine=engine),
     )

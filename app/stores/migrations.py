@@ -12,10 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from app.errors import StoreUnavailableError
-from app.schema.catalog import CATALOG
-from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction, write_transaction
-from app.stores.tables.physical import tap_schema
+from app.stores.tables.catalog_store import write_tap_schema
 from app.stores.tables.regions import region_index
 
 _UPGRADE_LOCK = 0x736B796D6967
@@ -82,7 +80,7 @@ def upgrade(engine: sa.Engine) -> Upgrade:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
         command.upgrade(config, "head")
-        _refresh_tap_schema(connection)
+        write_tap_schema(connection)
         index = region_index(engine)
         index.lock(connection)
         repaired = index.repair(connection)
@@ -96,11 +94,3 @@ def _refuse_newer(revision: str | None) -> None:
             f"it is at revision {revision}, which this version of Skyloom does not know: "
             "a newer version wrote it; install that version or use another database"
         )
-
-
-def _refresh_tap_schema(connection: sa.Connection) -> None:
-    """Write TAP_SCHEMA from the catalog that queries are compiled with."""
-    for physical, rows in tap_schema_rows(CATALOG).items():
-        table = tap_schema[physical]
-        connection.execute(table.delete())
-        connection.execute(table.insert(), [dict(row) for row in rows])

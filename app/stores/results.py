@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,12 @@ class ResultStore:
         the disk is full.
         """
         path = self._folder(job_id) / _checked(result_id)
-        written = write_atomically(path, chunks)
+        try:
+            written = write_atomically(path, chunks)
+        except BaseException:
+            with suppress(OSError):
+                path.parent.rmdir()  # unless it holds another result
+            raise
         return str(path.relative_to(self._data_dir)), written.size_bytes
 
     def find(self, path: str) -> Path:
@@ -36,6 +42,13 @@ class ResultStore:
         if not found.is_relative_to(self._data_dir.resolve()) or not found.is_file():
             raise NotFoundError("The result")
         return found
+
+    def read(self, job_id: str, result_id: str) -> bytes | None:
+        """The content of a file that :meth:`write` wrote, None if there is none."""
+        try:
+            return (self._folder(job_id) / _checked(result_id)).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def delete(self, job_id: str) -> None:
         """Remove all results of a job."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from app.errors import UsageError
 from app.schema.batches import arrow_schema, arrow_type
 from app.schema.fields import Field, Kind
 
@@ -18,6 +19,11 @@ def to_batch(rows: Sequence[Sequence[Any]], fields: Sequence[Field]) -> pa.Recor
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(fields))
 
 
+def convert(value: Any, field: Field) -> Any:
+    """One value, not None, in the type of its field, as :func:`to_batch` would give it."""
+    return _array((value,), field)[0].as_py()
+
+
 def _array(values: Sequence[Any], field: Field) -> pa.Array:
     """Typed column. What the engine gave in another type (SQLite has no booleans, PostgreSQL sums
     in Decimal) is converted value by value."""
@@ -25,8 +31,13 @@ def _array(values: Sequence[Any], field: Field) -> pa.Array:
     try:
         return pa.array(values, type=target)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError):
-        convert = _converter(field.kind)
-        return pa.array([None if v is None else convert(v) for v in values], type=target)
+        change = _converter(field.kind)
+    try:
+        return pa.array([None if v is None else change(v) for v in values], type=target)
+    except (pa.ArrowInvalid, ValueError, OverflowError):
+        raise UsageError(
+            f"The data made the query fail: a value of column {field.name} is no {field.kind}"
+        ) from None
 
 
 def _converter(kind: Kind) -> Callable[[Any], Any]:
@@ -36,4 +47,8 @@ def _converter(kind: Kind) -> Callable[[Any], Any]:
         return float
     if kind == "boolean":
         return bool
-    return str
+    return _text
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -32,12 +32,21 @@ def _type(kind: Kind) -> sa.types.TypeEngine[Any]:
 
 
 def _column(field: Field, required: tuple[str, ...]) -> sa.Column[Any]:
-    return sa.Column(field.name, _type(field.kind), nullable=field.name not in required)
+    return sa.Column(field.physical, _type(field.kind), nullable=field.name not in required)
 
 
 def _table(table: Table, *hidden: sa.Column[Any], required: tuple[str, ...] = ()) -> sa.Table:
     columns = (_column(field, required) for field in table.fields)
     return sa.Table(table.physical, METADATA, *columns, *hidden)
+
+
+def physical_table(table: Table) -> sa.Table:
+    """A table that a user published, with the number of the row as its key."""
+    columns = (_column(field, ()) for field in table.fields)
+    row_id = sa.Column(
+        "row_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True
+    )
+    return sa.Table(table.physical, sa.MetaData(), row_id, *columns)
 
 
 obscore: Final = _table(
@@ -57,6 +66,25 @@ obscore: Final = _table(
 product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
 
 tap_schema: Final = {table.physical: _table(table) for table in TAP_SCHEMA_TABLES}
+
+published_table: Final = sa.Table(
+    "published_table",
+    METADATA,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("physical", TEXT, nullable=False, unique=True),
+    sa.Column("definition", TEXT, nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("source", TEXT, nullable=False),
+    sa.Column("published", TEXT, nullable=False),
+)
+
+discarded_table: Final = sa.Table(
+    "discarded_table", METADATA, sa.Column("physical", TEXT, primary_key=True)
+)
+
+catalog_version: Final = sa.Table(
+    "catalog_version", METADATA, sa.Column("version", sa.BigInteger, nullable=False)
+)
 
 job: Final = sa.Table(
     "job",

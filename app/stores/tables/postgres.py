@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain, islice, repeat
 from typing import cast
 
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
+from psycopg import pq
 
 from app.adql.compiled import CompiledQuery
-from app.errors import TimeLimitError
+from app.errors import StoppedError, TimeLimitError
+from app.schema.fields import Field
+from app.schema.uploads import UploadedTable
 from app.stores.database import postgres_connection
 from app.stores.database_faults import database_faults
-from app.stores.tables.base import TableStore
+from app.stores.postgres_native import NativeLibpq, native_libpq
+from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
+from app.stores.tables.control import StatementControl
+from app.stores.tables.uploads import load_postgres
 
-_CHUNK_ROWS = 1000
+_CHUNK_ROWS = 256
 """Rows that libpq hands over at a time."""
+_CANCEL_TIMEOUT_S = 5.0
 
 
 class PostgresTableStore(TableStore):
@@ -32,57 +39,103 @@ class PostgresTableStore(TableStore):
         self,
         query: CompiledQuery,
         *,
-        batch_rows: int = 10_000,
+        batch_rows: int = BATCH_ROWS,
         time_limit_s: float | None = None,
+        uploads: Sequence[UploadedTable] = (),
+        control: StatementControl | None = None,
     ) -> Generator[pa.RecordBatch, None, None]:
         """See :meth:`app.stores.tables.base.TableStore.stream`.
 
         Rows come in libpq's chunked mode: unlike a declared cursor it keeps parallel plans, and
         never more than one chunk is held here.
         """
-        statement = sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
+        control = control or StatementControl()
         deadline_s = None if time_limit_s is None else time.monotonic() + time_limit_s
+        sizes = chain([min(batch_rows, FIRST_BATCH_ROWS)], repeat(batch_rows))
         with (
             _named_limit(time_limit_s),
             database_faults(),
-            self._reading(time_limit_s) as cursor,
+            self._reading(time_limit_s, uploads) as cursor,
+            control.running(lambda: _cancel(cursor.connection)),
         ):
-            chunk_rows = min(batch_rows, _CHUNK_ROWS)
-            source = cursor.stream(str(statement), statement.params, size=chunk_rows)
-            # Closing the generator cancels what the server still has to send.
-            with closing(cast("Generator[tuple[object]]", source)) as rows:
-                yield from _batches(rows, query, batch_rows, deadline_s)
+            native = native_libpq()
+            if native is None:
+                statement = sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
+                source = _by_psycopg(cursor, statement, query.fields, sizes)
+            else:
+                source = _by_machine(native, cursor.connection, query, sizes, control)
+            with closing(source) as batches:
+                for batch in batches:
+                    yield batch
+                    control.check()
+                    if deadline_s is not None and time.monotonic() > deadline_s:
+                        raise psycopg.errors.QueryCanceled("the time limit passed between batches")
 
     @contextmanager
-    def _reading(self, time_limit_s: float | None) -> Iterator[psycopg.Cursor[tuple[object]]]:
+    def _reading(
+        self, time_limit_s: float | None, uploads: Sequence[UploadedTable]
+    ) -> Iterator[psycopg.Cursor[tuple[object]]]:
         """A cursor in a read-only transaction with the server's own time limit set."""
         pooled = self._engine.raw_connection()
         try:
             connection = postgres_connection(pooled)
             cursor = connection.cursor()
-            cursor.execute("SET TRANSACTION READ ONLY")
-            if time_limit_s is not None:
-                limit_ms = max(1, round(time_limit_s * 1000))
-                cursor.execute(f"SET LOCAL statement_timeout = {limit_ms:d}".encode())
+            load_postgres(cursor, uploads)
+            start = "SET TRANSACTION" if uploads else "BEGIN"
+            limit_ms = 0 if time_limit_s is None else max(1, round(time_limit_s * 1000))
+            _send(connection, f"{start} READ ONLY; SET LOCAL statement_timeout = {limit_ms:d}")
             yield cursor
         finally:
             pooled.close()
 
 
-def _batches(
-    source: Iterator[tuple[object]],
+def _send(connection: psycopg.Connection[tuple[object]], statements: str) -> None:
+    """Run statements in one round trip."""
+    result = connection.pgconn.exec_(statements.encode())
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def _cancel(connection: psycopg.Connection[tuple[object]]) -> None:
+    """Ask the server to stop what the connection runs; a server that is gone has stopped it."""
+    with suppress(psycopg.Error):
+        connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+
+def _by_machine(
+    native: NativeLibpq,
+    connection: psycopg.Connection[tuple[object]],
     query: CompiledQuery,
-    batch_rows: int,
-    deadline_s: float | None,
-) -> Iterator[pa.RecordBatch]:
-    rows = list(islice(source, batch_rows))
-    yield to_batch(rows, query.fields)
-    while len(rows) == batch_rows:
-        if deadline_s is not None and time.monotonic() > deadline_s:
-            raise psycopg.errors.QueryCanceled("the time limit passed between batches")
-        rows = list(islice(source, batch_rows))
-        if rows:
-            yield to_batch(rows, query.fields)
+    sizes: Iterator[int],
+    control: StatementControl,
+) -> Generator[pa.RecordBatch, None, None]:
+    """The rows, read without the interpreter."""
+    from app.stores.postgres_native_reader import NativeResults
+
+    with closing(NativeResults(native, connection, query.sql, query.binds)) as results:
+        # Cancelled before the statement went out, the server has noticed nothing.
+        control.check()
+        yield from results.batches(query.fields, sizes)
+
+
+def _by_psycopg(
+    cursor: psycopg.Cursor[tuple[object]],
+    statement: sa.Compiled,
+    fields: Sequence[Field],
+    sizes: Iterator[int],
+) -> Generator[pa.RecordBatch, None, None]:
+    """The rows as psycopg gives them."""
+    source = cursor.stream(str(statement), statement.params, size=_CHUNK_ROWS)
+    # Closing the generator cancels what the server still has to send.
+    with closing(cast("Generator[tuple[object]]", source)) as rows:
+        size = next(sizes)
+        chunk = list(islice(rows, size))
+        yield to_batch(chunk, fields)
+        while len(chunk) == size:
+            size = next(sizes)
+            chunk = list(islice(rows, size))
+            if chunk:
+                yield to_batch(chunk, fields)
 
 
 @contextmanager
@@ -90,6 +143,8 @@ def _named_limit(time_limit_s: float | None) -> Iterator[None]:
     """Name the limit when the server (or the check between batches) cancelled the statement."""
     try:
         yield
+    except StoppedError:
+        raise
     except Exception as error:
         if isinstance(error.__cause__, psycopg.errors.QueryCanceled) and time_limit_s is not None:
             raise TimeLimitError("The query", time_limit_s) from error.__cause__

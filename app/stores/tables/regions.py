@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from app.adql.spatial_index import outline_index, position_index
 from app.errors import UsageError
 from app.schema.rows import Value
 from app.sky.boxes import box_of
-from app.sky.shapes import Polygon
+from app.sky.outlines import outline_of
+from app.sky.shapes import Point, Polygon
 from app.sky.stcs import parse_region
 from app.stores.tables.physical import obscore
 from app.stores.tables.spoly import accepted_spoly, format_spoly, refuses_polygon
@@ -19,12 +21,17 @@ from app.stores.tables.spoly import accepted_spoly, format_spoly, refuses_polygo
 _REGION_LOCK = 0x736B796C6F6F6D
 """Key of the advisory lock that writers of obscore hold ("skyloom")."""
 
-_PUT_BOX = sa.text(
-    "INSERT OR REPLACE INTO obscore_region_index "
-    "(row_id, x_min, x_max, y_min, y_max, z_min, z_max) "
-    "VALUES (:row_id, :x_min, :x_max, :y_min, :y_max, :z_min, :z_max)"
+_OUTLINES = outline_index("obscore", "s_region")
+_POSITIONS = position_index("obscore", "s_ra")
+_AXES = "row_id, x_min, x_max, y_min, y_max, z_min, z_max"
+_AXIS_BINDS = ":row_id, :x_min, :x_max, :y_min, :y_max, :z_min, :z_max"
+
+_PUT_OUTLINE = sa.text(
+    f"INSERT OR REPLACE INTO {_OUTLINES} ({_AXES}, outline) VALUES ({_AXIS_BINDS}, :outline)"
 )
-_DROP_BOX = sa.text("DELETE FROM obscore_region_index WHERE row_id = :row_id")
+_PUT_POSITION = sa.text(f"INSERT OR REPLACE INTO {_POSITIONS} ({_AXES}) VALUES ({_AXIS_BINDS})")
+_DROP_OUTLINE = sa.text(f"DELETE FROM {_OUTLINES} WHERE row_id = :row_id")
+_DROP_POSITION = sa.text(f"DELETE FROM {_POSITIONS} WHERE row_id = :row_id")
 
 _COLUMNS = [column.name for column in obscore.columns if column.name != "row_id"]
 _SPOLY = "CAST(:s_region_spoly AS spoly)"
@@ -72,7 +79,7 @@ def polygon_of(record: Record) -> Polygon | None:
 
 
 class SqliteRegionIndex:
-    """``obscore_region_index``, an R*Tree over unit-vector boxes keyed by ``row_id``."""
+    """R*Trees over unit-vector boxes of outlines and of positions, keyed by ``row_id``."""
 
     def lock(self, connection: sa.Connection) -> None:
         """Nothing to do: write transactions on SQLite exclude each other."""
@@ -92,39 +99,54 @@ class SqliteRegionIndex:
             obscore.update().where(obscore.c.row_id == sa.bindparam("this_row_id")),
             [{**record, "this_row_id": row_id} for row_id, record in records],
         )
-        gone = [{"row_id": row_id} for row_id, record in records if record["s_region"] is None]
-        if gone:
-            connection.execute(_DROP_BOX, gone)
+        for column, drop in (("s_region", _DROP_OUTLINE), ("s_ra", _DROP_POSITION)):
+            gone = [{"row_id": row_id} for row_id, record in records if record[column] is None]
+            if gone:
+                connection.execute(drop, gone)
         self._put(connection, records)
 
     def find_unindexed(self, connection: sa.Connection) -> list[int]:
-        """Rows without a box."""
+        """Rows without a place in one of the trees."""
         query = (
             "SELECT row_id FROM obscore WHERE s_region IS NOT NULL "
-            "AND row_id NOT IN (SELECT row_id FROM obscore_region_index)"
+            f"AND row_id NOT IN (SELECT row_id FROM {_OUTLINES}) UNION "
+            "SELECT row_id FROM obscore WHERE s_ra IS NOT NULL AND s_dec IS NOT NULL "
+            f"AND row_id NOT IN (SELECT row_id FROM {_POSITIONS})"
         )
         return list(connection.execute(sa.text(query)).scalars())
 
     def repair(self, connection: sa.Connection) -> int:
-        """Put the boxes that are missing."""
+        """Put what is missing."""
         lost = _regions(connection, self.find_unindexed(connection))
         self._put(connection, lost)
         return len(lost)
 
     def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
-        """Delete rows and their boxes."""
+        """Delete rows; triggers delete their places in the trees."""
         if row_ids:
-            connection.execute(_DROP_BOX, [{"row_id": row_id} for row_id in row_ids])
             connection.execute(obscore.delete().where(obscore.c.row_id.in_(row_ids)))
 
     def _put(self, connection: sa.Connection, records: Iterable[tuple[int, Record]]) -> None:
-        boxes = [
-            {"row_id": row_id, **asdict(box_of(polygon))}
-            for row_id, record in records
+        numbered = list(records)
+        outlines = [
+            {"row_id": row_id, "outline": outline_of(polygon), **asdict(box_of(polygon))}
+            for row_id, record in numbered
             if (polygon := polygon_of(record)) is not None
         ]
-        if boxes:
-            connection.execute(_PUT_BOX, boxes)
+        positions = [
+            {"row_id": row_id, **asdict(box_of(point))}
+            for row_id, record in numbered
+            if (point := _position_of(record)) is not None
+        ]
+        if outlines:
+            connection.execute(_PUT_OUTLINE, outlines)
+        if positions:
+            connection.execute(_PUT_POSITION, positions)
+
+
+def _position_of(record: Record) -> Point | None:
+    lon, lat = record["s_ra"], record["s_dec"]
+    return None if lon is None or lat is None else Point(float(lon), float(lat))
 
 
 class PostgresRegionIndex:
@@ -188,13 +210,13 @@ class PostgresRegionIndex:
 
 def _regions(connection: sa.Connection, row_ids: Sequence[int]) -> list[tuple[int, Record]]:
     """What :func:`polygon_of` needs of these rows."""
-    columns = obscore.c.row_id, obscore.c.obs_publisher_did, obscore.c.s_region
+    names = ("obs_publisher_did", "s_region", "s_ra", "s_dec")
+    columns = (obscore.c.row_id, *(obscore.c[name] for name in names))
     found: list[tuple[int, Record]] = []
     for start in range(0, len(row_ids), 500):
         query = sa.select(*columns).where(obscore.c.row_id.in_(row_ids[start : start + 500]))
         for row in connection.execute(query):
-            record = {"obs_publisher_did": row.obs_publisher_did, "s_region": row.s_region}
-            found.append((row.row_id, record))
+            found.append((row.row_id, dict(zip(names, row[1:], strict=True))))
     return found
 
 

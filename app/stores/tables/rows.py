@@ -14,9 +14,10 @@ from app.schema.obscore import OBSCORE, REQUIRED
 from app.schema.rows import DatasetRow, ProductInput, Value
 
 _KINDS: Final[Mapping[str, Kind]] = {field.name: field.kind for field in OBSCORE.fields}
-_ORIGINS: Final[Mapping[str, Literal["ingested", "built"]]] = {
+_ORIGINS: Final[Mapping[str, Literal["ingested", "built", "external"]]] = {
     "ingested": "ingested",
     "built": "built",
+    "external": "external",
 }
 _ROLES: Final[Mapping[str, Literal["template", "science"]]] = {
     "template": "template",

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, MutableMapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain, repeat
+from typing import Any
 
 import pyarrow as pa
-import sqlalchemy as sa
 
 from app.adql.compiled import CompiledQuery
-from app.errors import TimeLimitError
+from app.errors import StoppedError, TimeLimitError
+from app.schema.uploads import UploadedTable
 from app.stores.database_faults import database_faults
-from app.stores.tables.base import TableStore
+from app.stores.sqlite_compiled import start_loading
+from app.stores.sqlite_native import NativeSqlite, handle_of, native_sqlite
+from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
+from app.stores.tables.control import StatementControl
+from app.stores.tables.uploads import drop_sqlite, load_sqlite
 
 _PROGRESS_STEPS = 2000
 """SQLite virtual-machine steps between two looks at the clock (tens of microseconds)."""
+
+_Connection = tuple[sqlite3.Connection, MutableMapping[Any, Any]]
 
 
 class SqliteTableStore(TableStore):
@@ -29,40 +37,96 @@ class SqliteTableStore(TableStore):
         self,
         query: CompiledQuery,
         *,
-        batch_rows: int = 10_000,
+        batch_rows: int = BATCH_ROWS,
         time_limit_s: float | None = None,
+        uploads: Sequence[UploadedTable] = (),
+        control: StatementControl | None = None,
     ) -> Generator[pa.RecordBatch, None, None]:
         """See :meth:`app.stores.tables.base.TableStore.stream`."""
-        statement = sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
-        values = statement.params  # worked out anew at every look
-        parameters = [values[name] for name in statement.positiontup or ()]
+        start_loading()
+        control = control or StatementControl()
         deadline = _Deadline(time_limit_s)
-        with deadline.faults(), database_faults(), self._reading(deadline) as cursor:
-            cursor.execute(str(statement), parameters)
-            rows = cursor.fetchmany(batch_rows)
-            yield to_batch(rows, query.fields)
-            while len(rows) == batch_rows:
-                rows = cursor.fetchmany(batch_rows)
-                if rows:
-                    yield to_batch(rows, query.fields)
+        sizes = chain([min(batch_rows, FIRST_BATCH_ROWS)], repeat(batch_rows))
+        with (
+            deadline.faults(),
+            database_faults(),
+            self._reading(uploads) as (connection, info),
+        ):
+            native, handle = native_sqlite(), handle_of(info)
+            if native is None or handle is None:
+                yield from _by_python(connection, query, sizes, deadline, control)
+            else:
+                yield from _by_machine(connection, native, handle, query, sizes, deadline, control)
 
     @contextmanager
-    def _reading(self, deadline: _Deadline) -> Iterator[sqlite3.Cursor]:
-        """A cursor on a pooled connection that cannot write and stops at the deadline."""
+    def _reading(self, uploads: Sequence[UploadedTable]) -> Iterator[_Connection]:
+        """A pooled connection that cannot write, and what the pool notes of it."""
         pooled = self._engine.raw_connection()
         connection = pooled.driver_connection
         if not isinstance(connection, sqlite3.Connection):
             raise TypeError(f"not a SQLite connection: {type(connection).__name__}")
         try:
+            load_sqlite(connection, uploads)
             connection.execute("PRAGMA query_only = ON")
-            connection.set_progress_handler(deadline.passed, _PROGRESS_STEPS)
-            cursor = connection.cursor()
-            yield cursor
-            cursor.close()
+            yield connection, pooled.info
         finally:
-            connection.set_progress_handler(None, 0)
             connection.execute("PRAGMA query_only = OFF")
+            drop_sqlite(connection, uploads)
             pooled.close()
+
+
+def _by_machine(
+    connection: sqlite3.Connection,
+    native: NativeSqlite,
+    handle: int,
+    query: CompiledQuery,
+    sizes: Iterator[int],
+    deadline: _Deadline,
+    control: StatementControl,
+) -> Iterator[pa.RecordBatch]:
+    """The rows, read without the interpreter."""
+    from app.stores.sqlite_native_reader import NativeStatement, Watch, watched
+
+    watch = Watch(deadline.left_s())
+
+    def interrupt() -> None:
+        watch.cancel()
+        connection.interrupt()
+
+    with control.running(interrupt), watched(native, handle, watch):
+        statement = NativeStatement(native, handle, query.sql, query.binds)
+        with closing(statement):
+            for batch in statement.batches(query, sizes):
+                yield batch
+                control.check()
+
+
+def _by_python(
+    connection: sqlite3.Connection,
+    query: CompiledQuery,
+    sizes: Iterator[int],
+    deadline: _Deadline,
+    control: StatementControl,
+) -> Iterator[pa.RecordBatch]:
+    """The rows by Python's own module."""
+    # Asked as well as interrupted: a statement may start just after the interrupt.
+    connection.set_progress_handler(
+        lambda: control.cancelled or deadline.left_s() == 0.0, _PROGRESS_STEPS
+    )
+    try:
+        with control.running(connection.interrupt), closing(connection.cursor()) as cursor:
+            cursor.execute(query.sql, dict(query.binds))
+            size = next(sizes)
+            rows = cursor.fetchmany(size)
+            yield to_batch(rows, query.fields)
+            while len(rows) == size:
+                control.check()
+                size = next(sizes)
+                rows = cursor.fetchmany(size)
+                if rows:
+                    yield to_batch(rows, query.fields)
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 class _Deadline:
@@ -72,15 +136,17 @@ class _Deadline:
         self._limit_s = limit_s
         self._end_s = None if limit_s is None else time.monotonic() + limit_s
 
-    def passed(self) -> int:
-        """1 once the time is up (SQLite's progress handler interrupts on non-zero)."""
-        return int(self._end_s is not None and time.monotonic() > self._end_s)
+    def left_s(self) -> float | None:
+        """Seconds that are left, 0 once the time is up, None without a limit."""
+        return None if self._end_s is None else max(0.0, self._end_s - time.monotonic())
 
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Name the limit when an interrupted statement fails."""
         try:
             yield
+        except StoppedError:
+            raise
         except Exception as error:
             cause = error.__cause__
             if isinstance(cause, sqlite3.OperationalError) and "interrupted" in str(cause):
