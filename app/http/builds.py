@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, cast
 
-import anyio
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -17,7 +15,8 @@ from app.errors import NotFoundError, ServiceError, StoppedError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
-from app.http.uws import CONTROLS, POLL_S, uws_router
+from app.http.uws import CONTROLS, uws_router
+from app.http.waiting import wait_until
 from app.recipes.recipe import BuildKind
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
@@ -116,13 +115,13 @@ class _SyncBuilds:
 
         A client that hangs up does not stop it: the product serves whoever asks next.
         """
-        deadline_s = time.monotonic() + self._time_limit_s
-        polls = 0
-        while job.phase not in ENDED and (left_s := deadline_s - time.monotonic()) > 0:
-            await anyio.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
-            polls += 1
-            job = await to_thread.run_sync(self._jobs.get, job.job_id, self.kind)
-        return job
+        return await wait_until(
+            self._jobs,
+            job.job_id,
+            self.kind,
+            lambda now_job: now_job.phase in ENDED,
+            timeout_s=self._time_limit_s,
+        )
 
     def _product_of(self, job: Job) -> DatasetRow:
         if job.error is not None:

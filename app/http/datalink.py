@@ -31,8 +31,11 @@ def router(*, links: LinkService, address: ServiceAddress) -> APIRouter:
         media_type = _media_type(parameters)
         service_url = address.of(request)
         table = await to_thread.run_sync(links.find_links, parameters.all("ID"), service_url)
-        document = write_links(table.links, table.descriptors, truncated=table.truncated)
-        return await stream(document, media_type=media_type)
+        return await stream(
+            request,
+            lambda: write_links(table.links, table.descriptors, truncated=table.truncated),
+            media_type=media_type,
+        )
 
     return datalink
 

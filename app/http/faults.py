@@ -14,9 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 
 from app import errors
-from app.errors import ServiceError
+from app.errors import ServiceError, told
 from app.uws.job import JobError
 from app.votable.documents import write_error
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 VOTABLE_TYPE: Final = "application/x-votable+xml"
 RETRY_AFTER_S: Final = "10"
-STORE_UNAVAILABLE: Final = "The database does not answer now; try again later"
+METHODS: Final = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,9 @@ def explain(error: BaseException) -> tuple[Fault, str]:
     """The fault and a text for the client; an error nobody foresaw is logged, not shown."""
     fault = fault_of(type(error))
     if isinstance(error, errors.StoreUnavailableError):
-        # Its reason may name hosts, users and files; it is for the operator's eyes.
         log.warning("%s", error)
-        return fault, STORE_UNAVAILABLE
     if isinstance(error, ServiceError):
-        return fault, str(error)
+        return fault, told(error)
     number = uuid.uuid4().hex[:12]
     log.error("unexpected error %s", number, exc_info=error)
     return fault, f"internal error; it is logged as {number}"
@@ -146,7 +145,24 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
     fault = Fault(error.status_code, known.dali, known.label, "fatal")
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _document(request, fault, message, error.headers or {})
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(allowed_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        message += f"; allowed are {headers['Allow']}"
+    return _document(request, fault, message, headers)
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Every method that some route takes at the path of a request (the router that refuses one
+    knows only those of the first route)."""
+    return [method for method in METHODS if _is_taken(request, method)]
+
+
+def _is_taken(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
 
 
 def _document(request: Request, fault: Fault, message: str, headers: Mapping[str, str]) -> Response:

@@ -13,8 +13,9 @@ from starlette.requests import Request
 from app.errors import LimitError, ParameterError
 from app.recipes.request import parameters_of_json
 from app.services.parameters import Pairs, ParameterSet, is_storable
+from app.services.uploads import FormFile
 
-__all__ = ["MAX_BODY_BYTES", "ParameterSet", "read_parameters"]
+__all__ = ["MAX_BODY_BYTES", "ParameterSet", "read_form", "read_parameters", "read_value"]
 
 MAX_BODY_BYTES = 4 * 2**20
 """Bodies carry parameters only; longer ones are refused."""
@@ -26,6 +27,19 @@ async def read_parameters(request: Request) -> ParameterSet:
 
     A file in a multipart form counts as a parameter with its file name as the value.
 
+    Raises as :func:`read_form`.
+    """
+    parameters, files = await read_form(request, max_file_bytes=0)
+    names = tuple((file.name, file.filename) for file in files)
+    return ParameterSet(_storable((*parameters.pairs, *names)))
+
+
+async def read_form(
+    request: Request, *, max_file_bytes: int
+) -> tuple[ParameterSet, tuple[FormFile, ...]]:
+    """Parameters and files of a request. ``max_file_bytes`` comes on top of what a body may hold
+    without files.
+
     Raises
     ------
     LimitError
@@ -34,9 +48,19 @@ async def read_parameters(request: Request) -> ParameterSet:
         The body cannot be read as its Content-Type says, or a value is no text.
     """
     pairs = _urlencoded(request.url.query)
+    files: tuple[FormFile, ...] = ()
     if request.method in {"POST", "PUT"}:
-        pairs += await _body_pairs(request)
-    return ParameterSet(_storable(pairs))
+        body, files = await _read_body(request, MAX_BODY_BYTES + max_file_bytes)
+        pairs += body
+    return ParameterSet(_storable(pairs)), files
+
+
+async def read_value(request: Request, name: str) -> str:
+    """The whole body as the value of parameter ``name``. Raises what :func:`read_parameters`
+    does."""
+    body = b"".join([chunk async for chunk in _bounded(request, MAX_BODY_BYTES)])
+    ((_, value),) = _storable(((name, _decoded(body)),))
+    return value
 
 
 def _storable(pairs: Pairs) -> Pairs:
@@ -48,24 +72,24 @@ def _storable(pairs: Pairs) -> Pairs:
     return pairs
 
 
-async def _body_pairs(request: Request) -> Pairs:
+async def _read_body(request: Request, max_bytes: int) -> tuple[Pairs, tuple[FormFile, ...]]:
     content_type = request.headers.get("content-type", "").lower()
     if content_type.startswith("multipart/form-data"):
-        return await _multipart(request.headers, _bounded(request))
-    body = b"".join([chunk async for chunk in _bounded(request)])
+        return await _multipart(request.headers, _bounded(request, max_bytes))
+    body = b"".join([chunk async for chunk in _bounded(request, MAX_BODY_BYTES)])
     if not body.strip():
-        return ()
+        return (), ()
     if "json" in content_type:
-        return _json(body)
-    return _urlencoded(_decoded(body))
+        return _json(body), ()
+    return _urlencoded(_decoded(body)), ()
 
 
-async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
-        if received > MAX_BODY_BYTES:
-            raise LimitError("bytes in the body of a request", received, MAX_BODY_BYTES)
+        if received > max_bytes:
+            raise LimitError("bytes in the body of a request", received, max_bytes)
         yield chunk
 
 
@@ -87,19 +111,25 @@ def _urlencoded(text: str) -> Pairs:
         raise LimitError("parameters in a request", "more", _MAX_FIELDS) from None
 
 
-async def _multipart(headers: Headers, stream: AsyncGenerator[bytes, None]) -> Pairs:
+async def _multipart(
+    headers: Headers, stream: AsyncGenerator[bytes, None]
+) -> tuple[Pairs, tuple[FormFile, ...]]:
     parser = MultiPartParser(headers, stream, max_part_size=MAX_BODY_BYTES)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise ParameterError("body", f"not a readable multipart form: {error}") from None
+    pairs: list[tuple[str, str]] = []
+    files: list[FormFile] = []
     try:
-        return tuple(
-            (name, value if isinstance(value, str) else value.filename or "")
-            for name, value in form.multi_items()
-        )
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                pairs.append((name, value))
+            else:
+                files.append(FormFile(name, await value.read(), value.filename or ""))
     finally:
         await form.close()
+    return tuple(pairs), tuple(files)
 
 
 def _json(body: bytes) -> Pairs:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from anyio import to_thread
@@ -11,20 +13,26 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.adql.user_functions import USER_FUNCTIONS
 from app.errors import NotFoundError, ParameterError, ServiceError
 from app.http import vosi
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, describe, explain
-from app.http.parameters import read_parameters
+from app.http.lanes import QueryLanes
+from app.http.parameters import read_form, read_parameters
 from app.http.streaming import stream
 from app.http.uws import uws_router
+from app.http.validate import add_validate
 from app.http.vosi import LanguageFeature, TapLimits
-from app.schema.fields import Catalog
 from app.services.formats import FORMATS
 from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService, parse_query_request, write_answer
+from app.services.uploads import UploadService, items_as_files
 from app.stores.results import ResultStore
+from app.stores.tables.control import StatementControl
+
+log = logging.getLogger(__name__)
 
 READ: Final = ["GET", "HEAD"]
 ASK: Final = ["GET", "HEAD", "POST"]
@@ -34,10 +42,15 @@ _OFFERED: Final = (
     ("adqlgeo", "POINT CIRCLE POLYGON BOX REGION CONTAINS INTERSECTS DISTANCE AREA"),
     ("adqlgeo", "COORD1 COORD2 COORDSYS"),
     ("adql-string", "LOWER UPPER ILIKE"),
+    ("adql-common-table", "WITH"),
+    ("adql-sets", "UNION EXCEPT INTERSECT"),
     ("adql-offset", "OFFSET"),
+    ("adql-type", "CAST"),
+    ("adql-unit", "IN_UNIT"),
 )
-FEATURES: Final = tuple(
-    LanguageFeature(group, form) for group, forms in _OFFERED for form in forms.split()
+FEATURES: Final = (
+    *(LanguageFeature(group, form) for group, forms in _OFFERED for form in forms.split()),
+    *(LanguageFeature("udf", each.form, each.description) for each in USER_FUNCTIONS),
 )
 """Optional parts of ADQL 2.1 (section 4) that the compiler knows. COALESCE is left out: STILTS
 3.4.7 does not know its group and reports an error."""
@@ -49,26 +62,37 @@ def router(
     jobs: JobService,
     results: ResultStore,
     links: LinkService,
+    uploads: UploadService,
     address: ServiceAddress,
     retention_s: int,
+    has_examples: bool = False,
     features: Sequence[LanguageFeature] = FEATURES,
+    lanes: QueryLanes | None = None,
 ) -> APIRouter:
-    """Everything below ``/tap``. ``features`` are the optional parts of ADQL that are offered."""
+    """Everything below ``/tap``. ``features`` are the optional parts of ADQL that are offered;
+    ``has_examples``: ``/tap/examples`` is there, which the pages make; ``lanes`` is where
+    synchronous queries run."""
     tap = APIRouter(tags=["TAP"], dependencies=[answers_in(FaultStyle.VOTABLE)])
     limits = TapLimits(
         default_rows=queries.default_rows,
         max_rows=queries.max_rows,
         time_limit_s=int(queries.time_limit_s),
         retention_s=retention_s,
+        upload_bytes=uploads.limits.max_bytes,
     )
-    _add_sync(tap, queries, address)
-    _add_tables(tap, queries.catalog)
+    _add_sync(tap, queries, uploads, address, lanes or QueryLanes())
+    _add_tables(tap, queries)
     _add_availability(tap, queries)
+    add_validate(tap, queries, uploads)
 
     @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities")
     async def capabilities(request: Request) -> Response:
         document = vosi.write_tap_capabilities(
-            address.of(request), formats=FORMATS.formats, features=features, limits=limits
+            address.of(request),
+            formats=FORMATS.formats,
+            features=features,
+            limits=limits,
+            has_examples=has_examples,
         )
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
@@ -81,33 +105,64 @@ def router(
             links=links,
             address=address,
             style=FaultStyle.VOTABLE,
+            uploads=uploads,
         )
     )
     return tap
 
 
-def _add_sync(tap: APIRouter, queries: QueryService, address: ServiceAddress) -> None:
-    @tap.api_route("/tap/sync", methods=ASK, summary="Run a query and wait for its answer")
+def _add_sync(
+    tap: APIRouter,
+    queries: QueryService,
+    uploads: UploadService,
+    address: ServiceAddress,
+    lanes: QueryLanes,
+) -> None:
     async def sync(request: Request) -> Response:
-        parameters = await read_parameters(request)
+        request.state.fault_style = FaultStyle.VOTABLE
+        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        parameters, files = items_as_files(*form)
         asked = parse_query_request(parameters, service_url=address.of(request))
-        result = await to_thread.run_sync(queries.run, asked)
-        answer = write_answer(result, result.batches, describe_error=describe)
-        return await stream(answer, media_type=asked.media_type)
+        run_id = parameters.single("RUNID")
+        if run_id is not None:
+            log.info("query of run %r", run_id)
+        if "UPLOAD" in parameters:
+            tables = await to_thread.run_sync(uploads.load, parameters, files)
+            asked = replace(asked, uploads=tables)
+        control = StatementControl()
+
+        def answer() -> Iterator[bytes]:
+            result = queries.run(asked, control=control)
+            return write_answer(result, result.batches, describe_error=describe)
+
+        slot = await lanes.enter()
+        return await stream(
+            request,
+            answer,
+            media_type=asked.media_type,
+            threads=lanes,
+            on_hang_up=control.cancel,
+            on_end=slot.leave,
+        )
+
+    # A plain route: what FastAPI does for each request takes as long as a small query.
+    tap.add_route("/tap/sync", sync, methods=ASK)
 
 
-def _add_tables(tap: APIRouter, catalog: Catalog) -> None:
+def _add_tables(tap: APIRouter, queries: QueryService) -> None:
     @tap.api_route("/tap/tables", methods=READ, summary="VOSI tables")
     async def tables(request: Request) -> Response:
         parameters = await read_parameters(request)
         detail = (parameters.single("detail") or "max").strip().lower()
         if detail not in DETAILS:
             raise ParameterError("detail", f"min or max, got {detail!r}")
+        catalog = await to_thread.run_sync(queries.current_catalog)
         document = vosi.write_tableset(catalog, columns=detail == "max")
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
     @tap.api_route("/tap/tables/{name}", methods=READ, summary="VOSI description of one table")
     async def table(name: str) -> Response:
+        catalog = await to_thread.run_sync(queries.current_catalog)
         found = catalog.by_name().get(name.lower())
         if found is None:
             raise NotFoundError(f"The table {name!r}")

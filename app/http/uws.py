@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-import anyio
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,9 +14,11 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from app.errors import NotFoundError, ParameterError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
-from app.http.parameters import ParameterSet, read_parameters
+from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
+from app.http.waiting import wait_until
 from app.services.jobs import WAITING, JobService
 from app.services.links import LinkService
+from app.services.uploads import FormFile, UploadService, items_as_files
 from app.stores.results import ResultStore
 from app.uws import xml
 from app.uws.job import Job, JobKind, Phase
@@ -27,7 +27,6 @@ XML_TYPE: Final = "text/xml"
 READ: Final = ["GET", "HEAD"]
 MAX_WAIT_S: Final = 60.0
 """How long WAIT may hold a request; clients that want more ask again."""
-POLL_S: Final = (0.05, 0.1, 0.2, 0.5)
 CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
 """Parameters that steer a job instead of describing its work."""
 
@@ -41,13 +40,14 @@ def uws_router(
     links: LinkService,
     address: ServiceAddress,
     style: FaultStyle,
+    uploads: UploadService | None = None,
 ) -> APIRouter:
     """The job list of ``kind`` at ``prefix``, its full path, and everything below it.
 
     Products are answered by a redirect to their signed file, other results as files of the
-    results store.
+    results store. With ``uploads`` the files of a request are kept with its job.
     """
-    resource = _Jobs(prefix, kind, jobs, results, links, address, style)
+    resource = _Jobs(prefix, kind, jobs, results, links, address, style, uploads)
     router = APIRouter(prefix=prefix, tags=["UWS"], dependencies=[answers_in(style)])
     job = "/{job_id}"
     add = router.add_api_route
@@ -63,6 +63,9 @@ def uws_router(
     add(f"{job}/destruction", resource.set_destruction, methods=["POST"])
     add(f"{job}/parameters", resource.show_parameters, methods=READ)
     add(f"{job}/parameters", resource.set_parameters, methods=["POST"])
+    name = f"{job}/parameters/{{name}}"
+    add(name, resource.show_parameter, methods=READ)
+    add(name, resource.set_parameter, methods=["PUT"])
     add(f"{job}/results", resource.show_results, methods=READ)
     add(f"{job}/results/{{result_id}}", resource.show_result, methods=READ)
     add(f"{job}/error", resource.show_error, methods=READ)
@@ -81,6 +84,7 @@ class _Jobs:
         links: LinkService,
         address: ServiceAddress,
         style: FaultStyle,
+        uploads: UploadService | None,
     ) -> None:
         self._path = path
         self._kind = kind
@@ -89,6 +93,7 @@ class _Jobs:
         self._links = links
         self._address = address
         self._style = style
+        self._uploads = uploads
 
     # -- the list -------------------------------------------------------------------------------
 
@@ -105,8 +110,19 @@ class _Jobs:
         found = await to_thread.run_sync(find)
         return Response(xml.write_jobs(found, self._list_url(request)), media_type=XML_TYPE)
 
+    async def _read(self, request: Request) -> tuple[ParameterSet, tuple[FormFile, ...]]:
+        """Parameters, and files where the jobs take any."""
+        if self._uploads is None:
+            return await read_parameters(request), ()
+        most = self._uploads.limits.max_bytes
+        return items_as_files(*await read_form(request, max_file_bytes=most))
+
+    def _keep(self, job_id: str, files: tuple[FormFile, ...]) -> None:
+        if self._uploads is not None:
+            self._uploads.keep(job_id, files)
+
     async def create_job(self, request: Request) -> Response:
-        parameters = await read_parameters(request)
+        parameters, files = await self._read(request)
         phase = parameters.single("PHASE")
         if phase is not None and phase.strip().upper() != "RUN":
             raise ParameterError("PHASE", f"only RUN can be asked of a new job, got {phase!r}")
@@ -119,15 +135,18 @@ class _Jobs:
                 service_url=service_url,
                 run_id=parameters.single("RUNID"),
             )
-            self._apply_limits(job, parameters)
+            self._apply_limits(job, parameters, files)
             return self._jobs.start(job.job_id) if phase is not None else job
 
         job = await to_thread.run_sync(make)
         return _see_other(f"{self._list_url(request)}/{job.job_id}")
 
-    def _apply_limits(self, job: Job, parameters: ParameterSet) -> None:
+    def _apply_limits(
+        self, job: Job, parameters: ParameterSet, files: tuple[FormFile, ...]
+    ) -> None:
         try:
             self._limit(job.job_id, parameters)
+            self._keep(job.job_id, files)
         except Exception:
             self._jobs.delete(job.job_id)
             raise
@@ -150,47 +169,49 @@ class _Jobs:
             name = parameters.single("PHASE")
             guard = None if name is None else parse_phase(name)
             job = await self._wait(request, job, wait_s, guard)
-        return Response(xml.write_job(job, self._list_url(request)), media_type=XML_TYPE)
+        document = await to_thread.run_sync(self._document, job, self._list_url(request))
+        return Response(document, media_type=XML_TYPE)
+
+    def _document(self, job: Job, list_url: str) -> bytes:
+        ahead = self._jobs.queued_before(job) if job.phase is Phase.QUEUED else None
+        return xml.write_job(self._jobs.quoted(job), list_url, queued_before=ahead)
 
     async def _wait(self, request: Request, job: Job, wait_s: float, guard: Phase | None) -> Job:
-        """Hold the request until the phase changes, without holding a thread."""
+        """Hold the request until the phase changes (UWS 1.1, section 2.2.1.1)."""
         phase = job.phase
         if phase not in WAITING or (guard is not None and guard is not phase):
             return job
-        deadline_s = time.monotonic() + wait_s
-        polls = 0
-        while job.phase is phase and not await request.is_disconnected():
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                break
-            await anyio.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
-            polls += 1
-            job = await self._get(job.job_id)
-        return job
+        return await wait_until(
+            self._jobs,
+            job.job_id,
+            self._kind,
+            lambda now_job: now_job.phase is not phase,
+            timeout_s=wait_s,
+            request=request,
+        )
 
     async def act_on_job(self, request: Request, job_id: str) -> Response:
-        parameters = await read_parameters(request)
+        parameters, files = await self._read(request)
         action = (parameters.single("ACTION") or "").strip().upper()
         if action == "DELETE":
             return await self.delete_job(request, job_id)
         if action:
             raise ParameterError("ACTION", f"only DELETE is known, got {action!r}")
         await self._get(job_id)
-
-        def change() -> None:
-            self._limit(job_id, parameters)
-            self._update(job_id, parameters)
-
-        await to_thread.run_sync(change)
+        await to_thread.run_sync(self._update, job_id, parameters, files)
         return self._to_job(request, job_id)
 
-    def _update(self, job_id: str, parameters: ParameterSet) -> None:
-        news = parameters.without("PHASE", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
-        if news.pairs:
-            self._jobs.set_parameters(job_id, news)
+    def _update(self, job_id: str, parameters: ParameterSet, files: tuple[FormFile, ...]) -> None:
+        """Everything that a POST to a job may change, the phase last."""
         phase = parameters.single("PHASE")
-        if phase is not None:
-            self._move(job_id, phase)
+        move = None if phase is None else self._mover(phase)
+        self._limit(job_id, parameters)
+        news = parameters.without("PHASE", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
+        if news.pairs or files:
+            self._jobs.set_parameters(job_id, news)
+            self._keep(job_id, files)
+        if move is not None:
+            move(job_id)
 
     async def delete_job(self, request: Request, job_id: str) -> Response:
         await self._get(job_id)
@@ -205,10 +226,14 @@ class _Jobs:
             "phase": lambda job: job.phase.value,
             "executionduration": xml.format_execution_duration,
             "destruction": xml.format_destruction,
-            "quote": xml.format_quote,
             "owner": xml.format_owner,
         }
-        return {name: self._text(format_text) for name, format_text in formats.items()}
+        texts = {name: self._text(format_text) for name, format_text in formats.items()}
+        return {**texts, "quote": self.show_quote}
+
+    async def show_quote(self, job_id: str) -> Response:
+        job = await self._get(job_id)
+        return PlainTextResponse(xml.format_quote(await to_thread.run_sync(self._jobs.quoted, job)))
 
     def _text(self, format_text: Callable[[Job], str]) -> Callable[[str], object]:
         async def show(job_id: str) -> Response:
@@ -219,18 +244,18 @@ class _Jobs:
     async def set_phase(self, request: Request, job_id: str) -> Response:
         parameters = await read_parameters(request)
         phase = parameters.require("PHASE", "RUN or ABORT")
+        move = self._mover(phase)
         await self._get(job_id)
-        await to_thread.run_sync(self._move, job_id, phase)
+        await to_thread.run_sync(move, job_id)
         return self._to_job(request, job_id)
 
-    def _move(self, job_id: str, phase: str) -> None:
-        asked = phase.strip().upper()
-        if asked == "RUN":
-            self._jobs.start(job_id)
-        elif asked == "ABORT":
-            self._jobs.abort(job_id)
-        else:
-            raise ParameterError("PHASE", f"RUN or ABORT, got {phase!r}")
+    def _mover(self, phase: str) -> Callable[[str], Job]:
+        """What a user's PHASE does to a job."""
+        movers = {"RUN": self._jobs.start, "ABORT": self._jobs.abort}
+        try:
+            return movers[phase.strip().upper()]
+        except KeyError:
+            raise ParameterError("PHASE", f"RUN or ABORT, got {phase!r}") from None
 
     async def set_duration(self, request: Request, job_id: str) -> Response:
         parameters = await read_parameters(request)
@@ -251,9 +276,26 @@ class _Jobs:
         return Response(xml.write_parameters(await self._get(job_id)), media_type=XML_TYPE)
 
     async def set_parameters(self, request: Request, job_id: str) -> Response:
-        parameters = await read_parameters(request)
+        parameters, files = await self._read(request)
+        for name, _ in parameters:
+            _refuse_control(name)
         await self._get(job_id)
         await to_thread.run_sync(self._jobs.set_parameters, job_id, parameters)
+        await to_thread.run_sync(self._keep, job_id, files)
+        return self._to_job(request, job_id)
+
+    async def show_parameter(self, job_id: str, name: str) -> Response:
+        values = _values(await self._get(job_id), name)
+        if not values:
+            raise NotFoundError(f"The parameter {name!r} of job {job_id}")
+        return PlainTextResponse("\n".join(values))
+
+    async def set_parameter(self, request: Request, job_id: str, name: str) -> Response:
+        """The body is the value (UWS 1.1, section 2.1.11)."""
+        _refuse_control(name)
+        value = await read_value(request, name)
+        await self._get(job_id)
+        await to_thread.run_sync(self._jobs.set_parameters, job_id, ((name, value),))
         return self._to_job(request, job_id)
 
     # -- results and error ----------------------------------------------------------------------
@@ -293,6 +335,16 @@ class _Jobs:
         return _see_other(f"{self._list_url(request)}/{job_id}")
 
 
+def _refuse_control(name: str) -> None:
+    """What steers a job is no parameter of its work."""
+    if name.upper() in CONTROLS and name.upper() != "RUNID":
+        raise ParameterError(name, "it steers the job: POST it to the job itself")
+
+
+def _values(job: Job, name: str) -> tuple[str, ...]:
+    return ParameterSet(job.parameters).all(name)
+
+
 def parse_phase(text: str) -> Phase:
     """A phase by name, in any case."""
     try:
@@ -305,9 +357,9 @@ def parse_instant(name: str, text: str) -> datetime:
     """An ISO 8601 time; without a zone it is UTC (DALI 1.1, section 3.3.3)."""
     try:
         instant = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise ParameterError(name, f"a time such as 2026-01-02T03:04:05Z, got {text!r}") from None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def _wait_seconds(parameters: ParameterSet) -> float:

@@ -19,6 +19,8 @@ _VS: Final = 'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"'
 _VR: Final = 'xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0"'
 _TABLES: Final = 'xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0"'
 _FEATURES: Final = "ivo://ivoa.net/std/TAPRegExt#features-"
+_UPLOADS: Final = "ivo://ivoa.net/std/TAPRegExt#upload-"
+UPLOAD_METHODS: Final = ("inline", "http", "https")
 _ADQL_VERSIONS: Final = (
     ("2.0", "ivo://ivoa.net/std/ADQL#v2.0"),
     ("2.1", "ivo://ivoa.net/std/ADQL#v2.1"),
@@ -36,12 +38,14 @@ class LanguageFeature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapLimits:
-    """What a TAP service grants: rows per answer, seconds per query, seconds a job is kept."""
+    """What a TAP service grants: rows per answer, seconds per query, seconds a job is kept, bytes
+    of uploaded tables."""
 
     default_rows: int
     max_rows: int
     time_limit_s: int
     retention_s: int
+    upload_bytes: int
 
 
 # -- tables -----------------------------------------------------------------------------------
@@ -145,6 +149,7 @@ def write_tap_capabilities(
     formats: Sequence[OutputFormat],
     features: Sequence[LanguageFeature],
     limits: TapLimits,
+    has_examples: bool,
 ) -> bytes:
     """What stands at ``{service_url}/tap/capabilities``."""
     tap_url = f"{service_url}/tap"
@@ -153,6 +158,7 @@ def write_tap_capabilities(
         _capability("ivo://ivoa.net/std/VOSI#capabilities", f"{tap_url}/capabilities"),
         _capability("ivo://ivoa.net/std/VOSI#availability", f"{tap_url}/availability"),
         _capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{tap_url}/tables", version="1.1"),
+        _examples(f"{tap_url}/examples") if has_examples else "",
         _capability(
             "ivo://ivoa.net/std/DataLink#links-1.1",
             f"{service_url}/datalink/links",
@@ -185,6 +191,14 @@ def _capability(
     )
 
 
+def _examples(url: str) -> str:
+    return (
+        '<capability standardID="ivo://ivoa.net/std/DALI#examples">\n'
+        f'<interface xsi:type="vr:WebBrowser"><accessURL use="full">{escape_text(url)}</accessURL>'
+        "</interface>\n</capability>\n"
+    )
+
+
 def _tap_capability(
     tap_url: str,
     formats: Sequence[OutputFormat],
@@ -199,6 +213,7 @@ def _tap_capability(
             '<dataModel ivo-id="ivo://ivoa.net/std/ObsCore#core-1.1">ObsCore-1.1</dataModel>\n',
             _language(features),
             *(_output_format(output) for output in formats),
+            *(f'<uploadMethod ivo-id="{_UPLOADS}{way}"/>\n' for way in UPLOAD_METHODS),
             _limits(limits),
             "</capability>\n",
         )
@@ -239,4 +254,5 @@ def _limits(limits: TapLimits) -> str:
         pair("retentionPeriod", limits.retention_s, limits.retention_s)
         + pair("executionDuration", limits.time_limit_s, limits.time_limit_s)
         + pair("outputLimit", limits.default_rows, limits.max_rows, ' unit="row"')
+        + pair("uploadLimit", limits.upload_bytes, limits.upload_bytes, ' unit="byte"')
     )

@@ -28,6 +28,7 @@ class ImageView:
     facts: list[tuple[str, str]]
     size: str | None
     buildable: bool
+    is_external: bool
     metadata: list[tuple[Field, str | None]]
     adql: str
     snippet: str
@@ -55,8 +56,9 @@ def view_image(row: DatasetRow, *, service_url: str) -> ImageView:
         collection=str(columns["obs_collection"]),
         centre=_centre(row),
         facts=_facts(row),
-        size=_size(row.file_size),
-        buildable=columns.get("calib_level") == CALIBRATED,
+        size=None if row.is_external else _size(row.file_size),
+        buildable=columns.get("calib_level") == CALIBRATED and not row.is_external,
+        is_external=row.is_external,
         metadata=[(f, _metadata_text(f, columns.get(f.name), service_url)) for f in OBSCORE.fields],
         adql=f"SELECT * FROM ivoa.ObsCore\nWHERE obs_publisher_did = '{literal}'",
         snippet=open_snippet(row.dataset_id, service_url),
@@ -104,7 +106,8 @@ def _facts(row: DatasetRow) -> list[tuple[str, str]]:
 
 def _metadata_text(field: Field, value: Value, service_url: str) -> str | None:
     text = format_value(value)
-    return service_url + text if text is not None and field.prefix_bind else text
+    is_path = text is not None and field.prefix_bind and text.startswith("/")
+    return f"{service_url}{text}" if is_path else text
 
 
 def _centre(row: DatasetRow) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import LimitError
+from app.errors import LimitError, NotFoundError
 from app.pages.position import parse_position
 from app.pixels.grid import Grid
 from app.pixels.preview import PreviewOptions, render_preview
@@ -54,7 +54,9 @@ class PreviewService:
         self._cache = cache
 
     def get(self, row: DatasetRow, request: PreviewRequest) -> bytes:
-        """PNG bytes of a dataset's preview."""
+        """PNG bytes of a dataset's preview. Raises NotFoundError when its image lies elsewhere."""
+        if row.is_external:
+            raise NotFoundError("A preview of an image of another service")
         key = f"{PREVIEW_VERSION}\n{row.dataset_id}\n{row.file_checksum}\n{request}"
         return self._cache.get(key, lambda: self._render(row, request))
 

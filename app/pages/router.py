@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, cast
 from urllib.parse import quote
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -18,13 +19,14 @@ from app.errors import (
     ServiceError,
 )
 from app.pages.document import PageWriter, read_static
+from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.holdings import count_holdings
 from app.pages.image_view import relate, view_image
 from app.pages.job_view import BUILDS, KINDS, view_job
 from app.pages.position import format_position, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
-from app.pages.result_table import fetch, to_cells
-from app.pages.search import SearchForm, parse_search, search_adql, to_cards
+from app.pages.result_table import Records, fetch, to_cells
+from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
@@ -39,6 +41,8 @@ from app.stores.tables.datasets import DatasetStore
 from app.uws.job import JobKind
 
 QUERY_ROWS: Final = 500
+QUERY_PLACES: Final = 8
+"""Queries of the page that run at a time; the next ones wait."""
 SEARCH_ROWS: Final = 48
 LISTED_JOBS: Final = 50
 LATEST: Final = 6
@@ -76,6 +80,9 @@ def pages_router(
         ("/images", reader.image),
         ("/previews", reader.preview),
         ("/static/{name}", reader.static),
+        ("/tap", reader.tap),
+        ("/tap/examples", reader.examples),
+        ("/tap/examples/targets.xml", reader.targets),
         ("/jobs", worker.listing),
         ("/jobs/{kind}/{job_id}", worker.job),
     ):
@@ -114,6 +121,7 @@ class _ReadPages:
         self._links = links
         self._datasets = datasets
         self._previews = previews
+        self._query_places = CapacityLimiter(QUERY_PLACES)
 
     def landing(self, request: Request) -> Response:
         """What the service holds and how to ask it."""
@@ -134,6 +142,25 @@ class _ReadPages:
         }
         return self._writer.write(request, "landing.html", values)
 
+    def tap(self, request: Request) -> Response:
+        """Where things are, for people who open the address of the TAP service."""
+        return self._writer.write(request, "tap.html", {})
+
+    def examples(self, request: Request) -> Response:
+        """Queries to start from, for people and (as RDFa) for programs."""
+        sample = find_sample(self._queries, self._writer.service_url(request))
+        examples = make_examples(sample)
+        values = {
+            "examples": [example for example in examples if not example.uploads],
+            "upload": next(example for example in examples if example.uploads),
+        }
+        return self._writer.write(request, "examples.html", values)
+
+    def targets(self, request: Request) -> Response:
+        """The table that the example of an upload sends along."""
+        sample = find_sample(self._queries, self._writer.service_url(request))
+        return Response(b"".join(write_targets(sample)), media_type="application/x-votable+xml")
+
     def search(self, request: Request, asked: Asked) -> Response:
         """Images that the form asks for, as cards."""
         service_url = self._writer.service_url(request)
@@ -144,14 +171,18 @@ class _ReadPages:
             "holdings": count_holdings(self._queries, service_url),
             "form": form,
             "example_pos": _NOWHERE,
-            "cards": to_cards(records),
+            "cards": self._cards(records),
             "truncated": records.truncated,
             "adql": search_adql(form, top=1000),
         }
         return self._writer.write(request, "search.html", values)
 
-    def query(self, request: Request, asked: Asked) -> Response:
-        """Runs ADQL and shows the table; a fault is shown above the text it is in."""
+    async def query(self, request: Request, asked: Asked) -> Response:
+        """Runs ADQL and shows the table; a fault is shown above the text it is in. Such queries
+        have threads of their own: slow ones hold up nobody else."""
+        return await to_thread.run_sync(self._query, request, asked, limiter=self._query_places)
+
+    def _query(self, request: Request, asked: ParameterSet) -> Response:
         service_url = self._writer.service_url(request)
         text = asked.single("QUERY")
         values: dict[str, Any] = {
@@ -160,7 +191,7 @@ class _ReadPages:
             "fault": None,
             "pointer": None,
             "examples": example_queries(self._position(service_url)),
-            "catalog_tables": self._queries.catalog.tables,
+            "catalog_tables": self._queries.current_catalog().tables,
         }
         status = 200
         if text is not None:
@@ -184,7 +215,7 @@ class _ReadPages:
             "mask_colours": [
                 (name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in MASK_COLOURS
             ],
-            "preview_size": preview_size(row),
+            "preview_size": (0, 0) if row.is_external else preview_size(row),
             "stretch_text": _stretch_text(row),
             "download_url": self._links.file_url(row.dataset_id, service_url),
             "inputs": relate(
@@ -214,7 +245,12 @@ class _ReadPages:
 
     def _latest(self, service_url: str) -> Any:
         adql = search_adql(SearchForm(), top=LATEST) + " DESC"
-        return to_cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
+        return self._cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
+
+    def _cards(self, records: Records) -> list[Card]:
+        names = [str(record["obs_publisher_did"]) for record in records.by_name()]
+        rows = self._datasets.get_many(names)
+        return to_cards(records, {row.dataset_id for row in rows if row.is_external})
 
     def _position(self, service_url: str) -> str:
         """Somewhere to look at, as ``lon lat``."""

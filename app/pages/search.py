@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from app.errors import ParameterError
@@ -38,6 +39,7 @@ class Card:
     band: str
     when: str
     seeing: str
+    has_preview: bool
 
 
 def parse_search(parameters: ParameterSet) -> SearchForm:
@@ -77,8 +79,9 @@ def search_adql(form: SearchForm, *, top: int) -> str:
     return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY t_min"
 
 
-def to_cards(records: Records) -> list[Card]:
-    """Rows of :func:`search_adql` as cards."""
+def to_cards(records: Records, external: Collection[str]) -> list[Card]:
+    """Rows of :func:`search_adql` as cards. ``external`` are the identifiers of images that lie at
+    other services: no preview can be drawn of them."""
     return [
         Card(
             dataset_id=str(record["obs_publisher_did"]),
@@ -87,6 +90,7 @@ def to_cards(records: Records) -> list[Card]:
             band=str(record["lsst_band"] or ""),
             when=_when(record["t_min"]),
             seeing=_seeing(record["s_resolution"]),
+            has_preview=str(record["obs_publisher_did"]) not in external,
         )
         for record in records.by_name()
     ]

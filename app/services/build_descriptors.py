@@ -22,7 +22,7 @@ def build_descriptors(
 ) -> tuple[ServiceDescriptor, ...]:
     """Template and difference of an image, each answered at once (sync) or as a job (async).
 
-    ``number`` makes the resource identifiers unique within a document.
+    ``number``, counted from 1, makes resource identifiers and names unique within a document.
     """
     return tuple(
         _descriptor(row, service_url, kind, mode, number)
@@ -44,7 +44,7 @@ def _descriptor(
     inputs = (_identifier(row), *_selection(row), *(_matching() if kind == "difference" else ()))
     return ServiceDescriptor(
         resource_id=f"{kind}_{mode}_{number}",
-        name=f"{kind}-{mode}",
+        name=f"{kind}-{mode}" if number == 1 else f"{kind}-{mode}-{number}",
         access_url=address,
         description=f"{_TITLES[kind]}; {how}",
         content_type=_FITS_TYPE if mode == "sync" else _UWS_TYPE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from math import prod
 from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, StoppedError
@@ -24,12 +25,12 @@ from app.recipes.request import (
 )
 from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
 from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
-from app.schema.fields import Catalog
+from app.schema.catalog import CatalogSource
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import CandidateFinder
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
-from app.services.executors import ShouldStop
+from app.services.executors import ShouldStop, StopSignal
 from app.sky.shapes import Region, Shape
 from app.sky.skymap import Patch, SkyMap
 from app.stores.jobs import JobStore
@@ -50,7 +51,7 @@ class BuildService:
         *,
         datasets: DatasetStore,
         tables: TableStore,
-        catalog: Catalog,
+        catalogs: CatalogSource,
         engine: Engine,
         skymap: SkyMap,
         authority: str,
@@ -59,7 +60,7 @@ class BuildService:
         clock: Callable[[], datetime],
     ) -> None:
         self._datasets = datasets
-        self._finder = CandidateFinder(datasets=datasets, tables=tables, catalog=catalog)
+        self._finder = CandidateFinder(datasets=datasets, tables=tables, catalogs=catalogs)
         self._engine = engine
         self._skymap = skymap
         self._authority = authority
@@ -128,6 +129,25 @@ class BuildService:
             row, product_inputs(plan, report), result_media_type=FITS_MEDIA_TYPE, now=now
         )
         return row
+
+    def cost(self, job: Job) -> float:
+        """What a job asks for, in pixels of the target grid times inputs; 1 when it is there.
+
+        Raises what :meth:`prepare` raises.
+        """
+        if job.kind == "tap":
+            raise RecipeError("a query is not a build")
+        recipe, plan = self.prepare(job.kind, job.parameters)
+        if self.find_product(recipe.key()) is not None:
+            return 1.0
+        return float(prod(Grid.from_text(recipe.grid).shape) * max(1, len(plan.inputs)))
+
+    def cost_of_product(self, dataset_id: str) -> float:
+        """What :meth:`cost` said of a product before it was built."""
+        size = self._datasets.get(dataset_id).columns
+        uses = [use for use in self._datasets.inputs_of(dataset_id) if use.role == "template"]
+        pixels = int(size.get("s_xel1") or 0) * int(size.get("s_xel2") or 0)
+        return float(max(1, pixels * len(uses)))
 
     def describe(self) -> str:
         """One line about the engine, for a person."""
@@ -244,7 +264,7 @@ class BuildExecutor:
         self._clock = clock
 
     def run(
-        self, job: Job, should_stop: ShouldStop, progress: Progress
+        self, job: Job, should_stop: StopSignal, progress: Progress
     ) -> tuple[JobResult, ...] | None:
         """Build what the job asks for, or hand out the product that is there already."""
         if job.kind == "tap":

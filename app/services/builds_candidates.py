@@ -8,7 +8,7 @@ from app.adql.compile import compile_query
 from app.errors import LimitError, RecipeError
 from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
-from app.schema.fields import Catalog
+from app.schema.catalog import CatalogSource
 from app.schema.rows import DatasetRow, Value
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Region
@@ -19,37 +19,54 @@ from app.stores.tables.datasets import DatasetStore
 MAX_CANDIDATES = 20_000
 QUERY_TIME_LIMIT_S = 60.0
 
+_OWN = "access_url LIKE '/%'"
+"""Addresses of this service are stored without its name; those of others are absolute."""
+
 
 class CandidateFinder:
     """Reads candidates from the metadata store."""
 
-    def __init__(self, *, datasets: DatasetStore, tables: TableStore, catalog: Catalog) -> None:
+    def __init__(
+        self, *, datasets: DatasetStore, tables: TableStore, catalogs: CatalogSource
+    ) -> None:
         self._datasets = datasets
         self._tables = tables
-        self._catalog = catalog
+        self._catalogs = catalogs
 
     def find(self, region: Region, band: str) -> tuple[Candidate, ...]:
-        """Calibrated exposures of ``band`` near ``region`` (its bounding circle).
+        """Calibrated exposures of ``band`` near ``region`` (its bounding circle), of this service.
 
-        Raises LimitError when there are more than MAX_CANDIDATES.
+        Raises LimitError when there are more than MAX_CANDIDATES, and RecipeError when there are
+        images but all of them lie at other services.
         """
         circle = bounding_circle(region)
-        text = (
-            "SELECT obs_publisher_did FROM ivoa.ObsCore WHERE "
+        there = (
             f"INTERSECTS(s_region, CIRCLE({circle.lon_deg!r}, {circle.lat_deg!r}, "
             f"{circle.radius_deg!r})) = 1 AND lsst_band = {_literal(band)} AND calib_level = 2"
         )
-        query = compile_query(
-            text, catalog=self._catalog, target=self._tables.target, maxrec=MAX_CANDIDATES
-        )
-        batches = self._tables.stream(query, time_limit_s=QUERY_TIME_LIMIT_S)
-        found = [str(name) for batch in batches for name in batch.column(0).to_pylist()]
+        found = self._identifiers(f"{there} AND {_OWN}", MAX_CANDIDATES)
         if len(found) > MAX_CANDIDATES:
             raise LimitError("candidate images of one build", len(found), MAX_CANDIDATES)
+        if not found and self._identifiers(there, 1):
+            raise RecipeError(
+                f"the images in {band} there lie at other services; "
+                "only images of this one can be built from"
+            )
         return tuple(self._candidate(row) for row in self._datasets.get_many(found))
 
+    def _identifiers(self, condition: str, limit: int) -> list[str]:
+        """obs_publisher_did of the rows of a condition; one more than ``limit`` if there are."""
+        query = compile_query(
+            f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE {condition}",
+            catalog=self._catalogs.current(),
+            target=self._tables.target,
+            maxrec=limit,
+        )
+        batches = self._tables.stream(query, time_limit_s=QUERY_TIME_LIMIT_S)
+        return [str(name) for batch in batches for name in batch.column(0).to_pylist()]
+
     def get(self, dataset_id: str) -> Candidate:
-        """One dataset. Raises DatasetNotFoundError."""
+        """One dataset. Raises DatasetNotFoundError; RecipeError if its image lies elsewhere."""
         return self._candidate(self._datasets.get(dataset_id))
 
     def get_listed(self, dataset_ids: tuple[str, ...]) -> tuple[Candidate, ...]:
@@ -79,6 +96,12 @@ class CandidateFinder:
 
 def image_ref_of(row: DatasetRow) -> ImageRef:
     """The image reference of a row; what it leaves open is taken from the published columns."""
+    if row.is_external:
+        where = row.columns.get("access_url") or "an address nobody gave"
+        raise RecipeError(
+            f"{row.dataset_id} lies at another service ({where}); "
+            "only images of this one can be built from"
+        )
     ref = ImageRef.from_text(row.image_ref)
     if not ref.grid:
         raise RecipeError(f"{row.dataset_id} has no pixel grid on the sky")

@@ -17,56 +17,34 @@ from datetime import datetime, timedelta
 
 from app.errors import (
     EngineBusyError,
+    JobNotFoundError,
     ServiceError,
     StoppedError,
     StoreUnavailableError,
     TimeLimitError,
     TransientError,
+    told,
 )
 from app.services.executors import Executor
+from app.services.running import RunningJob
 from app.stores.jobs import JobStore
-from app.uws.job import Job, JobError, JobKind, JobResult, Phase
+from app.uws.job import ACTIVE, Job, JobError, JobKind, JobResult, Phase
 from app.uws.transitions import step
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """How often leases are renewed, which is also how soon an abort is noticed."""
+_SHORTEST_SWEEP_S = 0.2
 WORTH_RETRYING = (EngineBusyError, StoreUnavailableError)
 """What another attempt may cure without anybody's help; a full disk is not among them."""
-
-
-class RunningJob:
-    """A claimed job while its executor works: the flag that stops it and how far it is."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.started_s = time.monotonic()
-        self.progress: Mapping[str, float | str] = {}
-        self._stop = threading.Event()
-
-    def stop(self) -> None:
-        """Make ``should_stop`` true."""
-        self._stop.set()
-
-    def should_stop(self) -> bool:
-        """True once the job is no longer to be run here, or its execution duration is over."""
-        return self._stop.is_set() or self.overdue()
-
-    def overdue(self) -> bool:
-        """True when the job has an execution duration (UWS 1.1, 2.1.5) and used it up."""
-        limit_s = self.job.execution_duration_s
-        return limit_s > 0 and time.monotonic() - self.started_s > limit_s
-
-    def report(self, stage: str, done: int, total: int) -> None:
-        """Remember progress; it is written with the next renewal of the lease."""
-        self.progress = {"stage": stage, "done": done, "total": total}
 
 
 class Dispatcher:
     """Claims and runs jobs in a pool of threads, ``slots`` of each kind at a time.
 
-    ``destroy`` removes a job past its destruction time with everything that belongs to it.
+    ``expire`` does what is due to a job past its destruction time; ``discard`` removes the files
+    of a job that was deleted while it ran.
     ``owner`` names this dispatcher in leases and must be unique among those that share the store.
     """
 
@@ -77,7 +55,8 @@ class Dispatcher:
         executors: Mapping[JobKind, Executor],
         slots: Mapping[JobKind, int],
         clock: Callable[[], datetime],
-        destroy: Callable[[Job], None],
+        expire: Callable[[Job], None],
+        discard: Callable[[str], None],
         owner: str,
         lease_s: float,
         max_attempts: int,
@@ -90,7 +69,8 @@ class Dispatcher:
         self._executors = executors
         self._slots = {kind: slots.get(kind, 1) for kind in executors}
         self._clock = clock
-        self._destroy = destroy
+        self._expire = expire
+        self._discard = discard
         self._owner = owner
         self._lease_s = lease_s
         self._max_attempts = max_attempts
@@ -101,7 +81,10 @@ class Dispatcher:
         self._running: dict[str, RunningJob] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._queued = threading.Event()
         self._beat = threading.Event()
+        self._sweep_now = threading.Event()
+        self._next_sweep: datetime | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -121,15 +104,25 @@ class Dispatcher:
         for thread in self._threads:
             thread.start()
 
-    def notify(self) -> None:
-        """A job was queued or aborted: look now, without waiting for the next poll or beat."""
-        self._wake.set()
-        self._beat.set()
+    def notify(self, job: Job) -> None:
+        """A job was queued, ended or is to be destroyed at another time: act now, without
+        waiting for the next poll or beat."""
+        if job.phase is Phase.QUEUED:
+            self._queued.set()
+            self._wake.set()
+        elif job.phase not in ACTIVE:
+            with self._lock:
+                running = self._running.get(job.job_id)
+            if running is not None:
+                running.stop()
+        if self._next_sweep is None or job.destruction < self._next_sweep:
+            self._sweep_now.set()
 
     def stop(self, *, timeout_s: float = 20.0) -> None:
         """Stop claiming, stop what runs and put it back into the queue for another server."""
         self._stopping.set()
-        self.notify()
+        for event in (self._wake, self._beat, self._sweep_now):
+            event.set()
         for running in self._snapshot():
             running.stop()
         if self._pool is not None:
@@ -150,16 +143,18 @@ class Dispatcher:
     def _claim_loop(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            queued = self._queued.is_set()
+            self._queued.clear()
             try:
-                while not self._stopping.is_set() and self._claim_one():
-                    pass
+                while not self._stopping.is_set() and self._claim_one(expected=queued):
+                    queued = False
             except ServiceError as fault:
                 log.warning("jobs cannot be claimed now: %s", fault)
             except Exception:
                 log.exception("claiming a job failed")
             self._wake.wait(self._poll_s)
 
-    def _claim_one(self) -> bool:
+    def _claim_one(self, *, expected: bool) -> bool:
         """Claim one job of a kind that has a free slot and hand it to the pool."""
         kinds = self._free_kinds()
         if not kinds or self._pool is None:
@@ -170,6 +165,7 @@ class Dispatcher:
             now=self._clock(),
             lease_s=self._lease_s,
             max_attempts=self._max_attempts,
+            expected=expected,
         )
         if job is None:
             return False
@@ -196,7 +192,9 @@ class Dispatcher:
         try:
             executor = self._executors[job.kind]
             results = executor.run(job, running.should_stop, running.report)
-            if results is not None:
+            if results is None:
+                self._jobs.changes.announce(job.job_id)  # somebody else wrote its end
+            else:
                 self._settle(job, lambda now_job: self._completed(now_job, results))
         except Exception as fault:
             self._settle_fault(running, fault)
@@ -210,7 +208,7 @@ class Dispatcher:
         if not isinstance(fault, ServiceError):
             log.error("job %s (%s) failed", job.job_id, job.kind, exc_info=fault)
         if isinstance(fault, StoppedError) and self._stopping.is_set():
-            self._settle(job, lambda current: self._queued(current, attempts=job.attempts - 1))
+            self._settle(job, lambda current: self._requeued(current, attempts=job.attempts - 1))
         elif isinstance(fault, StoppedError) and running.overdue():
             late = TimeLimitError("The job", job.execution_duration_s)
             self._settle(job, lambda current: self._failed(current, late))
@@ -219,8 +217,10 @@ class Dispatcher:
         elif isinstance(fault, WORTH_RETRYING) and job.attempts < self._max_attempts:
             log.warning("job %s will be tried again: %s", job.job_id, fault)
             self._stopping.wait(self._retry_wait_s * job.attempts)
-            self._settle(job, lambda current: self._queued(current, attempts=job.attempts))
+            self._settle(job, lambda current: self._requeued(current, attempts=job.attempts))
         else:
+            if isinstance(fault, StoreUnavailableError):
+                log.warning("job %s failed: %s", job.job_id, fault)
             self._settle(job, lambda current: self._failed(current, fault))
 
     def _settle(self, job: Job, change: Callable[[Job], Job]) -> None:
@@ -234,8 +234,11 @@ class Dispatcher:
                     self._jobs.replace(changed, old_phase=Phase.EXECUTING, lease_owner=self._owner)
             except StoreUnavailableError as fault:
                 log.warning("the end of job %s is not written yet: %s", job.job_id, fault)
+            except JobNotFoundError:
+                self._discard(job.job_id)  # deleted while it ran: its result came too late
+                return
             except ServiceError as fault:
-                log.warning("job %s is gone: %s", job.job_id, fault)
+                log.warning("the end of job %s cannot be written: %s", job.job_id, fault)
                 return
             else:
                 return
@@ -244,15 +247,15 @@ class Dispatcher:
         return step(job, "complete", self._clock(), results=results)
 
     def _failed(self, job: Job, fault: Exception) -> Job:
-        known = isinstance(fault, ServiceError)
+        known = fault if isinstance(fault, ServiceError) else None
         error = JobError(
-            message=str(fault) if known else "An internal error stopped the job",
+            message=told(known) if known else "An internal error stopped the job",
             transient=isinstance(fault, TransientError),
-            fault=type(fault).__name__ if known else "ServiceError",
+            fault=type(known or ServiceError()).__name__,
         )
         return step(job, "fail", self._clock(), error=error)
 
-    def _queued(self, job: Job, *, attempts: int) -> Job:
+    def _requeued(self, job: Job, *, attempts: int) -> Job:
         return replace(step(job, "retry", self._clock()), attempts=attempts)
 
     # -- leases and destruction ---------------------------------------------------------------
@@ -260,10 +263,17 @@ class Dispatcher:
     def _beat_loop(self) -> None:
         """Until stopped, and then for as long as something still runs."""
         while not self._stopping.is_set() or self._snapshot():
-            self._beat.wait(self._beat_s)
+            self._beat.wait(self._until_next_beat())
             self._beat.clear()
             for running in self._snapshot():
+                if running.overdue():
+                    running.stop()
                 self._renew(running)
+
+    def _until_next_beat(self) -> float:
+        """Seconds to the next beat, or to the end of the time of a job if that comes earlier."""
+        ends = [each.left_s() for each in self._snapshot() if not each.should_stop()]
+        return min([self._beat_s, *(max(0.0, end) + 0.01 for end in ends if end is not None)])
 
     def _renew(self, running: RunningJob) -> None:
         until = self._clock() + timedelta(seconds=self._lease_s)
@@ -277,18 +287,26 @@ class Dispatcher:
 
     def _sweep_loop(self) -> None:
         while not self._stopping.is_set():
+            self._sweep_now.clear()
+            wait_s = self._sweep_s
             try:
-                self._sweep()
+                wait_s = self._sweep()
             except ServiceError as fault:
                 log.warning("old jobs are not removed now: %s", fault)
             except Exception:
                 log.exception("removing old jobs failed")
-            self._stopping.wait(self._sweep_s)
+            self._sweep_now.wait(wait_s)
 
-    def _sweep(self) -> None:
-        """Destroy what is past its destruction time (UWS 1.1, section 2.1.9)."""
+    def _sweep(self) -> float:
+        """End the life of what is past its destruction time (UWS 1.1, section 2.1.6). Returns
+        the seconds until there is something to do again."""
         for job in self._jobs.expired(self._clock()):
             running = self._running.get(job.job_id)
             if running is not None:
                 running.stop()
-            self._destroy(job)
+            self._expire(job)
+        now = self._clock()
+        upcoming = self._jobs.next_destruction() or now + timedelta(seconds=self._sweep_s)
+        wait_s = min(self._sweep_s, max(_SHORTEST_SWEEP_S, (upcoming - now).total_seconds()))
+        self._next_sweep = now + timedelta(seconds=wait_s)
+        return wait_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,11 +13,38 @@ ShouldStop = Callable[[], bool]
 """True once the job was aborted, destroyed or taken over: stop at the next chance."""
 
 
+class StopSignal:
+    """A :data:`ShouldStop` that can also interrupt what does not ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._set = False
+        self._actions: list[Callable[[], None]] = []
+
+    def __call__(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        """Become true and do what :meth:`then` was given, once."""
+        with self._lock:
+            actions, self._actions, self._set = self._actions, [], True
+        for action in actions:
+            action()
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Have ``action`` called as soon as the signal is set: now, if it is."""
+        with self._lock:
+            if not self._set:
+                self._actions.append(action)
+                return
+        action()
+
+
 class Executor(Protocol):
     """Runs one kind of job. Implementations: ``query.TapExecutor``, ``builds.BuildExecutor``."""
 
     def run(
-        self, job: Job, should_stop: ShouldStop, progress: Progress
+        self, job: Job, should_stop: StopSignal, progress: Progress
     ) -> tuple[JobResult, ...] | None:
         """Do the work of an EXECUTING ``job``; called in a thread of its own.
 

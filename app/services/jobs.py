@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,12 +23,20 @@ WAITING: Final = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
 ENDED: Final = frozenset({Phase.COMPLETED, Phase.ERROR, Phase.ABORTED, Phase.ARCHIVED})
 MAX_LISTED: Final = 1000
 """Longest job list; older jobs are reached with AFTER and PHASE."""
+LONGEST_DURATION_S: Final = 2**31 - 1
+"""The largest execution duration a job document can hold (xs:int)."""
 _TRIES: Final = 10
-_POLL_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_LOOK_S: Final = 1.0
+"""How often who waits looks whether another server changed the job."""
 
 
-def _nobody_listens() -> None:
+def _nobody_listens(_job: Job) -> None:
     """The default of ``on_change``."""
+
+
+def _as_stored(job: Job) -> datetime | None:
+    """The default of ``quote``."""
+    return job.quote
 
 
 class JobService:
@@ -34,8 +44,10 @@ class JobService:
 
     ``lifetime_s`` is the time from creation to destruction, and the most a user may set.
     ``execution_limits_s`` holds, per kind, the execution duration of new jobs and the most a user
-    may set; a kind that is missing has no limit. ``on_change`` is called when a job was queued or
-    aborted, so that a dispatcher need not wait for its next poll.
+    may set; a kind that is missing has no limit. ``archive_s`` is how long an ended job is kept as
+    ARCHIVED, without its results, after its destruction time; 0: not at all. ``quote`` says when
+    a job will be done. ``on_change`` is called with every job that was queued, aborted or given
+    another destruction time, so that a dispatcher need not wait for its next poll.
     """
 
     def __init__(
@@ -46,13 +58,17 @@ class JobService:
         clock: Callable[[], datetime],
         lifetime_s: int,
         execution_limits_s: Mapping[JobKind, int],
-        on_change: Callable[[], None] = _nobody_listens,
+        archive_s: int = 0,
+        quote: Callable[[Job], datetime | None] = _as_stored,
+        on_change: Callable[[Job], None] = _nobody_listens,
     ) -> None:
         self._jobs = jobs
         self._results = results
         self._clock = clock
         self._lifetime = timedelta(seconds=lifetime_s)
         self._limits_s = execution_limits_s
+        self._archive = timedelta(seconds=archive_s)
+        self._quote = quote
         self._on_change = on_change
 
     def create(
@@ -86,6 +102,10 @@ class JobService:
             raise JobNotFoundError(job_id)
         return job
 
+    def quoted(self, job: Job) -> Job:
+        """The job with its quote (UWS 1.1, section 2.1.8) as of now."""
+        return replace(job, quote=self._quote(job))
+
     def list_jobs(
         self,
         kind: JobKind,
@@ -105,13 +125,13 @@ class JobService:
         Raises PhaseError when it has ended.
         """
         job = self._change(job_id, self._started)
-        self._on_change()
+        self._on_change(job)
         return job
 
     def abort(self, job_id: str) -> Job:
         """Stop a job for good. A job that has ended stays as it is."""
         job = self._change(job_id, self._aborted)
-        self._on_change()
+        self._on_change(job)
         return job
 
     def delete(self, job_id: str) -> None:
@@ -123,7 +143,22 @@ class JobService:
         try:
             self._jobs.delete(job.job_id)
         finally:
-            self._results.delete(job.job_id)
+            self.discard(job.job_id)
+
+    def discard(self, job_id: str) -> None:
+        """Remove the files of a job."""
+        self._results.delete(job_id)
+
+    def expire(self, job: Job) -> None:
+        """What is due at a job's destruction time (UWS 1.1, sections 2.1.3 and 2.1.6): it is
+        destroyed, or, if this service keeps an archive and the job ever ran, becomes ARCHIVED
+        without its results until the archive's time is over."""
+        if not self._archive or job.phase in {Phase.ARCHIVED, Phase.PENDING, Phase.HELD}:
+            with suppress(JobNotFoundError):
+                self.destroy(job)
+            return
+        self._change(job.job_id, self._archived)
+        self.discard(job.job_id)
 
     def set_parameters(self, job_id: str, pairs: Iterable[tuple[str, str]]) -> Job:
         """Give parameters of a PENDING job new values; RUNID is the job's run identifier.
@@ -151,7 +186,7 @@ class JobService:
                 raise PhaseError(job.phase.value, "a new execution duration")
             limit_s = self._limits_s.get(job.kind, 0)
             allowed = min(duration_s or limit_s, limit_s) if limit_s else duration_s
-            return replace(job, execution_duration_s=allowed)
+            return replace(job, execution_duration_s=min(allowed, LONGEST_DURATION_S))
 
         return self._change(job_id, change)
 
@@ -162,7 +197,9 @@ class JobService:
         if destruction <= now:
             raise ParameterError("DESTRUCTION", "a time to come is needed; DELETE removes the job")
         allowed = min(destruction, now + self._lifetime)
-        return self._change(job_id, lambda job: replace(job, destruction=allowed))
+        job = self._change(job_id, lambda job: replace(job, destruction=allowed))
+        self._on_change(job)
+        return job
 
     def wait(self, job_id: str, *, timeout_s: float, phase: Phase | None = None) -> Job:
         """Block until the job leaves ``phase`` (default: until it has ended) or the time is up.
@@ -170,15 +207,25 @@ class JobService:
         Returns the job as it is then.
         """
         deadline_s = time.monotonic() + timeout_s
-        tries = 0
-        while True:
-            job = self._jobs.get(job_id)
-            ended = job.phase in ENDED or (phase is not None and job.phase is not phase)
-            left_s = deadline_s - time.monotonic()
-            if ended or left_s <= 0:
-                return job
-            time.sleep(min(left_s, _POLL_S[min(tries, len(_POLL_S) - 1)]))
-            tries += 1
+        changed = threading.Event()
+        with self.listening(job_id, changed.set):
+            while True:
+                changed.clear()
+                job = self._jobs.get(job_id)
+                ended = job.phase in ENDED or (phase is not None and job.phase is not phase)
+                left_s = deadline_s - time.monotonic()
+                if ended or left_s <= 0:
+                    return job
+                changed.wait(min(left_s, _LOOK_S))
+
+    def listening(self, job_id: str, listener: Callable[[], None]) -> AbstractContextManager[None]:
+        """While it lasts ``listener`` is called, in any thread, whenever the job is written by
+        this server."""
+        return self._jobs.changes.listening(job_id, listener)
+
+    def queued_before(self, job: Job) -> int:
+        """How many jobs of its kind are run before a queued job."""
+        return self._jobs.queued_before(job)
 
     def _started(self, job: Job) -> Job:
         if job.phase in {Phase.QUEUED, Phase.EXECUTING}:
@@ -187,6 +234,12 @@ class JobService:
 
     def _aborted(self, job: Job) -> Job:
         return step(job, "abort", self._clock()) if job.phase in ACTIVE else job
+
+    def _archived(self, job: Job) -> Job:
+        if job.phase is Phase.ARCHIVED:
+            return job
+        archived = step(self._aborted(job), "archive", self._clock())
+        return replace(archived, destruction=job.destruction + self._archive)
 
     def _change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Read, change and write a job; again if its phase moved in between."""

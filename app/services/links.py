@@ -11,7 +11,7 @@ from urllib.parse import quote
 from app.errors import NotFoundError
 from app.recipes.recipe import ImageRef
 from app.schema.obscore import CALIBRATED
-from app.schema.rows import DatasetRow, ProductInput, links_path
+from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
@@ -85,8 +85,12 @@ class LinkService:
         return LinkTable(tuple(links), tuple(descriptors), len(unique) > len(asked))
 
     def file_url(self, dataset_id: str, service_url: str) -> str:
-        """A fresh address of the dataset's file. Raises DatasetNotFoundError."""
-        return self._signed_url(self._datasets.get(dataset_id), 0, service_url)
+        """A fresh address of the dataset's file; where it lies if that is elsewhere (empty when
+        nobody said). Raises DatasetNotFoundError."""
+        row = self._datasets.get(dataset_id)
+        if row.is_external:
+            return str(row.columns.get("access_url") or "")
+        return self._signed_url(row, 0, service_url)
 
     def open_file(self, token: str, name: str) -> Download:
         """The file of a token that is asked for under its own ``name``.
@@ -95,15 +99,19 @@ class LinkService:
         gone.
         """
         ref = self._signer.open(token)
-        paths = _paths(self._datasets.get(ref.dataset_id))
+        row = self._datasets.get(ref.dataset_id)
+        paths = [] if row.is_external else _paths(row)
         if ref.part >= len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {name!r}")
         path = paths[ref.part]
         return Download(get_file(path), name, media_type_of(path))
 
     def _links_of(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
-        yield self._this(row, service_url)
-        yield from self._companions(row, service_url)
+        if row.is_external:
+            yield _elsewhere(row)
+        else:
+            yield self._this(row, service_url)
+            yield from self._companions(row, service_url)
         inputs = [each for each in self._datasets.inputs_of(row.dataset_id) if not each.rejected]
         for used in inputs:
             yield _dataset_link(
@@ -169,6 +177,30 @@ class LinkService:
         return f"{service_url}/files/{token}/{quote(_file_name(_paths(row)[part]))}"
 
 
+def _elsewhere(row: DatasetRow) -> Link:
+    """Where the image of another service lies."""
+    columns = row.columns
+    title = columns.get("obs_title") or columns.get("dataproduct_subtype") or "Dataset"
+    address = columns.get("access_url")
+    if address is None:
+        reason = "NotFoundFault: it lies at another service, which gave no address"
+        return Link(ID=row.dataset_id, semantics="#this", error_message=reason)
+    size_kb = columns.get("access_estsize")
+    return Link(
+        ID=row.dataset_id,
+        semantics="#this",
+        access_url=str(address),
+        description=f"{title}, at another service",
+        content_type=_text(columns.get("access_format")),
+        content_length=None if size_kb is None else 1000 * int(size_kb),
+        local_semantics="image",
+    )
+
+
+def _text(value: Value) -> str | None:
+    return None if value is None else str(value)
+
+
 def links_url(dataset_id: str, service_url: str) -> str:
     """Address of the DataLink document of a dataset."""
     return service_url + links_path(dataset_id)
@@ -190,7 +222,7 @@ def _file_name(path: str) -> str:
 
 
 def _services(row: DatasetRow, service_url: str, number: int) -> Iterable[ServiceDescriptor]:
-    if row.columns.get("calib_level") != CALIBRATED:
+    if row.is_external or row.columns.get("calib_level") != CALIBRATED:
         return ()
     return build_descriptors(row, service_url, number=number)
 

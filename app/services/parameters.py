@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from app.errors import MultiValuedParameterError, ParameterError
 
 Pairs = tuple[tuple[str, str], ...]
 
+_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
 
 def is_storable(text: str) -> bool:
     """Whether both engines can hold the text: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+    if "\0" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 class ParameterSet:
@@ -59,6 +64,13 @@ class ParameterSet:
         if minimum is not None and value < minimum:
             raise ParameterError(name, f"at least {minimum} is needed, got {value}")
         return value
+
+    def flag(self, name: str) -> bool:
+        """Whether ``name`` is given as true; absent is false. ParameterError for other words."""
+        text = (self.single(name) or "false").strip().lower()
+        if text not in _TRUTH:
+            raise ParameterError(name, f"true or false is needed, got {text!r}")
+        return _TRUTH[text]
 
     def without(self, *names: str) -> ParameterSet:
         """The same parameters less those of the given names."""

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
 
 from app.adql.compile import compile_query
-from app.errors import ParameterError, StoppedError
+from app.adql.compiled import CompiledQuery
+from app.adql.judging import Verdict, judge_query, mend_query, with_offer
+from app.adql.mending import Mended
+from app.cells.warm import warm_up
+from app.errors import AdqlError, ParameterError, ServiceError, StoppedError
+from app.schema.catalog import CatalogSource
 from app.schema.fields import Catalog, Field
-from app.services.executors import ShouldStop
+from app.schema.uploads import UploadedTable, with_uploads
+from app.services.executors import ShouldStop, StopSignal
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.parameters import ParameterSet
+from app.services.plans import PlanCache
+from app.services.read_ahead import read_ahead
+from app.services.uploads import UploadService, parse_uploads
 from app.stores.results import ResultStore
 from app.stores.tables.base import TableStore
+from app.stores.tables.control import StatementControl
 from app.tabular.registry import OutputFormat
 from app.uws.job import Job, JobResult
 from app.votable.datalink import MEDIA_TYPE
@@ -26,8 +37,12 @@ from app.votable.markup import Info
 from app.votable.writer import DescribeError, write_results
 from app.workers.engine import Progress
 
+log = logging.getLogger(__name__)
+
 LANGUAGES: Final = ("ADQL", "ADQL-2.0", "ADQL-2.1")
 LINKS_STANDARD: Final = "ivo://ivoa.net/std/DataLink#links-1.1"
+MAX_OFFERED: Final = 4000
+"""Characters of a query whose error tells what FIX=true would write: mending takes many looks."""
 DATASET_UTYPE: Final = "obscore:Curation.PublisherDID"
 SERVICE_URL_BIND: Final = "service_url"
 _BLANKS = re.compile(r"\s+")
@@ -45,17 +60,22 @@ class QueryRequest:
     maxrec: int | None = None
     output: OutputFormat = FORMATS.formats[0]
     media_type: str = FORMATS.formats[0].media_type
+    uploads: tuple[UploadedTable, ...] = ()
+    fix: bool = False
+    """Mend common slips instead of refusing the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryResult:
     """An answer under way: ``batches`` must be iterated or closed. At most ``maxrec + 1`` rows
-    come; the writers cut the last one and say OVERFLOW."""
+    come; the writers cut the last one and say OVERFLOW. ``control`` stops the statement."""
 
     request: QueryRequest
     fields: tuple[Field, ...]
     batches: Generator[pa.RecordBatch, None, None]
     maxrec: int
+    control: StatementControl
+    mended: Mended | None = None
 
 
 def parse_query_request(parameters: ParameterSet, *, service_url: str) -> QueryRequest:
@@ -73,6 +93,7 @@ def parse_query_request(parameters: ParameterSet, *, service_url: str) -> QueryR
         maxrec=parameters.integer("MAXREC", minimum=0),
         output=output,
         media_type=media_type,
+        fix=parameters.flag("FIX"),
     )
 
 
@@ -80,11 +101,15 @@ def _check_fixed(parameters: ParameterSet) -> None:
     request = parameters.single("REQUEST")
     if request is not None and request.strip().lower() != "doquery":
         raise ParameterError("REQUEST", f"only doQuery is known, got {request!r}")
+    check_language(parameters)
+    parse_uploads(parameters.all("UPLOAD"))
+
+
+def check_language(parameters: ParameterSet) -> None:
+    """ParameterError unless LANG is absent or one of :data:`LANGUAGES`."""
     language = parameters.single("LANG")
     if language is not None and language.strip().upper() not in LANGUAGES:
         raise ParameterError("LANG", f"offered are {', '.join(LANGUAGES)}, got {language!r}")
-    if "UPLOAD" in parameters:
-        raise ParameterError("UPLOAD", "this service takes no table uploads")
 
 
 class QueryService:
@@ -94,35 +119,107 @@ class QueryService:
         self,
         *,
         tables: TableStore,
-        catalog: Catalog,
+        catalogs: CatalogSource,
         default_rows: int,
         max_rows: int,
         time_limit_s: float,
     ) -> None:
         self._tables = tables
-        self.catalog = catalog
+        self._catalogs = catalogs
         self.default_rows = min(default_rows, max_rows)
         self.max_rows = max_rows
         self.time_limit_s = time_limit_s
+        self._plans = PlanCache()
 
-    def run(self, request: QueryRequest) -> QueryResult:
-        """Start a query. MAXREC above the service's limit is lowered to it.
+    def current_catalog(self) -> Catalog:
+        """What may be queried now. Raises StoreUnavailableError when the database does not say."""
+        return self._catalogs.current()
+
+    def run(
+        self,
+        request: QueryRequest,
+        *,
+        time_limit_s: float | None = None,
+        control: StatementControl | None = None,
+    ) -> QueryResult:
+        """Start a query. MAXREC above the service's limit is lowered to it, and so is
+        ``time_limit_s``. ``control`` is what stops it, if the caller has one already.
 
         Raises AdqlError, with line and column, when the text cannot be compiled; errors of the
         database come with the first batch.
         """
-        asked = self.default_rows if request.maxrec is None else request.maxrec
-        compiled = compile_query(
-            request.query,
-            catalog=self.catalog,
-            target=self._tables.target,
-            maxrec=min(asked, self.max_rows),
-            prefixes={SERVICE_URL_BIND: request.service_url},
+        compiled, mended = self._compile(request)
+        control = control or StatementControl()
+        batches = self._tables.stream(
+            compiled,
+            time_limit_s=min(time_limit_s or self.time_limit_s, self.time_limit_s),
+            uploads=request.uploads,
+            control=control,
         )
-        batches = self._tables.stream(compiled, time_limit_s=self.time_limit_s)
         return QueryResult(
-            request=request, fields=compiled.fields, batches=batches, maxrec=compiled.maxrec
+            request=request,
+            fields=compiled.fields,
+            batches=read_ahead(batches, control),
+            maxrec=compiled.maxrec,
+            control=control,
+            mended=mended,
         )
+
+    def judge(
+        self, query: str, *, syntax_only: bool = False, uploads: Sequence[UploadedTable] = ()
+    ) -> Verdict:
+        """What is to be said of a query; it is not run."""
+        catalog = with_uploads(self.current_catalog(), uploads)
+        return judge_query(query, catalog, target=self._tables.target, syntax_only=syntax_only)
+
+    def cost(self, job: Job) -> float:
+        """What the database expects the query of a TAP job to cost, in a unit of its own.
+
+        Raises what is wrong with the query, or UsageError for what cannot be told.
+        """
+        request = parse_query_request(ParameterSet(job.parameters), service_url="")
+        return self._tables.cost(self._compile(request)[0])
+
+    def _compile(self, request: QueryRequest) -> tuple[CompiledQuery, Mended | None]:
+        """The statement, and what was mended for it, if that was asked for and needed."""
+        catalog = self.current_catalog()
+        if request.uploads:
+            catalog = with_uploads(catalog, request.uploads)
+        try:
+            return self._compile_text(request.query, request, catalog), None
+        except AdqlError as fault:
+            if not request.fix and len(request.query) > MAX_OFFERED:
+                raise
+            mended = mend_query(request.query, catalog, target=self._tables.target)
+            if mended is None:
+                raise
+            if not request.fix:
+                raise with_offer(fault, mended) from None
+        return self._compile_text(mended.text, request, catalog), mended
+
+    def _compile_text(self, text: str, request: QueryRequest, catalog: Catalog) -> CompiledQuery:
+        """The statement of a text; of one that came before, on the same catalog, the same."""
+        asked = self.default_rows if request.maxrec is None else request.maxrec
+        maxrec = min(asked, self.max_rows)
+
+        def make() -> CompiledQuery:
+            return compile_query(
+                text,
+                catalog=catalog,
+                target=self._tables.target,
+                maxrec=maxrec,
+                prefixes={SERVICE_URL_BIND: request.service_url},
+            )
+
+        if request.uploads:
+            return make()
+        return self._plans.get((text, maxrec, request.service_url), catalog, make)
+
+    def warm_up(self) -> None:
+        """Make compiled code ready, so that the first answer need not wait for it."""
+        warm_up()
+        with suppress(ServiceError):  # whoever asks next is told
+            self._tables.warm_up()
 
     def ping(self) -> None:
         """Return when the database answers; StoreUnavailableError otherwise."""
@@ -137,8 +234,9 @@ def write_answer(
 ) -> Iterator[bytes]:
     """The file of an answer, in the format that was asked for.
 
-    A VOTable repeats the query and tells how to follow identifiers of datasets. With
-    ``describe_error`` an error on the way ends a VOTable well formed instead of being raised.
+    A VOTable repeats the query, tells what was mended in it and how to follow identifiers of
+    datasets. With ``describe_error`` an error on the way ends a VOTable well formed instead of
+    being raised.
     """
     request = result.request
     serialization = VOTABLE_SERIALIZATIONS.get(request.output.name)
@@ -149,10 +247,19 @@ def write_answer(
         batches,
         maxrec=result.maxrec,
         serialization=serialization,
-        infos=(Info("QUERY", _BLANKS.sub(" ", request.query).strip()),),
+        infos=_infos(result),
         descriptors=_link_descriptors(result),
         describe_error=describe_error,
     )
+
+
+def _infos(result: QueryResult) -> tuple[Info, ...]:
+    """The query as it was asked and, where it was mended, each change and what was run."""
+    asked = Info("QUERY", _BLANKS.sub(" ", result.request.query).strip())
+    if result.mended is None:
+        return (asked,)
+    changes = (Info("FIX", change) for change in result.mended.changes)
+    return asked, *changes, Info("FIXED_QUERY", _BLANKS.sub(" ", result.mended.text).strip())
 
 
 def _link_descriptors(result: QueryResult) -> tuple[ServiceDescriptor, ...]:
@@ -177,20 +284,30 @@ class TapExecutor:
     """Runs TAP jobs into the results store (see :class:`app.services.executors.Executor`)."""
 
     def __init__(
-        self, *, queries: QueryService, results: ResultStore, default_service_url: str
+        self,
+        *,
+        queries: QueryService,
+        uploads: UploadService,
+        results: ResultStore,
+        default_service_url: str,
     ) -> None:
         self._queries = queries
+        self._uploads = uploads
         self._results = results
         self._default_service_url = default_service_url
 
     def run(
-        self, job: Job, should_stop: ShouldStop, progress: Progress
+        self, job: Job, should_stop: StopSignal, progress: Progress
     ) -> tuple[JobResult, ...] | None:
         """Answer the query of ``job`` into ``results/<job_id>/result``, whole or not at all."""
         service_url = job.service_url or self._default_service_url
         request = parse_query_request(ParameterSet(job.parameters), service_url=service_url)
-        progress("query", 0, 1)
-        result = self._queries.run(request)
+        request = replace(request, uploads=self._uploads.load_kept(job))
+        if job.run_id is not None:
+            log.info("job %s of run %r", job.job_id, job.run_id)
+        progress("query", 0, 0)
+        result = self._queries.run(request, time_limit_s=job.execution_duration_s or None)
+        should_stop.then(result.control.cancel)
         with closing(result.batches):
             rows = _watched(result, should_stop, progress)
             path, size_bytes = self._results.write(job.job_id, "result", write_answer(result, rows))
@@ -207,11 +324,11 @@ class TapExecutor:
 def _watched(
     result: QueryResult, should_stop: ShouldStop, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, until the job is to stop; rows read are reported against the row limit."""
+    """The batches, until the job is to stop; the number of rows read is reported."""
     done = 0
     for batch in result.batches:
         if should_stop():
             raise StoppedError
         done = min(done + batch.num_rows, result.maxrec)
-        progress("rows", done, result.maxrec)
+        progress("rows", done, 0)
         yield batch

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.stores.database import open_engine, sqlite_file
 from app.stores.migrations import Upgrade, upgrade
 from app.stores.pgsphere import ensure_pgsphere
+from app.stores.sqlite_compiled import start_loading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ def init_database(url: str) -> SetupReport:
     path = sqlite_file(url)
     if path is not None:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        start_loading()  # compiles what queries on SQLite call, while the tables are made
     engine = open_engine(url, pool_size=1)
     try:
         created = engine.dialect.name == "postgresql" and ensure_pgsphere(engine)

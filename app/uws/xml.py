@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from app.uws.job import Job, JobResult
+from app.uws.job import Job, JobResult, Phase
 
 UWS_NAMESPACE: Final = "http://www.ivoa.net/xml/UWS/v1.0"
 XLINK_NAMESPACE: Final = "http://www.w3.org/1999/xlink"
@@ -24,11 +24,17 @@ ET.register_namespace("xsi", XSI_NAMESPACE)
 ResultUrl = Callable[[JobResult], str]
 
 
-def write_job(job: Job, jobs_url: str, *, result_url: ResultUrl | None = None) -> bytes:
+def write_job(
+    job: Job,
+    jobs_url: str,
+    *,
+    result_url: ResultUrl | None = None,
+    queued_before: int | None = None,
+) -> bytes:
     """The document of ``{jobs_url}/{job_id}``.
 
     Results are linked as ``{jobs_url}/{job_id}/results/{result_id}`` unless ``result_url`` says
-    otherwise.
+    otherwise. ``queued_before`` is the number of jobs that run before a queued one.
     """
     root = ET.Element(_uws("job"), {"version": UWS_VERSION})
     _text(root, "jobId", job.job_id)
@@ -45,7 +51,7 @@ def write_job(job: Job, jobs_url: str, *, result_url: ResultUrl | None = None) -
     root.append(_parameters(job))
     root.append(_results(job, result_url or _result_url(jobs_url, job)))
     _append_error(root, job)
-    _append_info(root, job)
+    _append_info(root, job, queued_before)
     return _document(root)
 
 
@@ -161,13 +167,17 @@ def _append_error(root: ET.Element, job: Job) -> None:
     _text(summary, "message", job.error.message)
 
 
-def _append_info(root: ET.Element, job: Job) -> None:
-    """``jobInfo`` with the latest progress: stage, done and total of the step under way."""
-    if not job.progress:
+def _append_info(root: ET.Element, job: Job, queued_before: int | None) -> None:
+    """``jobInfo`` with the latest progress: the stage under way, what is done of it (rows, for a
+    query), total and fraction where they are known; of a queued job its place in the queue."""
+    told: dict[str, float | str] = dict(job.progress)
+    if job.phase is Phase.QUEUED and queued_before is not None:
+        told = {"stage": "queue", "queuePosition": queued_before + 1}
+    if not told:
         return
     info = ET.SubElement(root, _uws("jobInfo"))
     progress = ET.SubElement(info, "progress")
-    for name, value in job.progress.items():
+    for name, value in told.items():
         ET.SubElement(progress, clean(name)).text = clean(_number(value))
 
 

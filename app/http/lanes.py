@@ -1,0 +1,135 @@
+"""How many queries run at once, and in which threads: a long one never holds up a short one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from app.errors import TooBusyError
+
+SHORT_SLOTS: Final = 8
+LONG_SLOTS: Final = 16
+LONG_AFTER_S: Final = 1.0
+"""A query that takes longer gives its place to another one."""
+MAX_WAITING: Final = 64
+PATIENCE_S: Final = 20.0
+
+T = TypeVar("T")
+
+
+class QueryLanes:
+    """Places for queries, each with a thread.
+
+    A query begins in one of ``short`` places. After ``long_after_s`` it moves to one of ``long``
+    others, if one is free, so that new queries find the short places free. At most ``waiting``
+    queries wait, each for ``patience_s`` at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        short: int = SHORT_SLOTS,
+        long: int = LONG_SLOTS,
+        waiting: int = MAX_WAITING,
+        patience_s: float = PATIENCE_S,
+        long_after_s: float = LONG_AFTER_S,
+    ) -> None:
+        self._threads = ThreadPoolExecutor(short + long, thread_name_prefix="query")
+        self._short_left = short
+        self._long_left = long
+        self._max_waiting = waiting
+        self._patience_s = patience_s
+        self._long_after_s = long_after_s
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._overdue: deque[Slot] = deque()
+
+    async def enter(self) -> Slot:
+        """A place for one query, to be left. Raises TooBusyError when too many wait already, or
+        none became free in time."""
+        if self._short_left > 0:
+            self._short_left -= 1
+        elif len(self._waiting) >= self._max_waiting:
+            raise TooBusyError
+        else:
+            await self._wait()
+        return Slot(self, self._long_after_s)
+
+    async def _wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), self._patience_s)
+        except BaseException as error:
+            if turn.done():
+                self.free_short()
+            else:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise TooBusyError from None
+            raise
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in a thread, to its end even when the waiting task is cancelled."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    def free_short(self) -> None:
+        """One short place is free again: the next who waits takes it."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._short_left += 1
+
+    def move(self, slot: Slot) -> bool:
+        """Give a query that has become long another place, now or when one is free."""
+        if self._long_left == 0:
+            self._overdue.append(slot)
+            return False
+        self._long_left -= 1
+        self.free_short()
+        return True
+
+    def free_long(self) -> None:
+        """One long place is free again."""
+        self._long_left += 1
+        if self._overdue:
+            self._overdue.popleft().become_long()
+
+    def forget(self, slot: Slot) -> None:
+        """A query that waited for a long place has ended."""
+        if slot in self._overdue:
+            self._overdue.remove(slot)
+
+
+class Slot:
+    """The place of one query."""
+
+    def __init__(self, lanes: QueryLanes, long_after_s: float) -> None:
+        self.lanes = lanes
+        self._is_long = False
+        self._has_left = False
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(long_after_s, self.become_long)
+
+    def become_long(self) -> None:
+        """Move to the long ones."""
+        self._is_long = self.lanes.move(self)
+
+    def leave(self) -> None:
+        """Give the place back, once."""
+        if self._has_left:
+            return
+        self._has_left = True
+        self._timer.cancel()
+        if self._is_long:
+            self.lanes.free_long()
+        else:
+            self.lanes.forget(self)
+            self.lanes.free_short()

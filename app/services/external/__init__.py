@@ -1,0 +1,1 @@
+"""Rows of ObsCore whose images lie elsewhere: read, checked, imported."""

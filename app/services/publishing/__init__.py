@@ -1,0 +1,1 @@
+"""Publishing catalogs: files of many formats -> tables that can be queried."""

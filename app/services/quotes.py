@@ -1,0 +1,169 @@
+"""When a job will probably be done (the QUOTE of UWS 1.1, section 2.1.8), from measured jobs.
+
+Every kind of job has a cost that is known before it runs. The jobs that were run say how many
+seconds such a cost took; the queue in front is added. What was never measured has no quote.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Final, Protocol
+
+from app.errors import RecipeError, ServiceError
+from app.services.builds import BuildService
+from app.services.query import QueryService
+from app.stores.jobs import JobStore
+from app.uws.job import Job, JobKind, Phase
+
+Measured = tuple[float, float]
+"""(cost, seconds) of a job that was run."""
+
+_REMEMBERED: Final = 50
+"""Jobs of a kind that the seconds are learnt from, the newest."""
+_NEIGHBOURS: Final = 5
+_FARTHEST: Final = 30.0
+"""A cost this many times larger or smaller than any measured one says nothing."""
+_FRESH_S: Final = 20.0
+_MOST_KNOWN: Final = 1000
+
+
+class CostModel(Protocol):
+    """What a job of one kind costs, in a unit of its own."""
+
+    def before(self, job: Job) -> float:
+        """The cost of a job that is to be run. Raises ServiceError when it cannot be told."""
+
+    def after(self, job: Job) -> float:
+        """The cost of a COMPLETED job, in the same unit."""
+
+
+class QuoteService:
+    """Quotes jobs. ``slots`` is how many of each kind run at a time."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        costs: Mapping[JobKind, CostModel],
+        slots: Mapping[JobKind, int],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._jobs = jobs
+        self._costs = costs
+        self._slots = slots
+        self._clock = clock
+        self._learnt: dict[JobKind, tuple[float, list[Measured]]] = {}
+        self._known: dict[str, float | None] = {}
+
+    def quote(self, job: Job) -> datetime | None:
+        """When the job will be done if it is run now, or None when nobody can say.
+
+        A job that runs longer than it was thought to has no quote any more; one that has ended
+        keeps what its row says.
+        """
+        if job.phase not in {Phase.PENDING, Phase.HELD, Phase.QUEUED, Phase.EXECUTING}:
+            return job.quote
+        try:
+            cost = self._costs[job.kind].before(job)
+            measured = self._measured(job.kind)
+            seconds = predict(cost, measured)
+            if seconds is None:
+                return None
+            return self._end(job, seconds, median(each for _, each in measured))
+        except ServiceError:
+            return None  # a job that cannot run, or a database that does not answer now
+
+    def _end(self, job: Job, seconds: float, typical_s: float) -> datetime | None:
+        now = self._clock()
+        if job.phase is Phase.EXECUTING:
+            end = (job.start_time or now) + timedelta(seconds=seconds)
+            return end if end > now else None
+        return now + timedelta(seconds=seconds + self._queue_s(job, typical_s))
+
+    def _queue_s(self, job: Job, typical_s: float) -> float:
+        """Seconds until a place is free, if all who are in front are as long as usual."""
+        running = self._jobs.count(job.kind, Phase.EXECUTING)
+        if job.phase is Phase.QUEUED:
+            ahead = self._jobs.queued_before(job)
+        else:
+            ahead = self._jobs.count(job.kind, Phase.QUEUED)
+        slots = self._slots.get(job.kind, 1)
+        return max(0, running + ahead + 1 - slots) * typical_s / slots
+
+    def _measured(self, kind: JobKind) -> list[Measured]:
+        """Cost and seconds of the newest completed jobs; looked up anew every few seconds."""
+        looked_s, found = self._learnt.get(kind, (-math.inf, []))
+        if time.monotonic() - looked_s > _FRESH_S or not found:
+            done = self._jobs.list_jobs(kinds=(kind,), phases=(Phase.COMPLETED,), last=_REMEMBERED)
+            pairs = ((self._cost_of(job), _seconds(job)) for job in done)
+            found = [(cost, seconds) for cost, seconds in pairs if cost and seconds]
+            self._learnt[kind] = (time.monotonic(), found)
+        return found
+
+    def _cost_of(self, job: Job) -> float | None:
+        """The cost of a completed job, worked out once."""
+        if job.job_id not in self._known:
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            try:
+                self._known[job.job_id] = self._costs[job.kind].after(job)
+            except ServiceError:
+                self._known[job.job_id] = None
+        return self._known[job.job_id]
+
+
+def predict(cost: float, measured: Sequence[Measured]) -> float | None:
+    """Seconds for a cost: the median of what the nearest measured costs took, in proportion.
+    None when nothing near enough was measured."""
+
+    def distance(other: float) -> float:
+        return abs(math.log(cost / other))
+
+    near = sorted(measured, key=lambda pair: distance(pair[0]))[:_NEIGHBOURS]
+    seconds = [
+        each * cost / other for other, each in near if distance(other) <= math.log(_FARTHEST)
+    ]
+    return median(seconds) if seconds else None
+
+
+def _seconds(job: Job) -> float | None:
+    if job.start_time is None or job.end_time is None:
+        return None
+    return (job.end_time - job.start_time).total_seconds()
+
+
+class QueryCosts:
+    """What the database expects of a query."""
+
+    def __init__(self, queries: QueryService) -> None:
+        self._queries = queries
+
+    def before(self, job: Job) -> float:
+        """The cost of the statement that answers the query."""
+        return self._queries.cost(job)
+
+    def after(self, job: Job) -> float:
+        """The same: the database may have grown since."""
+        return self._queries.cost(job)
+
+
+class BuildCosts:
+    """Pixels of the target grid times images that are brought onto it."""
+
+    def __init__(self, builds: BuildService) -> None:
+        self._builds = builds
+
+    def before(self, job: Job) -> float:
+        """The cost of a build; that of handing out a product which is there is next to none."""
+        return self._builds.cost(job)
+
+    def after(self, job: Job) -> float:
+        """The cost of the product that this very job built."""
+        built = [each.dataset_id for each in job.results if each.dataset_id is not None]
+        if job.recipe_key is None or not built:
+            raise RecipeError("the product was there already")
+        return self._builds.cost_of_product(built[0])

@@ -1,0 +1,43 @@
+"""A job while it runs: what stops it, when its time is over and how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from app.services.executors import StopSignal
+from app.uws.job import Job
+
+
+class RunningJob:
+    """A claimed job while its executor works."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.should_stop = StopSignal()
+        self.progress: Mapping[str, float | str] = {}
+        self._started_s = time.monotonic()
+
+    def stop(self) -> None:
+        """Make ``should_stop`` true: the job is no longer to be run here."""
+        self.should_stop.set()
+
+    def left_s(self) -> float | None:
+        """Seconds until its execution duration (UWS 1.1, 2.1.5) is used up; None: no limit."""
+        limit_s = self.job.execution_duration_s
+        return None if limit_s == 0 else self._started_s + limit_s - time.monotonic()
+
+    def overdue(self) -> bool:
+        """True when the job has an execution duration and used it up."""
+        left_s = self.left_s()
+        return left_s is not None and left_s <= 0
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Remember progress; it is written with the next renewal of the lease.
+
+        ``total`` 0 means that nobody knows how much there is to do.
+        """
+        known: dict[str, float | str] = {"stage": stage, "done": done}
+        if total > 0:
+            known |= {"total": total, "fraction": round(min(1.0, done / total), 4)}
+        self.progress = known
