@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__
+from app import __version__, cli_adql, cli_tables
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.recipes.recipe import BuildKind
 from app.services.parameters import is_storable
+from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
+
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+"""From glibc's malloc.h."""
 
 app = typer.Typer(
     name="skyloom",
@@ -31,40 +33,8 @@ app = typer.Typer(
 )
 build_app = typer.Typer(help="Build one product and wait for it.", no_args_is_help=True)
 app.add_typer(build_app, name="build")
-
-out = Console()
-err = Console(stderr=True)
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where the database, products and caches lie. [env: SKYLOOM_DATA_DIR]"),
-]
-
-
-def load_config(**overrides: Any) -> Config:
-    """Settings with the command line's own on top. Raises UsageError naming a wrong setting."""
-    given = {k: v for k, v in overrides.items() if v is not None}
-    try:
-        return Config(**given)
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        name = "SKYLOOM_" + "_".join(str(part) for part in first["loc"]).upper()
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"setting {name}: {reason} (given: {first['input']!r})") from None
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Any]:
-    """A callback ``(done, total)`` that moves a bar on a terminal and is silent elsewhere."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+cli_tables.add_commands(app)
+cli_adql.add_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -91,19 +61,31 @@ def init(data_dir: DataDir = None) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders of FITS images.")],
-    collection: Annotated[str, typer.Option(help="obs_collection of the rows.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders of FITS images.")
+    ] = None,
+    collection: Annotated[str | None, typer.Option(help="obs_collection of the rows.")] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="A table of ObsCore rows whose images lie elsewhere."),
+    ] = None,
     profile: Annotated[Path | None, typer.Option(help="How headers map to ObsCore.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a JSON report here.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Read unchanged files too.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Read images and publish one row for each.
+    """Read images and publish one row for each; or import rows of another service (--rows).
 
-    Exit status: 0 all files are published or unchanged, 1 some were refused (each with its
-    reason in the summary and the report), 2 the call itself is wrong.
+    Exit status: 0 all files are published or unchanged (all rows are in), 1 some were refused
+    (each with its reason in the summary and the report), 2 the call itself is wrong.
     """
+    if rows is not None:
+        if paths or collection or profile or force:
+            raise UsageError("--rows stands alone: the rows of the table say everything")
+        raise typer.Exit(cli_tables.ingest_rows(rows, report, data_dir))
+    if not paths or not collection:
+        raise UsageError("give the images and their --collection, or --rows FILE")
     from app.wiring import initialise, open_ingest
 
     config = load_config(data_dir=data_dir, workers=workers)
@@ -118,19 +100,6 @@ def ingest(
         write_report(report, json.dumps(outcome.to_json(), indent=1))
     show_ingest(outcome)
     raise typer.Exit(outcome.exit_status)
-
-
-def write_report(path: Path, text: str) -> None:
-    """Write the report. Raises UsageError; tried before the work, so that none is lost."""
-    try:
-        path.write_text(text)
-    except OSError as fault:
-        raise UsageError(f"--report {path}: {fault.strerror}") from None
-
-
-def printable(text: object) -> str:
-    """What a terminal can show of a text: bytes of a file name that are no UTF-8 as ``?``."""
-    return str(text).encode(errors="replace").decode()
 
 
 def show_ingest(outcome: Any) -> None:
@@ -160,12 +129,16 @@ def serve(
 
 def run_server(config: Config, host: str, port: int) -> None:
     """Start uvicorn on a freshly made application; returns when it is told to stop."""
+    import logging
+
     import uvicorn
 
     from app.main import create_app
     from app.wiring import initialise
 
     initialise(config)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("app").setLevel(logging.INFO)
     uvicorn.run(
         create_app(config),
         host=host,
@@ -175,6 +148,18 @@ def run_server(config: Config, host: str, port: int) -> None:
         headers=[("Server", f"Skyloom/{__version__}")],
         timeout_graceful_shutdown=10,
     )
+
+
+def bound_memory() -> None:
+    """Have glibc give the memory of large buffers back at once (elsewhere nothing is done).
+
+    By default it keeps what many threads have freed in pools of their own, and a service that
+    has sent a long answer never becomes small again.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        mallopt(_M_ARENA_MAX, 4)
 
 
 @app.command()

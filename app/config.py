@@ -10,7 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -50,8 +50,23 @@ class Config(BaseSettings):
     sync_time_limit_s: PositiveFloat = 300.0
     """How long a synchronous build may keep its request waiting."""
     query_time_limit_s: PositiveFloat = 120.0
+    upload_max_bytes: PositiveInt = 32 * 2**20
+    """Tables that come with a query (TAP_UPLOAD): bytes of all of them together."""
+    upload_max_rows: PositiveInt = 200_000
+    """Rows of all of them together."""
+    upload_max_columns: PositiveInt = 500
+    """Columns of each."""
+    upload_max_tables: PositiveInt = 10
+    upload_time_limit_s: PositiveFloat = 30.0
+    """How long a table that is named by its address may take to come."""
+    upload_hosts: tuple[str, ...] = ()
+    """Hosts (``name`` or ``name:port``) that tables are fetched from though their addresses are
+    not public; all other private addresses are refused."""
     job_lifetime_s: PositiveInt = 7 * 86400
     """From creation to destruction of a job and its results."""
+    job_archive_s: NonNegativeInt = 0
+    """How long an ended job stays on record as ARCHIVED, without results, after its destruction;
+    0: it is forgotten."""
     lease_s: PositiveFloat = 30.0
     """A job whose runner gives no sign for this long is run again."""
     max_attempts: PositiveInt = 3

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.config import Config
@@ -15,6 +16,18 @@ from app.http import builds, datalink, files, tap
 from app.http.faults import explain, install_fault_handlers
 from app.pages.router import pages_router
 from app.wiring import Services, build_services
+
+EXPOSED = [
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Length",
+    "Content-Range",
+    "Location",
+    "Retry-After",
+    "X-Skyloom-Dataset",
+]
+"""Headers that programs in a page of another site (Aladin Lite …) may read; everything here is
+public, so every site may ask."""
 
 
 def create_app(config: Config) -> FastAPI:
@@ -31,6 +44,13 @@ def create_app(config: Config) -> FastAPI:
 
     app = FastAPI(title=config.title, version=__version__, lifespan=lifespan)
     install_fault_handlers(app)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
     mount(app, services, config)
     return app
 
@@ -49,8 +69,10 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             jobs=services.jobs,
             results=services.results,
             links=services.links,
+            uploads=services.uploads,
             address=services.address,
             retention_s=config.job_lifetime_s,
+            has_examples=True,
         )
     )
     app.include_router(

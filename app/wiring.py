@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,23 +21,33 @@ from app.errors import ComputationError, TimeLimitError, UsageError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.schema.catalog import CATALOG
+from app.schema.fields import Catalog
 from app.services.builds import BuildExecutor, BuildService
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
+from app.services.external.service import RowImportService
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
 from app.services.links import LinkService
+from app.services.publishing.service import PublishService
 from app.services.query import QueryService, TapExecutor
+from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.setup import init_database
 from app.services.signatures import FileSigner
+from app.services.uploads import UploadLimits, UploadService
 from app.sky.skymap import SkyMap
+from app.stores.database import sqlite_file
+from app.stores.downloads import Downloads
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.previews import PreviewCache
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
-from app.uws.job import ACTIVE, Job, Phase
+from app.stores.tables.catalog_store import PublishedTable
+from app.stores.tables.external_rows import ExternalRowStore
+from app.stores.tables.published import PublishedStore
+from app.uws.job import ACTIVE, Job, JobKind, Phase
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -52,6 +63,7 @@ class Services:
 
     stores: MetadataStores
     queries: QueryService
+    uploads: UploadService
     jobs: JobService
     links: LinkService
     builds: BuildService
@@ -63,7 +75,8 @@ class Services:
     address: ServiceAddress
 
     def start(self) -> None:
-        """Begin to run jobs."""
+        """Begin to run jobs, and make compiled code ready for the first answer meanwhile."""
+        threading.Thread(target=self.queries.warm_up, name="warm-up", daemon=True).start()
         self.dispatcher.start()
 
     def close(self) -> None:
@@ -85,7 +98,7 @@ def build_services(config: Config) -> Services:
     engine = make_engine(config)
     queries = QueryService(
         tables=stores.tables,
-        catalog=CATALOG,
+        catalogs=stores.catalogs,
         default_rows=config.default_rows,
         max_rows=config.max_rows,
         time_limit_s=config.query_time_limit_s,
@@ -93,7 +106,7 @@ def build_services(config: Config) -> Services:
     builds = BuildService(
         datasets=stores.datasets,
         tables=stores.tables,
-        catalog=CATALOG,
+        catalogs=stores.catalogs,
         engine=engine,
         skymap=make_skymap(config),
         authority=config.authority,
@@ -101,13 +114,15 @@ def build_services(config: Config) -> Services:
         max_pixels=config.max_build_pixels,
         clock=now,
     )
-    jobs, dispatcher = make_jobs(config, stores, queries, builds, results)
+    uploads = make_uploads(config, results)
+    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results)
     signer = FileSigner(
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
     return Services(
         stores=stores,
         queries=queries,
+        uploads=uploads,
         jobs=jobs,
         links=LinkService(datasets=stores.datasets, signer=signer),
         builds=builds,
@@ -131,6 +146,24 @@ def make_engine(config: Config) -> Engine:
     return EmbeddedEngine(workers=config.workers, data_dir=data_dir)
 
 
+def make_uploads(config: Config, results: ResultStore) -> UploadService:
+    """The reader of tables that come with queries, within the limits of the settings."""
+    return UploadService(
+        limits=UploadLimits(
+            max_bytes=config.upload_max_bytes,
+            max_rows=config.upload_max_rows,
+            max_columns=config.upload_max_columns,
+            max_tables=config.upload_max_tables,
+        ),
+        downloads=Downloads(
+            max_bytes=config.upload_max_bytes,
+            time_limit_s=config.upload_time_limit_s,
+            hosts=config.upload_hosts,
+        ),
+        results=results,
+    )
+
+
 def make_skymap(config: Config) -> SkyMap:
     """The sky map of the settings."""
     return SkyMap(
@@ -146,27 +179,38 @@ def make_jobs(
     config: Config,
     stores: MetadataStores,
     queries: QueryService,
+    uploads: UploadService,
     builds: BuildService,
     results: ResultStore,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
     build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
 
-    def destroy(job: Job) -> None:
-        jobs.destroy(job)
+    slots: dict[JobKind, int] = {
+        "tap": QUERY_SLOTS,
+        "template": config.workers,
+        "difference": config.workers,
+    }
+
+    def expire(job: Job) -> None:
+        jobs.expire(job)
 
     dispatcher = Dispatcher(
         jobs=stores.jobs,
         executors={
             "tap": TapExecutor(
-                queries=queries, results=results, default_service_url=config.base_url or ""
+                queries=queries,
+                uploads=uploads,
+                results=results,
+                default_service_url=config.base_url or "",
             ),
             "template": build_executor,
             "difference": build_executor,
         },
-        slots={"tap": QUERY_SLOTS, "template": config.workers, "difference": config.workers},
+        slots=slots,
         clock=now,
-        destroy=destroy,
+        expire=expire,
+        discard=results.delete,
         owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
         lease_s=config.lease_s,
         max_attempts=config.max_attempts,
@@ -177,9 +221,27 @@ def make_jobs(
         clock=now,
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
+        archive_s=config.job_archive_s,
+        quote=make_quotes(stores, queries, builds, slots).quote,
         on_change=dispatcher.notify,
     )
     return jobs, dispatcher
+
+
+def make_quotes(
+    stores: MetadataStores,
+    queries: QueryService,
+    builds: BuildService,
+    slots: dict[JobKind, int],
+) -> QuoteService:
+    """What says when a job will be done."""
+    building = BuildCosts(builds)
+    return QuoteService(
+        jobs=stores.jobs,
+        costs={"tap": QueryCosts(queries), "template": building, "difference": building},
+        slots=slots,
+        clock=now,
+    )
 
 
 def make_data_folder(data_dir: Path) -> None:
@@ -193,6 +255,22 @@ def make_data_folder(data_dir: Path) -> None:
 def _no_data_folder(data_dir: Path, fault: OSError) -> UsageError:
     reason = fault.strerror or str(fault)
     return UsageError(f"setting SKYLOOM_DATA_DIR: {data_dir} is no usable folder: {reason}")
+
+
+def known_catalog(config: Config) -> Catalog:
+    """What may be queried: with a database also the tables that were published in it.
+
+    Raises StoreUnavailableError when there is a database and it does not answer.
+    """
+    url = config.effective_database_url
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        return CATALOG
+    stores = open_stores(url)
+    try:
+        return stores.catalogs.current()
+    finally:
+        stores.close()
 
 
 def initialise(config: Config) -> list[str]:
@@ -214,6 +292,40 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
         yield IngestService(
             datasets=stores.datasets, authority=config.authority, workers=config.workers
         )
+    finally:
+        stores.close()
+
+
+@contextmanager
+def open_publishing(config: Config) -> Iterator[PublishService]:
+    """The service that publishes tables, over an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield PublishService(
+            tables=PublishedStore(engine=stores.engine), catalogs=stores.catalogs, clock=now
+        )
+    finally:
+        stores.close()
+
+
+@contextmanager
+def open_row_import(config: Config) -> Iterator[RowImportService]:
+    """The service that imports rows of ObsCore, over an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield RowImportService(
+            rows=ExternalRowStore(engine=stores.engine),
+            loaders=PublishedStore(engine=stores.engine),
+        )
+    finally:
+        stores.close()
+
+
+def published_tables(config: Config) -> tuple[PublishedTable, ...]:
+    """What was published beside the tables that every service has."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        return stores.catalogs.published()
     finally:
         stores.close()
 
