@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.figures import machine
 
-SCRIPTS = ("ingest", "contains", "builds", "decam")
+SCRIPTS = ("ingest", "rows", "contains", "tap", "writers", "builds", "decam")
 """In the order in which they run; each module offers ``figures() -> Iterable[Figure]``."""
 
 

@@ -120,7 +120,8 @@ def by_sqlite3(path: Path, places: list[tuple[float, float]]) -> int:
         box = box_of(Point(ra, dec))
         count += len(
             connection.execute(
-                "SELECT * FROM obscore WHERE row_id IN (SELECT row_id FROM obscore_region_index "
+                "SELECT * FROM obscore WHERE row_id IN (SELECT row_id FROM "
+                "obscore_s_region_outline "
                 "WHERE x_min <= ? AND x_max >= ? AND y_min <= ? AND y_max >= ? "
                 "AND z_min <= ? AND z_max >= ?)",
                 (box.x_max, box.x_min, box.y_max, box.y_min, box.z_max, box.z_min),
