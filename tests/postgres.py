@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -106,24 +106,35 @@ def database_name(url: str) -> str:
 
 
 @contextmanager
-def private_server(bin_dir: Path) -> Iterator[PostgresServer]:
-    """Start a server of one's own; stop and remove it at the end."""
+def private_server(
+    bin_dir: Path, *, kept: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
+    """Start a server of one's own; stop and remove it at the end.
+
+    With ``kept`` the data lie there and stay for the next time.
+    """
     # A Unix socket's path may have about 100 characters: pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="skyloom-pg-"))
+    home = kept or folder
+    home.mkdir(parents=True, exist_ok=True)
     account = _unprivileged_account()
     if account:
-        os.chown(folder, account["user"], account["group"])
-    data = str(folder / "data")
+        for each in {folder, home}:
+            os.chown(each, account["user"], account["group"])
+    data = home / "data"
     try:
-        _run(_initdb(bin_dir, data), account)
-        options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
+        if not (data / "PG_VERSION").exists():
+            _run(_initdb(bin_dir, str(data)), account)
+        chosen = {**SETTINGS, **(settings or {})}
+        options = " ".join(f"-c {name}='{value}'" for name, value in chosen.items())
         pg_ctl = str(bin_dir / "pg_ctl")
-        start = [pg_ctl, "-D", data, "-w", "-t", "60", "-l", str(folder / "log")]
+        start = [pg_ctl, "-D", str(data), "-w", "-t", "60", "-l", str(folder / "log")]
         _run([*start, "-o", f"{options} -k {folder}", "start"], account)
+        mode = "immediate" if kept is None else "fast"
         try:
             yield PostgresServer(admin_url=f"postgresql://skyloom@/postgres?host={folder}")
         finally:
-            _run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"], account)
+            _run([pg_ctl, "-D", str(data), "-m", mode, "-w", "stop"], account)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

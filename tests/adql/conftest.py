@@ -84,6 +84,13 @@ def load(url: str) -> MetadataStores:
 
 def ask(stores: MetadataStores, text: str, maxrec: int = 1000) -> Rows:
     """The rows of the answer."""
+    return run_query(stores, text, maxrec=maxrec)
+
+
+def run_query(
+    stores: MetadataStores, text: str, *, maxrec: int, time_limit_s: float | None = None
+) -> Rows:
+    """The rows of the answer, within a time."""
     query = compile_query(
         text,
         catalog=CATALOG,
@@ -92,7 +99,7 @@ def ask(stores: MetadataStores, text: str, maxrec: int = 1000) -> Rows:
         prefixes={"service_url": "https://sky.example"},
     )
     rows: Rows = []
-    for batch in stores.tables.stream(query):
+    for batch in stores.tables.stream(query, time_limit_s=time_limit_s):
         rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
     return rows
 

@@ -38,7 +38,7 @@ PAIRS: list[tuple[str, str, str]] = [
     (
         "SELECT s_ra - s_dec - 1 FROM ivoa.obscore",
         'SELECT (t1."s_ra" - t1."s_dec" - :p1) AS c1 FROM "obscore" AS t1 LIMIT 101',
-        'SELECT ((t1."s_ra" - t1."s_dec") - CAST(CAST(:p1 AS bigint) AS double precision)) AS c1'
+        'SELECT ((t1."s_ra" - t1."s_dec") - CAST(:p1 AS double precision)) AS c1'
         ' FROM "obscore" AS t1 LIMIT 101',
     ),
     (
@@ -50,21 +50,32 @@ PAIRS: list[tuple[str, str, str]] = [
     ),
     (
         f"SELECT obs_id FROM {T} WHERE 1 = CONTAINS(POINT('', s_ra, s_dec), CIRCLE(10, 20, 1))",
-        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (t1."s_dec" BETWEEN :p4 AND :p5 AND'
-        ' adql_point_in_circle(t1."s_ra", t1."s_dec", :p1, :p2, :p3) = 1) LIMIT 101',
+        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (t1."row_id" IN'
+        ' (SELECT row_id FROM "obscore_s_ra_position" WHERE x_min <= :p2 AND x_max >= :p1'
+        " AND y_min <= :p4 AND y_max >= :p3 AND z_min <= :p6 AND z_max >= :p5)"
+        ' AND adql_contains_point(adql_outline(:p7), t1."s_ra", t1."s_dec") = 1) LIMIT 101',
         'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE'
-        ' (spoint(radians(t1."s_ra"), radians(t1."s_dec")) <@'
+        ' ((point(CAST(t1."s_ra" AS double precision) - 360 * floor('
+        'CAST(t1."s_ra" AS double precision) / 360), CAST(t1."s_dec" AS double precision)) <@'
+        " adql_reach(CAST(:p1 AS double precision), CAST(:p2 AS double precision),"
+        " CAST(:p3 AS double precision), 0)"
+        ' OR point(CAST(t1."s_ra" AS double precision) - 360 * floor('
+        'CAST(t1."s_ra" AS double precision) / 360), CAST(t1."s_dec" AS double precision)) <@'
+        " adql_reach(CAST(:p1 AS double precision), CAST(:p2 AS double precision),"
+        " CAST(:p3 AS double precision), 1))"
+        ' AND spoint(radians(t1."s_ra"), radians(t1."s_dec")) <@'
         " scircle(spoint(radians(CAST(:p1 AS double precision)),"
-        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision))))"
-        " LIMIT 101",
+        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision)))"
+        ' AND t1."s_dec" BETWEEN -90 AND 90) LIMIT 101',
     ),
     (
         f"SELECT obs_id FROM {T} WHERE INTERSECTS(s_region, CIRCLE(10, 20, 1)) = 0",
         'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE'
-        ' (NOT (adql_regions_overlap(t1."s_region", :p1) = 1)) LIMIT 101',
-        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (NOT (t1."s_region_spoly" &&'
+        ' (NOT (adql_intersects(adql_outline(:p1), t1."s_region") = 1)) LIMIT 101',
+        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (NOT (CAST((t1."s_region_spoly" &&'
         " scircle(spoint(radians(CAST(:p1 AS double precision)),"
-        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision)))))"
+        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision))))"
+        " AS integer) = 1))"
         " LIMIT 101",
     ),
     (
@@ -130,7 +141,7 @@ def test_fields_of_expressions() -> None:
         ("count", "integer", "long", None, None, None),
         ("count_2", "integer", "long", None, None, None),
         ("peak", "real", "double", None, None, "deg"),
-        ("expression", "real", "double", None, None, None),
+        ("expression", "real", "double", None, None, "deg"),
         ("expression_2", "integer", "long", None, None, None),
         ("expression_3", "text", "char", "*", None, None),
         ("p", "point", "double", "2", "point", "deg"),
@@ -195,3 +206,32 @@ def test_postgres_searches_by_its_indexes(
     found = plan(postgres_stores, f"SELECT obs_id FROM {T} WHERE {condition}", "EXPLAIN")
     assert "Index Cond" in found
     assert index in found
+
+
+AROUND = [
+    "SELECT k FROM (SELECT obs_id AS k, s_region AS r FROM {t}) AS d WHERE"
+    " CONTAINS(POINT(62, -37), r) = 1",
+    "WITH w AS (SELECT * FROM {t} WHERE calib_level = 2) SELECT obs_id FROM w WHERE"
+    " INTERSECTS(CIRCLE(62, -37, 0.2), s_region) = 1",
+    "SELECT COUNT(*) FROM tap_schema.tables WHERE EXISTS (SELECT 1 FROM {t} WHERE"
+    " CONTAINS(POINT(62, -37), s_region) = 1)",
+    "SELECT p FROM (SELECT POINT(s_ra, s_dec) AS p FROM {t}) AS d WHERE"
+    " DISTANCE(p, POINT(62, -37)) < 0.2",
+]
+
+
+@pytest.mark.parametrize("text", AROUND)
+def test_sqlite_searches_by_the_tree_through_subqueries(
+    sqlite_stores: MetadataStores, text: str
+) -> None:
+    found = plan(sqlite_stores, text.format(t=T), "EXPLAIN QUERY PLAN")
+    assert "VIRTUAL TABLE INDEX" in found
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize("text", AROUND)
+def test_postgres_searches_by_its_indexes_through_subqueries(
+    postgres_stores: MetadataStores, text: str
+) -> None:
+    found = plan(postgres_stores, text.format(t=T), "EXPLAIN")
+    assert "Index Cond" in found

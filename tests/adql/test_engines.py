@@ -137,9 +137,9 @@ def test_condition(ask_both: Ask, condition: str) -> None:
         "SELECT DISTINCT lsst_band, calib_level FROM {t} ORDER BY 2 DESC, lsst_band",
         "SELECT ALL TOP 3 obs_id FROM {t} ORDER BY obs_id OFFSET 5",
         "SELECT TOP 0 obs_id FROM {t}",
-        "SELECT COUNT(*) FROM {t} WHERE " + " OR ".join(f"s_ra < {i}" for i in range(3000)),
+        "SELECT COUNT(*) FROM {t} WHERE " + " OR ".join(f"s_ra < {i}" for i in range(900)),
         "SELECT COUNT(*) FROM {t} WHERE calib_level + " + "+".join(map(str, range(499))) + " > 5",
-        "SELECT COUNT(*) FROM {t} WHERE s_xel1 IN (" + ",".join(map(str, range(9000))) + ")",
+        "SELECT COUNT(*) FROM {t} WHERE s_xel1 IN (" + ",".join(map(str, range(1900))) + ")",
         "SELECT COUNT(*), COUNT(s_fov), COUNT(DISTINCT obs_title), MIN(obs_title), MAX(obs_title),"
         " SUM(calib_level), AVG(calib_level), MIN(s_xel1), MAX(s_fov), AVG(s_xel1) FROM {t}",
         "SELECT lsst_band, COUNT(*) AS n, MAX(t_min) FROM {t} GROUP BY lsst_band ORDER BY 1",
@@ -211,6 +211,8 @@ def test_random_shapes_select_the_same_rows(ask_both: Ask) -> None:
     "value",
     [
         "AREA(s_region)",
+        "AREA(POLYGON(s_ra, s_dec, s_ra + 0.02, s_dec, s_ra + 0.02, s_dec + 0.02))",
+        "AREA(BOX(s_ra, s_dec, 0.001, 0.001))",
         "DISTANCE(s_region, POINT(0.1, 0.2))",
         "DISTANCE(POINT(250, -70), s_region)",
         "DISTANCE(s_region, POINT(s_ra + 1, s_dec))",
@@ -221,7 +223,7 @@ def test_random_shapes_select_the_same_rows(ask_both: Ask) -> None:
 def test_sums_agree_to_rounding(
     sqlite_stores: MetadataStores, postgres_stores: MetadataStores, value: str
 ) -> None:
-    """pgSphere's areas and sums of doubles depend on the order of the terms in the last digits."""
+    """Sums of doubles depend on the order of the terms in the last digits."""
     group = "GROUP BY obs_id" if value.startswith(("SUM", "AVG")) else ""
     text = f"SELECT {value} AS x FROM {TABLE} {group} ORDER BY obs_id"
     here, there = ([row[0] for row in ask(s, text)] for s in (sqlite_stores, postgres_stores))

@@ -11,6 +11,7 @@ import pytest
 import pyvo
 
 from tests.flows.service import Service
+from tests.jobs import phase_at_end
 
 ALL = "SELECT TOP 1 obs_id FROM ivoa.ObsCore"
 
@@ -73,7 +74,7 @@ def test_async_error_is_a_votable_under_the_job(service: Service) -> None:
             f"{service.url}/tap/async",
             data={"LANG": "ADQL", "QUERY": "SELECT nothing FROM ivoa.ObsCore", "PHASE": "RUN"},
         )
-        client.get(str(job.url), params={"WAIT": "20"})
+        assert phase_at_end(str(job.url), client) == "ERROR"
         error = client.get(f"{job.url}/error")
         assert error.status_code == 200
         assert "nothing" in votable_error(error)

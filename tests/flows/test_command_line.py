@@ -71,3 +71,48 @@ def test_arguments_that_are_no_text(tmp_path: Path) -> None:
     done = skyloom("build", "difference", b"ID=\xff", "--data-dir", str(tmp_path))
     assert done.returncode == 2
     assert "not UTF-8" in done.stderr
+
+
+def test_queries_of_a_file_are_judged(tmp_path: Path) -> None:
+    path = tmp_path / "q.adql"
+    path.write_text(
+        "SELECT s_ra, COUNT(*) AS n FROM ivoa.ObsCore GROUP BY s_ra;\n"
+        "-- the next; one\n"
+        "SELECT ';' AS x FROM ivoa.ObsCore;; SELECT s_ra\nFROM obscore LIMIT 3\n"
+    )
+    done = skyloom("adql", "check", str(path), "--data-dir", str(tmp_path / "none"))
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:5] == [
+        f"{path}:1:1: valid",
+        "  s_ra  double  [deg]  pos.eq.ra",
+        "  n  long",
+        f"{path}:3:1: valid",
+        "  x  char(*)",
+    ]
+    assert lines[5].startswith(f"{path}:4:20: syntax: found '3'; expected ")
+    assert lines[6:8] == ["  FIX=true would write: SELECT TOP 3 s_ra", "FROM ivoa.ObsCore "]
+    assert not (tmp_path / "none").exists()
+
+
+def test_names_are_unknown_unless_only_the_syntax_counts(tmp_path: Path) -> None:
+    path = tmp_path / "q.adql"
+    path.write_text("SELECT foo FROM nowhere.at_all")
+    options = ("--data-dir", str(tmp_path))
+    done = skyloom("adql", "check", str(path), *options)
+    assert done.returncode == 1
+    assert f"{path}:1:17: unknown name: no table nowhere.at_all" in done.stdout
+    assert skyloom("adql", "check", "--syntax", str(path), *options).returncode == 0
+    assert skyloom("init", *options).returncode == 0
+    assert skyloom("adql", "check", str(path), *options).returncode == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"-- nothing\n;", b"\xff", None])
+def test_a_file_without_queries(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "q.adql"
+    if content is not None:
+        path.write_bytes(content)
+    done = skyloom("adql", "check", str(path), "--data-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+    assert "Traceback" not in done.stderr

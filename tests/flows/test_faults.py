@@ -17,6 +17,7 @@ import pyvo
 from astropy.io import fits
 
 from tests.flows.service import Service
+from tests.jobs import phase_at_end
 from tests.machine import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,21 +158,9 @@ def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, image
             time.sleep(0.05)
         service.kill()
         service.start()
-        assert wait_for_end(job) == "COMPLETED", httpx.get(f"{job}/error").text
+        assert phase_at_end(job) == "COMPLETED", httpx.get(f"{job}/error").text
     finally:
         service.stop()
-
-
-def wait_for_end(job: str) -> str:
-    """The final phase of a job."""
-    phase = "UNKNOWN"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        phase = httpx.get(f"{job}/phase").text
-        if phase in {"COMPLETED", "ERROR", "ABORTED"}:
-            break
-        time.sleep(0.2)
-    return phase
 
 
 def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
@@ -183,7 +172,7 @@ def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
         ).headers["location"]
         for _ in range(4)
     ]
-    assert [wait_for_end(job) for job in jobs] == ["COMPLETED"] * 4
+    assert [phase_at_end(job) for job in jobs] == ["COMPLETED"] * 4
     results = {httpx.get(f"{job}/results/result", follow_redirects=True).content for job in jobs}
     assert len(results) == 1
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
@@ -199,7 +188,7 @@ def test_an_aborted_job_stops(service: Service) -> None:
         data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
     ).headers["location"]
     httpx.post(f"{job}/phase", data={"PHASE": "ABORT"})
-    assert wait_for_end(job) == "ABORTED"
+    assert phase_at_end(job) == "ABORTED"
     time.sleep(3)
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
     assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 0

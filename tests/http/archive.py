@@ -21,7 +21,6 @@ from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef, PlaneRef
-from app.schema.catalog import CATALOG
 from app.schema.rows import DatasetRow, ProductInput
 from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
@@ -29,6 +28,8 @@ from app.services.links import LinkService
 from app.services.query import QueryService, TapExecutor
 from app.services.setup import init_database
 from app.services.signatures import FileSigner
+from app.services.uploads import UploadLimits, UploadService
+from app.stores.downloads import Downloads
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
@@ -62,6 +63,13 @@ class Archive:
     url: str = ""
 
 
+def make_uploads(results: ResultStore) -> UploadService:
+    """Small limits; tables may also come from this machine."""
+    limits = UploadLimits(max_bytes=1_000_000, max_rows=2000, max_columns=20, max_tables=3)
+    downloads = Downloads(max_bytes=1_000_000, time_limit_s=5, hosts=["127.0.0.1"])
+    return UploadService(limits=limits, downloads=downloads, results=results)
+
+
 @contextmanager
 def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
     """The archive with its dispatcher running; no datasets yet."""
@@ -70,9 +78,16 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
     stores, clock = open_stores(url), Clock()
     results = ResultStore(data_dir=data_dir)
     queries = QueryService(
-        tables=stores.tables, catalog=CATALOG, default_rows=1000, max_rows=5000, time_limit_s=20
+        tables=stores.tables,
+        catalogs=stores.catalogs,
+        default_rows=1000,
+        max_rows=5000,
+        time_limit_s=20,
     )
-    executor = TapExecutor(queries=queries, results=results, default_service_url="http://nowhere")
+    uploads = make_uploads(results)
+    executor = TapExecutor(
+        queries=queries, uploads=uploads, results=results, default_service_url="http://nowhere"
+    )
     wake: list[Dispatcher] = []
     jobs = JobService(
         jobs=stores.jobs,
@@ -80,14 +95,15 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
         clock=clock,
         lifetime_s=LIFETIME_S,
         execution_limits_s={"tap": 20},
-        on_change=lambda: [each.notify() for each in wake] and None,
+        on_change=lambda job: [each.notify(job) for each in wake] and None,
     )
     dispatcher = Dispatcher(
         jobs=stores.jobs,
         executors={"tap": executor},
         slots={"tap": 2},
         clock=clock,
-        destroy=jobs.destroy,
+        expire=jobs.expire,
+        discard=results.delete,
         owner="test",
         lease_s=30,
         max_attempts=2,
@@ -118,6 +134,7 @@ def make_app(
             jobs=jobs,
             results=results,
             links=links,
+            uploads=make_uploads(results),
             address=address,
             retention_s=LIFETIME_S,
         )

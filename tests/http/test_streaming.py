@@ -51,7 +51,16 @@ def url(source: Source) -> Iterator[str]:
 
     @app.api_route("/body", methods=["GET", "HEAD"], dependencies=[answers_in(FaultStyle.VOTABLE)])
     async def body(request: Request) -> Response:
-        return await stream(source.chunks(), media_type="text/csv;header=present")
+        return await stream(request, source.chunks, media_type="text/csv;header=present")
+
+    @app.get("/short")
+    async def short(request: Request) -> Response:
+        return await stream(request, lambda: iter((b"one,", b"two,")), media_type="text/csv")
+
+    @app.get("/middling")
+    async def middling(request: Request) -> Response:
+        chunks = (b"x" * 600_000, b"y")
+        return await stream(request, lambda: iter(chunks), media_type="text/csv")
 
     with serving(app) as address:
         yield address
@@ -77,7 +86,7 @@ def test_an_error_before_the_first_piece_is_an_answer(url: str, source: Source) 
 
 
 def test_an_error_later_breaks_the_connection(url: str, source: Source) -> None:
-    source.fail_at = 3
+    source.fail_at = 30
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{url}/body")
     assert source.closed.is_set()
@@ -90,3 +99,18 @@ def test_head_sends_no_body(url: str, source: Source) -> None:
     assert answer.headers["content-type"] == "text/csv;header=present"
     assert "content-length" not in answer.headers
     assert source.closed.wait(10)
+
+
+def test_an_error_within_the_first_piece_is_an_answer(url: str, source: Source) -> None:
+    source.fail_at = 2
+    assert httpx.get(f"{url}/body").status_code == 503
+
+
+def test_a_short_body_leaves_whole(url: str) -> None:
+    answer = httpx.get(f"{url}/short")
+    assert (answer.text, answer.headers["content-length"]) == ("one,two,", "8")
+
+
+def test_an_answer_of_one_batch_has_a_length(url: str) -> None:
+    answer = httpx.get(f"{url}/middling")
+    assert (len(answer.content), answer.headers["content-length"]) == (600_001, "600001")

@@ -14,6 +14,7 @@ from astropy.io.votable import parse
 from lxml import etree
 
 from tests.http.archive import Archive
+from tests.jobs import phase_at_end
 from tests.xsd import assert_valid_uws, assert_valid_votable
 
 QUERY = "SELECT obs_publisher_did, access_url FROM ivoa.ObsCore"
@@ -37,10 +38,7 @@ def _job(client: httpx.Client, url: str, **more: str) -> etree._Element:
 def _run(client: httpx.Client, **more: str) -> str:
     """Address of a job that has ended."""
     url = _create(client, PHASE="RUN", **more)
-    deadline = time.monotonic() + 30
-    while client.get(f"{url}/phase").text in {"QUEUED", "EXECUTING"}:
-        assert time.monotonic() < deadline
-        _job(client, url, WAIT="5")
+    assert phase_at_end(url, client) in {"COMPLETED", "ERROR"}
     return url
 
 
@@ -54,8 +52,8 @@ def test_a_job_from_creation_to_result(client: httpx.Client) -> None:
     assert names == ["LANG", "QUERY", "REQUEST"]
     moved = client.post(f"{url}/phase", data={"PHASE": "RUN"})
     assert (moved.status_code, moved.headers["location"]) == (303, url)
-    while client.get(f"{url}/phase").text in {"QUEUED", "EXECUTING"}:
-        job = _job(client, url, WAIT="-1")
+    assert phase_at_end(url, client) == "COMPLETED"
+    job = _job(client, url)
     assert job.findtext(f"{UWS}phase") == "COMPLETED"
     (result,) = job.iter(f"{UWS}result")
     assert result.get("id") == "result"

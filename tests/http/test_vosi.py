@@ -41,7 +41,9 @@ def test_capabilities(archive: Archive, client: httpx.Client) -> None:
         "ivo://ivoa.net/std/ADQL#v2.0",
         "ivo://ivoa.net/std/ADQL#v2.1",
     ]
-    assert tap.find("uploadMethod") is None
+    methods = [str(m.get("ivo-id")).rpartition("#")[2] for m in tap.findall("uploadMethod")]
+    assert methods == ["upload-inline", "upload-http", "upload-https"]
+    assert tap.findtext("uploadLimit/hard") == "1000000"
     assert tap.findtext("outputLimit/hard") == "5000"
 
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.config import Config
 from app.main import create_app
-from app.wiring import initialise
+from app.wiring import initialise, open_row_import
 from tests.pages.conftest import Site
 
 
@@ -176,3 +176,18 @@ def test_a_lost_database_is_told_without_its_address(tmp_path: Path) -> None:
     assert answer.status_code == 503
     assert "This did not work" in answer.text
     assert str(tmp_path) not in answer.text and "sqlite" not in answer.text.lower()
+
+
+def test_images_of_other_services_are_shown_without_a_preview(tmp_path: Path) -> None:
+    names = "obs_publisher_did,obs_collection,obs_id,calib_level,dataproduct_type,access_url"
+    row = 'ivo://other.org/x?1,other,obs-1,2,image,https://other.org/1.fits,"CIRCLE ICRS 200 20 1"'
+    (tmp_path / "rows.csv").write_text(f"{names},s_region\n{row}\n")
+    config = Config(data_dir=tmp_path / "data")
+    initialise(config)
+    with open_row_import(config) as importer:
+        report = importer.run(tmp_path / "rows.csv", progress=lambda _done, _all: None)
+    assert report.inserted == 1
+    client = TestClient(create_app(config), base_url="http://sky.test")
+    for path in ("/", "/search?POS=200+20"):
+        page = client.get(path).text
+        assert "obs-1" in page and "/previews" not in page

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.recipes.recipe import BuildPlan
-from app.schema.catalog import CATALOG
 from app.services.builds import BuildExecutor, BuildService
 from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
@@ -125,7 +124,7 @@ def open_field(
     builds = BuildService(
         datasets=stores.datasets,
         tables=stores.tables,
-        catalog=CATALOG,
+        catalogs=stores.catalogs,
         engine=counting,
         skymap=SKYMAP,
         authority=AUTHORITY,
@@ -140,7 +139,8 @@ def open_field(
         executors={"template": executor, "difference": executor},
         slots={"template": slots, "difference": slots},
         clock=now,
-        destroy=lambda job: stores.jobs.delete(job.job_id),
+        expire=lambda job: stores.jobs.delete(job.job_id),
+        discard=lambda _job_id: None,
         owner=owner,
         lease_s=lease_s,
         max_attempts=3,

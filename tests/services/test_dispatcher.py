@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CoverageError, EngineBusyError, StoppedError, StorageFullError
+from app.errors import (
+    CoverageError,
+    EngineBusyError,
+    StoppedError,
+    StorageFullError,
+    StoreUnavailableError,
+)
 from app.services.dispatcher import Dispatcher
-from app.services.executors import ShouldStop
+from app.services.executors import ShouldStop, StopSignal
 from app.stores.jobs import JobStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import upgrade
@@ -50,7 +56,13 @@ def stores(tmp_path: Path) -> Iterator[MetadataStores]:
 
 @contextmanager
 def dispatching(
-    jobs: JobStore, work: Work, *, slots: int = 2, lease_s: float = 30.0, owner: str = "here"
+    jobs: JobStore,
+    work: Work,
+    *,
+    slots: int = 2,
+    lease_s: float = 30.0,
+    owner: str = "here",
+    discard: Callable[[str], None] = lambda _job_id: None,
 ) -> Iterator[Dispatcher]:
     """A running dispatcher of template jobs."""
     dispatcher = Dispatcher(
@@ -58,7 +70,8 @@ def dispatching(
         executors={"template": CallableExecutor(work)},
         slots={"template": slots},
         clock=lambda: datetime.now(UTC),
-        destroy=lambda job: jobs.delete(job.job_id),
+        expire=lambda job: jobs.delete(job.job_id),
+        discard=discard,
         owner=owner,
         lease_s=lease_s,
         max_attempts=3,
@@ -123,7 +136,7 @@ def test_a_job_runs_and_its_result_is_recorded(stores: MetadataStores) -> None:
 
     with dispatching(stores.jobs, work) as dispatcher:
         job_id = add_job(stores.jobs)
-        dispatcher.notify()
+        dispatcher.notify(stores.jobs.get(job_id))
         job = ended(stores.jobs, job_id)
     assert job.phase is Phase.COMPLETED
     assert job.results == (RESULT,)
@@ -160,7 +173,12 @@ def test_progress_is_written(stores: MetadataStores) -> None:
     job_id = add_job(stores.jobs)
     with dispatching(stores.jobs, work):
         wait_for(lambda: stores.jobs.get(job_id).progress.get("stage") == "warp")
-        assert stores.jobs.get(job_id).progress == {"stage": "warp", "done": 3, "total": 10}
+        assert stores.jobs.get(job_id).progress == {
+            "stage": "warp",
+            "done": 3,
+            "total": 10,
+            "fraction": 0.3,
+        }
         done.set()
         ended(stores.jobs, job_id)
 
@@ -192,6 +210,32 @@ def test_a_deleted_job_stops(stores: MetadataStores) -> None:
         wait_for(lambda: not dispatcher.running_jobs())
 
 
+def test_the_result_of_a_job_that_was_deleted_meanwhile_is_removed(
+    stores: MetadataStores,
+) -> None:
+    discarded: list[str] = []
+
+    def work(job: Job, should_stop: ShouldStop, progress: Progress) -> tuple[JobResult, ...]:
+        stores.jobs.delete(job.job_id)
+        return (RESULT,)
+
+    job_id = add_job(stores.jobs)
+    with dispatching(stores.jobs, work, discard=discarded.append):
+        wait_for(lambda: discarded == [job_id])
+
+
+def test_a_stop_interrupts_what_does_not_ask(stores: MetadataStores) -> None:
+    def work(job: Job, should_stop: StopSignal, progress: Progress) -> None:
+        interrupted = threading.Event()
+        should_stop.then(interrupted.set)
+        assert interrupted.wait(20)
+        raise StoppedError
+
+    job_id = add_job(stores.jobs, execution_duration_s=1)
+    with dispatching(stores.jobs, work):
+        assert ended(stores.jobs, job_id).phase is Phase.ERROR
+
+
 def test_lost_workers_are_tried_again_up_to_the_limit(stores: MetadataStores) -> None:
     tries: list[str] = []
 
@@ -221,6 +265,7 @@ def test_lost_workers_are_tried_again_up_to_the_limit(stores: MetadataStores) ->
         (CoverageError("exposures", 1, 2), False, "exposures"),
         (StorageFullError("products"), True, "No space is left"),
         (RuntimeError("secret detail"), False, "internal error"),
+        (StoreUnavailableError("host secret.example refused"), True, "does not answer now"),
     ],
 )
 def test_faults_end_the_job_with_their_words(
@@ -232,7 +277,8 @@ def test_faults_end_the_job_with_their_words(
     job_id = add_job(stores.jobs)
     with dispatching(stores.jobs, work):
         job = ended(stores.jobs, job_id)
-    assert job.phase is Phase.ERROR and job.attempts == 1
+    assert job.phase is Phase.ERROR
+    assert job.attempts == (3 if isinstance(fault, StoreUnavailableError) else 1)
     assert job.error is not None and job.error.transient is transient
     assert words in job.error.message and "secret" not in job.error.message
 

@@ -75,7 +75,7 @@ def test_a_hole_in_the_spatial_index_is_found(
 ) -> None:
     stores.datasets.upsert([dataset(1)])
     lose = {
-        "sqlite": "DELETE FROM obscore_region_index",
+        "sqlite": "DELETE FROM obscore_s_region_outline",
         "postgresql": "UPDATE obscore SET s_region_spoly = NULL",
     }
     with write_transaction(stores.engine) as connection:

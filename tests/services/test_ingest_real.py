@@ -333,6 +333,6 @@ def test_rows_are_in_the_spatial_index(ingested: Ingested) -> None:
     with ingested.stores.engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT count(*) FROM obscore")).scalar_one()
         boxes = connection.execute(
-            sa.text("SELECT count(*) FROM obscore_region_index")
+            sa.text("SELECT count(*) FROM obscore_s_region_outline")
         ).scalar_one()
     assert rows == boxes > 140

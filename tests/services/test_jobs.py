@@ -42,7 +42,7 @@ def service(stores: MetadataStores, tmp_path: Path, changes: list[str]) -> JobSe
         clock=lambda: NOW,
         lifetime_s=3600,
         execution_limits_s={"tap": 100},
-        on_change=lambda: changes.append("changed"),
+        on_change=lambda job: changes.append(job.phase),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from app.errors import (
     UnknownNameError,
     UnsupportedFormatError,
 )
-from app.schema.catalog import CATALOG
+from app.services.executors import StopSignal
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService, TapExecutor, parse_query_request
 from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
 from app.uws.job import Job, Phase
+from tests.http.archive import make_uploads
 
 COLUMNS = "SELECT column_name FROM tap_schema.columns"
 
@@ -45,9 +46,18 @@ def results(tmp_path: Path) -> ResultStore:
 @pytest.fixture
 def executor(stores: MetadataStores, results: ResultStore) -> TapExecutor:
     queries = QueryService(
-        tables=stores.tables, catalog=CATALOG, default_rows=50, max_rows=70, time_limit_s=20
+        tables=stores.tables,
+        catalogs=stores.catalogs,
+        default_rows=50,
+        max_rows=70,
+        time_limit_s=20,
     )
-    return TapExecutor(queries=queries, results=results, default_service_url="http://default")
+    return TapExecutor(
+        queries=queries,
+        uploads=make_uploads(results),
+        results=results,
+        default_service_url="http://default",
+    )
 
 
 def _job(query: str = COLUMNS, **more: str) -> Job:
@@ -66,7 +76,10 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody reads."""
 
 
-def _run(executor: TapExecutor, job: Job, stop: Callable[[], bool] = lambda: False) -> str:
+def _run(executor: TapExecutor, job: Job, *, stopped: bool = False) -> str:
+    stop = StopSignal()
+    if stopped:
+        stop.set()
     (result,) = executor.run(job, stop, _silent) or ()
     assert result.result_id == "result"
     assert result.media_type == "text/csv;header=present"
@@ -84,15 +97,15 @@ def test_row_limits(
 
 def test_size_and_progress_are_told(executor: TapExecutor, results: ResultStore) -> None:
     told: list[tuple[str, int, int]] = []
-    (result,) = executor.run(_job(), lambda: False, lambda *step: told.append(step)) or ()
+    (result,) = executor.run(_job(), StopSignal(), lambda *step: told.append(step)) or ()
     assert result.size_bytes == results.find(result.path or "").stat().st_size
     assert told[0][0] == "query"
-    assert told[-1] == ("rows", 50, 50)
+    assert told[-1] == ("rows", 50, 0)
 
 
 def test_a_stop_leaves_nothing(executor: TapExecutor, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
-        _run(executor, _job(), stop=lambda: True)
+        _run(executor, _job(), stopped=True)
     assert list((tmp_path / "results").rglob("*.*")) == []
     assert not (tmp_path / "results" / "abc" / "result").exists()
 
@@ -108,7 +121,7 @@ def test_a_query_that_fails_leaves_nothing(executor: TapExecutor, tmp_path: Path
 def test_connections_come_back(executor: TapExecutor, stores: MetadataStores) -> None:
     for _ in range(50):
         with pytest.raises(StoppedError):
-            _run(executor, _job(), stop=lambda: True)
+            _run(executor, _job(), stopped=True)
     pool = stores.engine.pool
     assert getattr(pool, "checkedout")() == 0  # noqa: B009
 
@@ -137,7 +150,7 @@ def test_result_files_are_whole_or_absent(results: ResultStore, tmp_path: Path) 
     assert str(tmp_path) not in str(full.value)
     with pytest.raises(ValueError, match="odd"):
         results.write("job", "result", failing(ValueError("odd")))
-    assert list((tmp_path / "results" / "job").iterdir()) == []
+    assert list((tmp_path / "results").rglob("*")) == []
     path, size = results.write("job", "result", [b"ab", b"c"])
     assert (path, size) == ("results/job/result", 3)
     assert results.find(path).read_bytes() == b"abc"

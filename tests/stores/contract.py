@@ -23,6 +23,7 @@ from app.adql.compiled import CompiledQuery
 from app.errors import (
     JobNotFoundError,
     ServiceError,
+    StoppedError,
     StoreUnavailableError,
     TimeLimitError,
     UsageError,
@@ -30,6 +31,7 @@ from app.errors import (
 from app.schema.fields import Field
 from app.schema.rows import DatasetRow, ProductInput, Value
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.tables.control import StatementControl
 from app.stores.tables.datasets import UpsertCounts
 from app.uws.job import Job, JobError, JobKind, JobResult, Phase
 from app.uws.transitions import step
@@ -241,6 +243,40 @@ class TableStoreContract:
         next(stream)
         assert stores.datasets.upsert([dataset(99)]).inserted == 1
         assert sum(batch.num_rows for batch in stream) == 15
+
+    def test_a_statement_is_stopped_from_another_thread(self, single: MetadataStores) -> None:
+        endless = query(
+            single, COUNTING + "SELECT count(*) AS n FROM c", [field("n", "integer")], last=10**15
+        )
+        for delay_s in (0.0, 0.01, 0.3):
+            control = StatementControl()
+            canceller = threading.Timer(delay_s, control.cancel)
+            canceller.start()
+            with pytest.raises(StoppedError):
+                list(single.tables.stream(endless, time_limit_s=60, control=control))
+            canceller.join()
+        assert "Checked out connections: 0" in single.engine.pool.status()
+        single.tables.ping()
+
+    def test_a_stream_is_stopped_between_batches(self, single: MetadataStores) -> None:
+        asked = query(single, COUNTING + "SELECT n FROM c", [field("n", "integer")], last=10**15)
+        control = StatementControl()
+        stream = single.tables.stream(asked, batch_rows=10, control=control)
+        next(stream)
+        control.cancel()
+        with pytest.raises(StoppedError):
+            for _ in stream:
+                pass
+        single.tables.ping()
+
+    def test_stopping_before_the_start_and_after_the_end(self, single: MetadataStores) -> None:
+        asked = query(single, "SELECT 1 AS n", [field("n", "integer")])
+        control = StatementControl()
+        assert len(list(single.tables.stream(asked, control=control))) == 1
+        control.cancel()
+        with pytest.raises(StoppedError):
+            list(single.tables.stream(asked, control=control))
+        assert len(list(single.tables.stream(asked))) == 1
 
     def test_data_that_break_a_query_are_the_users_fault(self, stores: MetadataStores) -> None:
         with pytest.raises(UsageError, match="The data made the query fail"):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from app.adql.spatial_index import plane_position
 from app.errors import StoreUnavailableError
 from app.schema.catalog import CATALOG
 from app.schema.tap_schema import tap_schema_rows
@@ -68,7 +69,7 @@ def test_upgrading_again_changes_nothing_and_refreshes_tap_schema(stores: Metada
 def test_upgrading_indexes_regions_that_the_index_lost(stores: MetadataStores) -> None:
     stores.datasets.upsert([dataset(n) for n in range(5)])
     lose = {
-        "sqlite": "DELETE FROM obscore_region_index WHERE row_id < 3",
+        "sqlite": "DELETE FROM obscore_s_region_outline WHERE row_id < 3",
         "postgresql": "UPDATE obscore SET s_region_spoly = NULL WHERE obs_id < 'image-0002'",
     }
     with write_transaction(stores.engine) as connection:
@@ -121,3 +122,35 @@ def test_a_database_that_was_never_initialised_has_no_revision(tmp_path: Path) -
     engine = open_engine(f"sqlite:///{tmp_path / 'x.sqlite3'}")
     assert current_revision(engine) is None
     engine.dispose()
+
+
+@pytest.mark.needs("postgresql")
+def test_positions_of_an_older_database_are_indexed_anew(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create()
+    init_database(url)
+    engine = open_engine(url)
+    definitions = (
+        "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%%point(%%' ORDER BY 1"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql('CREATE TABLE "mine_things" ("RA" real, dec numeric)')
+        connection.exec_driver_sql(
+            'CREATE INDEX "mine_things_RA_position" ON mine_things USING gist '
+            f"({plane_position(quoted('RA'), 'dec')})"
+        )
+        now = connection.exec_driver_sql(definitions).all()
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0004")
+        before = connection.exec_driver_sql(definitions).all()
+        assert len(before) == 2
+        assert all("spoint(radians(" in row[1] for row in before)
+        command.upgrade(config, "head")
+        assert connection.exec_driver_sql(definitions).all() == now
+        assert not any("spoint" in row[1] for row in now)
+    engine.dispose()
+
+
+def quoted(name: str) -> str:
+    """A name of SQL whose letters keep their case."""
+    return f'"{name}"'

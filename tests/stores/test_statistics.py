@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.adql.compile import compile_query
 from app.schema.catalog import CATALOG
-from app.stores.metadata import MetadataStores
+from app.stores.metadata import MetadataStores, open_stores
 from tests.stores.contract import dataset
 
 QUERY = (
@@ -25,3 +25,19 @@ def test_the_spatial_index_is_taken_once_statistics_are_fresh(stores: MetadataSt
         rows = connection.execute(sa.text(f"{explain} {query.sql}"), dict(query.binds))
         plan = "\n".join(str(row) for row in rows)
     assert ("USING INTEGER PRIMARY KEY" if sqlite else "obscore_s_region_spoly") in plan
+
+
+def test_sqlite_takes_the_spatial_index_before_it_has_statistics(fresh_sqlite_url: str) -> None:
+    stores = open_stores(fresh_sqlite_url)
+    stores.datasets.upsert(dataset(number) for number in range(20))
+    query = compile_query(
+        f"{QUERY} AND lsst_band = 'i' AND obs_collection = 'x'",
+        catalog=CATALOG,
+        target="sqlite",
+        maxrec=10,
+    )
+    with stores.engine.connect() as connection:
+        rows = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {query.sql}"), dict(query.binds))
+        plan = "\n".join(str(row) for row in rows)
+    stores.close()
+    assert "USING INTEGER PRIMARY KEY" in plan

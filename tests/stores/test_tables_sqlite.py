@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.errors import StoreUnavailableError
+from app.errors import StoreUnavailableError, UsageError
 from app.sky.boxes import box_of
 from app.sky.shapes import Point
 from app.stores.database import open_engine
-from app.stores.metadata import MetadataStores
+from app.stores.metadata import MetadataStores, open_stores
+from app.stores.sqlite_native import SWITCH, handle_of, native_sqlite
 from tests.stores.contract import (
     ROOT,
     DatasetStoreContract,
@@ -21,6 +23,8 @@ from tests.stores.contract import (
     TableStoreContract,
     dataset,
     execute,
+    field,
+    query,
     unreachable,
 )
 
@@ -34,13 +38,106 @@ def database_url(fresh_sqlite_url: str) -> str:
 class TestTables(TableStoreContract):
     overflow_sql = "SELECT abs(-9223372036854775808) AS n"
 
+    def test_rows_are_read_by_compiled_code(self, stores: MetadataStores) -> None:
+        pooled = stores.engine.raw_connection()
+        assert handle_of(pooled.info) is not None
+        pooled.close()
+
+
+class TestTablesByPython(TestTables):
+    """Without SQLite's C functions every answer is the same."""
+
+    @pytest.fixture(autouse=True)
+    def switched_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on a Python whose SQLite cannot be reached."""
+        monkeypatch.setenv(SWITCH, "off")
+
+    def test_rows_are_read_by_compiled_code(self, stores: MetadataStores) -> None:
+        assert native_sqlite() is None
+
+
+ODD = """
+CREATE TABLE odd (n, x, flag, t);
+INSERT INTO odd VALUES
+  (1, 0.1, 1, 'text'), (NULL, NULL, NULL, NULL), (-9223372036854775808, 3, 0, ''),
+  (2.9, 9007199254740993, 2, 7), (-2.9, '1e3', 0.5, 0.30000000000000004), ('12', -0.0, '', x'4142'),
+  (9223372036854775807, 1e308, 'x', 'Straße 🙂'), (1e15, -1e-320, 0.0, -1e300);
+"""
+
+
+def odd_rows(url: str, sql: str, *, batch_rows: int = 10_000) -> list[dict[str, object]]:
+    """Rows of a table whose values have any type, read with fields of every kind."""
+    stores = open_stores(url)
+    fields = [
+        field("n", "integer"),
+        field("x", "real"),
+        field("flag", "boolean"),
+        field("t", "text"),
+    ]
+    try:
+        batches = list(stores.tables.stream(query(stores, sql, fields), batch_rows=batch_rows))
+    finally:
+        stores.close()
+    for batch in batches:
+        batch.validate(full=True)
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 8, 100])
+def test_values_of_any_type_are_converted_alike(
+    fresh_sqlite_url: str, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    with sqlite3.connect(fresh_sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.executescript(ODD)
+    sql = "SELECT a.* FROM odd AS a, odd AS b, odd AS c ORDER BY a.rowid, b.rowid"
+    by_machine = odd_rows(fresh_sqlite_url, sql, batch_rows=batch_rows)
+    monkeypatch.setenv(SWITCH, "off")
+    by_python = odd_rows(fresh_sqlite_url, sql, batch_rows=batch_rows)
+    assert repr(by_machine) == repr(by_python)
+    assert len(by_machine) == 512
+    assert by_machine[192]["n"] == 2
+    assert by_machine[-1]["t"] == "-1e+300"
+
+
+@pytest.mark.parametrize("native", ["on", "off"])
+@pytest.mark.parametrize(
+    "values", ["'abc', 1, 1, 'x'", "1e300, 1, 1, 'x'", "1, 'abc', 1, 'x'", "x'00ff', 1, 1, 'x'"]
+)
+def test_a_value_that_cannot_be_converted_is_told(
+    fresh_sqlite_url: str, monkeypatch: pytest.MonkeyPatch, native: str, values: str
+) -> None:
+    monkeypatch.setenv(SWITCH, native)
+    with pytest.raises(UsageError, match="The data made the query fail"):
+        odd_rows(fresh_sqlite_url, f"SELECT {values}")
+
+
+def test_long_texts_find_room(fresh_sqlite_url: str) -> None:
+    sql = (
+        "WITH RECURSIVE c(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM c WHERE k < 40) "
+        "SELECT k, k, k, substr(replace(hex(zeroblob(50000)), '0', 'é'), 1, k * k * 60) FROM c"
+    )
+    texts = [str(row["t"]) for row in odd_rows(fresh_sqlite_url, sql)]
+    assert texts == ["é" * (k * k * 60) for k in range(41)]
+
+
+def test_python_functions_run_inside_compiled_reading(stores: MetadataStores) -> None:
+    many = "WITH RECURSIVE c(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM c WHERE k < 5000) "
+    asked = query(stores, many + "SELECT adql_integer(k) AS n FROM c", [field("n", "integer")])
+
+    def total(_: int) -> int:
+        return sum(sum(b.column(0).to_pylist()) for b in stores.tables.stream(asked))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(total, range(40))) == {5000 * 5001 // 2}
+
 
 class TestDatasets(DatasetStoreContract):
     def around(self, stores: MetadataStores, lon_deg: float, lat_deg: float) -> set[str]:
         box = box_of(Point(lon_deg, lat_deg))
         rows = execute(
             stores,
-            "SELECT obs_id FROM obscore WHERE row_id IN (SELECT row_id FROM obscore_region_index "
+            "SELECT obs_id FROM obscore WHERE row_id IN (SELECT row_id FROM "
+            "obscore_s_region_outline "
             "WHERE x_min <= :x1 AND x_max >= :x0 AND y_min <= :y1 AND y_max >= :y0 "
             "AND z_min <= :z1 AND z_max >= :z0)",
             x0=box.x_min,
@@ -56,7 +153,7 @@ class TestDatasets(DatasetStoreContract):
         stores.datasets.upsert([dataset(1)])
         with stores.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM obscore")
-        assert execute(stores, "SELECT * FROM obscore_region_index") == []
+        assert execute(stores, "SELECT * FROM obscore_s_region_outline") == []
 
 
 class TestPublish(PublishContract):
@@ -91,7 +188,7 @@ def test_many_processes_write_and_none_meets_a_locked_database(
     complaints = [writer.communicate()[1] for writer in writers]
     assert complaints == [""] * 4
     assert execute(stores, "SELECT count(*) FROM obscore")[0][0] == 160
-    assert execute(stores, "SELECT count(*) FROM obscore_region_index")[0][0] == 160
+    assert execute(stores, "SELECT count(*) FROM obscore_s_region_outline")[0][0] == 160
 
 
 def test_a_database_in_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_csv() -> None:
     assert rows[0] == ["i", "l", "f", "d", "b", "c"]
     assert rows[1] == ["1", str(2**53 + 1), "1.5", "0.1", "true", ROWS["c"][0]]
     assert rows[2] == ["", "", "", "", "", ""]
-    assert rows[3] == ["-5", str(-(2**62)), "0.1", "nan", "false", "plain"]
+    assert rows[3] == ["-5", str(-(2**62)), "0.1", "NaN", "false", "plain"]
 
 
 def test_tsv_values_hold_no_tab_and_no_line_end() -> None:
@@ -156,7 +156,8 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
 def test_the_registry_knows_names_and_media_types() -> None:
     registry = FormatRegistry(ALL)
     assert registry.choose(None) == (CSV, "text/csv;header=present")
-    assert registry.choose("text/csv") == (CSV, "text/csv;header=present")
+    assert registry.choose("text/csv") == (CSV, "text/csv")
+    assert registry.choose("csv") == (CSV, "text/csv;header=present")
     assert registry.choose("Text/CSV; header=present")[0] is CSV
     assert registry.choose("FITS") == (FITS, "application/fits")
     assert registry.choose("parquet")[0] is PARQUET

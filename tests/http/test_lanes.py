@@ -1,0 +1,88 @@
+"""Places for queries: short ones pass long ones, and waiting has its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from app.errors import TooBusyError
+from app.http.lanes import QueryLanes, Slot
+
+
+def test_a_short_query_passes_the_long_ones() -> None:
+    order: list[str] = []
+
+    async def ask(lanes: QueryLanes, name: str, until: threading.Event | None) -> None:
+        slot = await lanes.enter()
+        try:
+            await lanes.run(until.wait if until else (lambda: None))
+            order.append(name)
+        finally:
+            slot.leave()
+
+    async def story() -> None:
+        lanes = QueryLanes(short=1, long=2, long_after_s=0.01)
+        gates = [threading.Event(), threading.Event()]
+        long = [asyncio.create_task(ask(lanes, f"long {n}", gate)) for n, gate in enumerate(gates)]
+        await asyncio.sleep(0)
+        await ask(lanes, "short", None)
+        for gate, task in zip(gates, long, strict=True):
+            gate.set()
+            await task
+
+    asyncio.run(story())
+    assert order == ["short", "long 0", "long 1"]
+
+
+def test_too_many_that_wait_are_sent_away() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=1, long=0, waiting=1, patience_s=30, long_after_s=30)
+        first = await lanes.enter()
+        second = asyncio.create_task(lanes.enter())
+        await asyncio.sleep(0)
+        with pytest.raises(TooBusyError):
+            await lanes.enter()
+        first.leave()
+        (await second).leave()
+        (await lanes.enter()).leave()
+
+    asyncio.run(story())
+
+
+def test_waiting_ends_with_patience_and_leaves_nothing_behind() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=1, long=0, waiting=5, patience_s=0.01, long_after_s=30)
+        first = await lanes.enter()
+        with pytest.raises(TooBusyError):
+            await lanes.enter()
+        leaver = asyncio.create_task(lanes.enter())
+        await asyncio.sleep(0)
+        leaver.cancel()
+        await asyncio.wait([leaver])
+        first.leave()
+        first.leave()
+        (await lanes.enter()).leave()
+
+    asyncio.run(story())
+
+
+def test_an_overdue_query_moves_when_a_long_place_is_free() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=1, long=1, patience_s=30, long_after_s=0.0)
+        slots: list[Slot] = []
+        for _ in range(2):
+            slots.append(await lanes.enter())
+            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(lanes.enter())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        slots[0].leave()  # the second one becomes long, its short place is free
+        slots.append(await waiting)
+        for slot in slots[1:]:
+            slot.leave()
+        again = await lanes.enter()
+        again.leave()
+
+    asyncio.run(story())

@@ -1,0 +1,55 @@
+"""Queries of the page for people, when they are slow."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Config
+from app.main import create_app
+from app.pages import router
+from app.pages.router import QUERY_PLACES
+from app.wiring import initialise
+from tests.http.archive import serving
+
+SHARED_THREADS = 40
+"""As many requests at a time have a thread of the server, whatever they ask."""
+
+
+def test_slow_ones_hold_up_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(data_dir=tmp_path)
+    initialise(config)
+    fetch = router.fetch
+    go_on = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slowly(queries: Any, adql: str, **more: Any) -> Any:
+        if "SLOW" in adql:
+            begun.release()
+            go_on.wait(60)
+        return fetch(queries, adql, **more)
+
+    monkeypatch.setattr(router, "fetch", slowly)
+    asked = {"QUERY": "SELECT TOP 1 obs_id AS SLOW FROM ivoa.ObsCore"}
+    count = SHARED_THREADS + 5
+    limits = httpx.Limits(max_connections=None)
+    with (
+        serving(create_app(config)) as url,
+        httpx.Client(base_url=url, timeout=60, limits=limits) as client,
+        ThreadPoolExecutor(count) as threads,
+    ):
+        answers = [threads.submit(client.get, "/query", params=asked) for _ in range(count)]
+        try:
+            for _ in range(QUERY_PLACES):
+                assert begun.acquire(timeout=60)
+            for path in ("/search", "/tap/availability", "/tap/async"):
+                assert client.get(path).status_code == 200
+            assert not any(answer.done() for answer in answers)
+        finally:
+            go_on.set()
+        assert {answer.result().status_code for answer in answers} == {200}
