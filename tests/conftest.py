@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
 from tests.machine import TOOLS, require, summary_line
 from tests.postgres import PostgresServer, find_postgres, private_server
+
+if TYPE_CHECKING:
+    from tests.truth.exposures import Truth
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,3 +115,11 @@ def stores(database_url: str) -> Iterator[MetadataStores]:
     opened = open_stores(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def truth() -> Truth:
+    """The simulated field of :class:`tests.truth.settings.TruthSettings`: do not change pixels."""
+    from tests.truth.exposures import simulate
+
+    return simulate()
