@@ -27,6 +27,7 @@ from app.pixels.matching import match
 from app.pixels.psf import measure_psf
 from app.pixels.subtract import subtract
 from app.pixels.warp import warp
+from app.pixels.warped import in_memory
 
 
 def best(name: str, megapixels: float, call: Callable[[], object], repeat: int) -> None:
@@ -61,11 +62,12 @@ def time_stack(size: int, repeat: int) -> None:
         MaskedImage(rng.normal(size=(size, size)).astype(np.float32), ones, none, fwhm_px=4.0)
         for _ in range(8)
     ]
+    inputs = in_memory(images)
     area = size * size / 1e6
     source, target = tan_grid(size, 20.0), tan_grid(size, 0.0)
     best("warp flux, variance, mask", area, lambda: warp(images[0], source, target), repeat)
-    best("coadd of 8, meanclip", 8 * area, lambda: coadd(images), repeat)
-    best("coadd of 8, mean", 8 * area, lambda: coadd(images, statistic="mean"), repeat)
+    best("coadd of 8, meanclip", 8 * area, lambda: coadd(inputs), repeat)
+    best("coadd of 8, mean", 8 * area, lambda: coadd(inputs, statistic="mean"), repeat)
 
 
 def read(path: Path) -> MaskedImage:

@@ -8,9 +8,9 @@ depend on brightness. The variance is right for inputs whose noise is independen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage, bits
 from app.pixels.stack import add_rows, centre_rows, clip_rows
 from app.pixels.statistics import clipped_mean, thinned
+from app.pixels.warped import PixelSet, Warped
 
 LEAST_FRACTION: Final = 0.3
 UNKNOWN_FRACTION: Final = 0.6
@@ -30,7 +31,8 @@ SAT_FRACTION: Final = 0.1
 """A pixel is SAT when more than this share of its weight was rejected as SAT."""
 NO_DATA: Final = bits("NO_DATA")
 
-Statistic = Literal["mean", "meanclip"]
+Statistic = Literal["mean", "meanclip", "median"]
+STATISTICS: Final = get_args(Statistic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,109 +58,85 @@ class _Sums:
 
 
 def coadd(
-    images: Iterable[MaskedImage],
+    inputs: Sequence[Warped],
     weights: Sequence[float] | None = None,
     *,
     statistic: Statistic = "meanclip",
     clip_sigma: float = 3.0,
     clip_iterations: int = 2,
+    excluded: Sequence[PixelSet | None] = (),
 ) -> Coadd:
-    """The weighted mean of ``images``, which share one grid, unit and zero point.
+    """The weighted mean of ``inputs``, which share one grid, unit and zero point.
 
     ``meanclip`` leaves out values more than ``clip_sigma`` from the rest (around the median first,
     then around the clipped mean) beyond a share of the local brightness (0.3, more when seeing
-    differs). ``mean`` needs one image in memory at a time. Mask: OR of the pixels used; NO_DATA
+    differs). ``median`` takes the unweighted median; its variance is pi/2 times the mean's where
+    three inputs or more meet. ``excluded`` (nothing, or one entry for each input) names pixels
+    that are left out of an input; they count as clipped. Mask: OR of the pixels used; NO_DATA
     where none was; CLIPPED, REJECTED, SENSOR_EDGE where an input was left out, and with any of
     those INEXACT_PSF.
-    Raises CoverageError when no image has a usable pixel, RecipeError when shapes or zero points
+    Raises CoverageError when no input has a usable pixel, RecipeError when shapes or zero points
     differ, ParameterError on an unknown statistic.
     """
-    if statistic == "mean":
-        return _mean(images, weights)
-    if statistic == "meanclip":
-        return _mean_clipped(tuple(images), weights, clip_sigma, clip_iterations)
-    raise ParameterError("statistic", f"{statistic!r} is not one of mean, meanclip")
+    if statistic not in STATISTICS:
+        raise ParameterError("statistic", f"{statistic!r} is not one of {', '.join(STATISTICS)}")
+    return _stack(inputs, weights, statistic, clip_sigma, clip_iterations, excluded)
 
 
-def input_weight(image: MaskedImage) -> float:
-    """1 / clipped mean of the variance of usable pixels; 0 for an image without any."""
-    variance = clipped_mean(thinned(image.variance[image.usable()])).mean
-    return 1.0 / variance if variance > 0 else 0.0
-
-
-def _weight(image: MaskedImage, weights: Sequence[float] | None, index: int) -> float:
-    weight = input_weight(image) if weights is None else float(weights[index])
+def _weight(image: Warped, weights: Sequence[float] | None, index: int) -> float:
+    weight = image.weight if weights is None else float(weights[index])
     if not (math.isfinite(weight) and weight >= 0):
         raise ParameterError("weights", f"weight {index} is {weight}, not a number >= 0")
     return weight
 
 
-def _mean(images: Iterable[MaskedImage], weights: Sequence[float] | None) -> Coadd:
-    """One pass; holds the sums and the current image only."""
-    sums: _Sums | None = None
-    first: MaskedImage | None = None
-    used: list[float] = []
-    kept: list[tuple[float | None, float]] = []
-    for index, image in enumerate(images):
-        first = image if first is None else first
-        sums = _empty_sums(image.shape) if sums is None else sums
-        _check_alike(first, image)
-        weight = _weight(image, weights, index)
-        used.append(weight)
-        kept.append((image.fwhm_px, weight))
-        if weight > 0:
-            _add(sums, image, weight)
-    if first is None or sums is None or not any(used):
-        raise CoverageError("images with usable pixels", 0, 1)
-    return _finish(sums, first, kept, [0.0] * len(used))
-
-
-def _add(sums: _Sums, image: MaskedImage, weight: float) -> None:
-    good = image.usable()
-    nothing = np.zeros_like(good)
-
-    def rows(start: int, stop: int) -> None:
-        part = np.s_[start:stop]
-        add_rows(
-            image.flux[part],
-            image.variance[part],
-            image.mask[part],
-            good[part],
-            nothing[part],
-            weight,
-            sums.sums[:, part],
-            sums.planes[:, part],
-        )
-
-    over_rows(rows, image.shape[0])
-
-
-def _mean_clipped(
-    images: tuple[MaskedImage, ...],
+def _stack(
+    warped: Sequence[Warped],
     weights: Sequence[float] | None,
+    statistic: Statistic,
     clip_sigma: float,
     clip_iterations: int,
+    excluded: Sequence[PixelSet | None],
 ) -> Coadd:
-    for image in images:
-        _check_alike(images[0], image)
-    every = [_weight(image, weights, index) for index, image in enumerate(images)]
+    for each in warped:
+        _check_alike(warped[0], each)
+    every = [_weight(each, weights, index) for index, each in enumerate(warped)]
     chosen = [index for index, weight in enumerate(every) if weight > 0]
     if not chosen:
         raise CoverageError("images with usable pixels", 0, 1)
-    inputs = [images[index] for index in chosen]
+    ny, nx = warped[0].shape
+    inputs = [replace(warped[index].rows(0, ny), fwhm_px=warped[index].fwhm_px) for index in chosen]
     used = np.array([every[index] for index in chosen])
     sums = _empty_sums(inputs[0].shape)
-    centres = _centres(inputs, used)
-    allowance = _allowance(centres, used, inputs)
-    clipped = np.zeros((len(inputs), inputs[0].shape[0]), dtype=np.int64)
+    clipped = np.zeros((len(inputs), *inputs[0].shape), dtype=np.bool_)
+    sets = [excluded[index] if excluded else None for index in chosen]
+    for n, left_out in enumerate(sets):
+        if left_out is not None:
+            clipped[n] = left_out.rows(0, ny, nx)
+    if statistic != "mean":
+        centres = _centres(inputs, used, clipped)
+    if statistic == "meanclip":
+        allowance = _allowance(centres, used, inputs)
 
     def rows(start: int, stop: int) -> None:
-        flux, variance, good = _cube(inputs, start, stop)
         part = np.s_[start:stop]
-        out = np.zeros_like(good)
-        near = [plane[part] for plane in (*centres, allowance)]
-        clip_rows(flux, good, used, *near, clip_sigma, clip_iterations, out)
-        clipped[:, part] = out.sum(axis=2)
+        flux, variance, good = _cube(inputs, start, stop)
+        out = clipped[:, part]
+        if statistic == "meanclip":
+            more = np.zeros_like(out)
+            clip_rows(
+                flux,
+                good & ~out,
+                used,
+                centres[0][part],
+                centres[1][part],
+                centres[2][part],
+                allowance[part],
+                clip_sigma,
+                clip_iterations,
+                more,
+            )
+            out |= more
         for n, image in enumerate(inputs):
             add_rows(
                 flux[n],
@@ -172,11 +150,13 @@ def _mean_clipped(
             )
 
     over_rows(rows, inputs[0].shape[0])
-    fractions = [0.0] * len(images)
+    fractions = [0.0] * len(warped)
     for n, index in enumerate(chosen):
-        fractions[index] = float(clipped[n].sum() / max(1, np.count_nonzero(inputs[n].usable())))
-    kept = [(image.fwhm_px, weight) for image, weight in zip(images, every, strict=True)]
-    return _finish(sums, images[0], kept, fractions)
+        good = inputs[n].usable()
+        out = np.count_nonzero(clipped[n] & good)
+        fractions[index] = float(out / max(1, np.count_nonzero(good)))
+    kept = [(image.fwhm_px, weight) for image, weight in zip(warped, every, strict=True)]
+    return _finish(sums, warped[0], kept, fractions, centres if statistic == "median" else None)
 
 
 def _cube(
@@ -194,13 +174,16 @@ def _cube(
 
 
 def _centres(
-    inputs: Sequence[MaskedImage], weights: NDArray[np.float64]
+    inputs: Sequence[MaskedImage],
+    weights: NDArray[np.float64],
+    left_out: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Median, scatter and unit variance of every pixel: see :func:`stack.centre_rows`."""
     planes = tuple(np.empty(inputs[0].shape, dtype=np.float32) for _ in range(3))
 
     def rows(start: int, stop: int) -> None:
         flux, variance, good = _cube(inputs, start, stop)
+        good &= ~left_out[:, start:stop]
         centre_rows(flux, variance, good, weights, *(plane[start:stop] for plane in planes))
 
     over_rows(rows, inputs[0].shape[0])
@@ -243,7 +226,7 @@ def _empty_sums(shape: tuple[int, int]) -> _Sums:
     return _Sums(np.zeros((5, *shape)), np.zeros((4, *shape), dtype=np.int32))
 
 
-def _check_alike(first: MaskedImage, image: MaskedImage) -> None:
+def _check_alike(first: Warped, image: Warped) -> None:
     """Raises RecipeError when two images cannot be stacked."""
     if image.shape != first.shape:
         raise RecipeError(f"images of shapes {first.shape} and {image.shape} cannot be stacked")
@@ -258,9 +241,10 @@ def _check_alike(first: MaskedImage, image: MaskedImage) -> None:
 
 def _finish(
     sums: _Sums,
-    first: MaskedImage,
+    first: Warped,
     kept: Sequence[tuple[float | None, float]],
     fractions: Sequence[float],
+    centres: tuple[NDArray[np.float32], ...] | None,
 ) -> Coadd:
     """Means, variances and the final mask from the running sums."""
     total = sums.sums[2]
@@ -268,9 +252,12 @@ def _finish(
     if not used.any():
         raise CoverageError("pixels with a usable input", 0, 1)
     divisor = np.where(used, total, np.nan)
+    flux, variance = sums.sums[0] / divisor, sums.sums[1] / divisor**2
+    if centres is not None:
+        flux, variance = np.where(used, centres[0], np.nan), 0.5 * np.pi * variance
     image = MaskedImage(
-        (sums.sums[0] / divisor).astype(np.float32),
-        (sums.sums[1] / divisor**2).astype(np.float32),
+        flux.astype(np.float32),
+        variance.astype(np.float32),
         _final_mask(sums, used),
         fwhm_px=combined_fwhm_px(kept),
         zero_point_mag=first.zero_point_mag,

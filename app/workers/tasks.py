@@ -19,6 +19,7 @@ from app.pixels.image import MaskedImage
 from app.pixels.matching import Match, match
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.subtract import Difference, subtract
+from app.pixels.warped import in_memory
 from app.recipes.recipe import BuildPlan, BuildReport, DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow, product_fits
 from app.stores.images import ImageStore
@@ -174,7 +175,7 @@ class _Work:
     def _stack(self, warped: list[WarpedInput]) -> Coadd:
         options = self._plan.recipe.template
         return coadd(
-            [each.image for each in warped],
+            in_memory([each.image for each in warped]),
             statistic=options.statistic,
             clip_sigma=options.clip_sigma,
             clip_iterations=options.clip_iterations,

@@ -5,10 +5,16 @@ import pytest
 
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import limit_threads
-from app.pixels.coadd import coadd, combined_fwhm_px
+from app.pixels.coadd import coadd as coadd_warped
+from app.pixels.coadd import combined_fwhm_px
 from app.pixels.image import MaskedImage, bits
+from app.pixels.warped import in_memory
 
 SHAPE = (200, 200)
+
+
+def coadd(images, *args, **options):
+    return coadd_warped(in_memory(images), *args, **options)
 
 
 def aperture(image, x, y, radius=12):
@@ -31,10 +37,10 @@ def test_variance_is_the_scatter(observe, statistic, count):
     assert np.median(done.image.variance) == pytest.approx(best, rel=0.01)
 
 
-def test_weights_are_inverse_variances_and_images_need_not_be_kept(observe):
+def test_weights_are_inverse_variances(observe):
     rng = np.random.default_rng(3)
     inputs = [observe(np.full(SHAPE, 50.0), rng, noise=n, gain=1e9) for n in (4.0, 8.0, 16.0)]
-    done = coadd(iter(inputs), statistic="mean")
+    done = coadd(inputs, statistic="mean")
     np.testing.assert_allclose(np.array(done.weights) * np.array([16.0, 64.0, 256.0]), 1, rtol=1e-3)
     stated = coadd(inputs, weights=[1.0, 0.0, 1.0], statistic="mean")
     middle = 0.5 * (inputs[0].flux + inputs[2].flux)
@@ -145,8 +151,8 @@ def test_images_that_do_not_belong_together_are_refused(observe):
         coadd([image, observe(np.zeros(SHAPE), rng)])
     with pytest.raises(RecipeError, match="shapes"):
         coadd([image, observe(np.zeros((9, 9)), rng, zero_point_mag=31.4)])
-    with pytest.raises(ParameterError, match="mean, meanclip"):
-        coadd([image], statistic="median")
+    with pytest.raises(ParameterError, match="mean, meanclip, median"):
+        coadd([image], statistic="mode")
     with pytest.raises(ParameterError, match="weights"):
         coadd([image], weights=[float("nan")])
 
@@ -193,3 +199,38 @@ def test_a_coadd_stacked_again_has_no_holes_where_inputs_were_left_out(observe, 
     np.testing.assert_allclose(again.image.variance, first.image.variance, rtol=1e-6)
     told = bits("CLIPPED", "REJECTED", "INEXACT_PSF")
     np.testing.assert_array_equal(again.image.mask & told, first.image.mask & told)
+
+
+class Runs:
+    def __init__(self, plane):
+        self.plane = plane
+
+    def rows(self, start, stop, nx):
+        assert nx == self.plane.shape[1]
+        return self.plane[start:stop]
+
+
+@pytest.mark.parametrize("statistic", ["mean", "meanclip", "median"])
+def test_excluded_pixels_take_no_part_and_count_as_clipped(observe, statistic):
+    rng = np.random.default_rng(11)
+    inputs = [observe(np.zeros(SHAPE), rng) for _ in range(4)]
+    inputs[1].flux[30:40, 50:90] += 45.0
+    trail = np.zeros(SHAPE, dtype=bool)
+    trail[30:40, 50:90] = True
+    done = coadd(inputs, statistic=statistic, excluded=[None, Runs(trail), None, None])
+    others = coadd([inputs[0], *inputs[2:]], statistic=statistic)
+    np.testing.assert_allclose(done.image.flux[trail], others.image.flux[trail], atol=0.02)
+    np.testing.assert_allclose(done.image.variance[trail], others.image.variance[trail], rtol=1e-3)
+    assert (done.image.mask[trail] & bits("CLIPPED") != 0).all()
+    assert (done.n_image == 4).all()
+    assert done.clipped_fraction[1] >= trail.mean()
+
+
+def test_the_median_is_the_median_and_its_variance_the_scatter(observe):
+    rng = np.random.default_rng(12)
+    inputs = [observe(np.zeros(SHAPE), rng, noise=8.0) for _ in range(9)]
+    done = coadd(inputs, statistic="median")
+    expected = np.median([image.flux for image in inputs], axis=0)
+    np.testing.assert_allclose(done.image.flux, expected, rtol=1e-5, atol=1e-5)
+    pulls = done.image.flux / np.sqrt(done.image.variance)
+    assert pulls.std() == pytest.approx(1.0, abs=0.06)

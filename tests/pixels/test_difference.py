@@ -19,6 +19,7 @@ from app.pixels.matching import match
 from app.pixels.peaks import find_peaks
 from app.pixels.subtract import subtract
 from app.pixels.warp import warp
+from app.pixels.warped import in_memory
 
 SHAPE = (400, 400)
 SCALE = 0.8
@@ -181,7 +182,7 @@ def test_resampled_template_noise_is_rescaled(paint, observe, tan_grid):
     inputs = [
         warp(observe(paint(SHAPE, stars, 3.2), rng, fwhm_px=3.2), there, here) for _ in range(3)
     ]
-    template = coadd(inputs).image
+    template = coadd(in_memory(inputs)).image
     science = observe(paint(SHAPE, moved, 4.8), rng, noise=2.0, fwhm_px=4.8)
     done = subtract(science, template, match(science, template))
     blank = done.image.usable() & (done.matched_template.flux < 10)
