@@ -153,8 +153,8 @@ def _stack(
     fractions = [0.0] * len(warped)
     for n, index in enumerate(chosen):
         good = inputs[n].usable()
-        out = np.count_nonzero(clipped[n] & good)
-        fractions[index] = float(out / max(1, np.count_nonzero(good)))
+        out, present = int((clipped[n] & good).sum()), int(good.sum())
+        fractions[index] = out / max(1, present)
     kept = [(image.fwhm_px, weight) for image, weight in zip(warped, every, strict=True)]
     return _finish(sums, warped[0], kept, fractions, centres if statistic == "median" else None)
 

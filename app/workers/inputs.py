@@ -13,6 +13,7 @@ from app.pixels.image import MaskedImage
 from app.pixels.scaling import measured_scale, rescaled
 from app.pixels.warp import warp
 from app.recipes.recipe import ImageRef
+from app.stores.fits_files import Bounds
 from app.stores.images import ImageStore
 
 NANOJANSKY_ZERO_POINT_MAG = 31.4
@@ -30,10 +31,10 @@ class WarpedInput:
     sky: float
 
 
-def read_image(images: ImageStore, ref: ImageRef) -> MaskedImage:
-    """The pixels of a dataset. Raises ImageFormatError that names the dataset."""
+def read_image(images: ImageStore, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
+    """The pixels of a dataset, or those in ``bounds``. Raises ImageFormatError naming it."""
     try:
-        return images.read(ref)
+        return images.read(ref, bounds)
     except ImageFormatError as fault:
         raise ImageFormatError(ref.dataset_id, str(fault.args[1])) from fault
 
@@ -61,7 +62,7 @@ def warp_input(
     """
     image = read_image(images, ref)
     sky = sky_level(image).mean
-    factor = _flux_factor(ref, zero_point_mag)
+    factor = flux_factor(ref, zero_point_mag)
     prepared = rescaled(shifted(image, -sky), factor, zero_point_mag)
     warped = warp(prepared, Grid.from_text(ref.grid), target, kernel=kernel)
     if not warped.usable().any():
@@ -103,7 +104,8 @@ def common_zero_point(inputs: tuple[ImageRef, ...], science: ImageRef | None) ->
     return NANOJANSKY_ZERO_POINT_MAG if known is None else known
 
 
-def _flux_factor(ref: ImageRef, zero_point_mag: float | None) -> float:
+def flux_factor(ref: ImageRef, zero_point_mag: float | None) -> float:
+    """What turns the flux of ``ref`` into that of ``zero_point_mag``; 1 when either is unknown."""
     own = zero_point_of(ref)
     if own is None or zero_point_mag is None:
         return 1.0
