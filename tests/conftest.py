@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.errors import StoreUnavailableError
 from app.services.setup import init_database
@@ -18,6 +19,8 @@ from tests.postgres import PostgresServer, find_postgres, private_server
 
 if TYPE_CHECKING:
     from tests.truth.exposures import Truth
+settings.register_profile("skyloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("skyloom")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from tests.waiting import wait_for, web
+
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on now, below those that the system gives to outgoing
+    connections: a server that is stopped finds it free when it starts again."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -57,16 +63,15 @@ class Service:
         self.process = subprocess.Popen(
             command, env=self._env(), stdout=log, stderr=log, start_new_session=True
         )
-        for _ in range(600):
-            if self.process.poll() is not None:
-                raise RuntimeError((self.data_dir / "serve.log").read_text())
-            try:
-                if httpx.get(f"{self.url}/tap/availability").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise RuntimeError("the service did not start in 60 s")
+        wait_for(self._answers)
+        return self
+
+    def _answers(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(self.log())
+        with suppress(httpx.TransportError):
+            return web.get(f"{self.url}/tap/availability").status_code == 200
+        return False
 
     def stop(self) -> None:
         """Stop as an operator would; kill what does not go."""

@@ -12,6 +12,7 @@ import pyvo
 
 from tests.flows.service import Service
 from tests.jobs import phase_at_end
+from tests.waiting import web
 
 ALL = "SELECT TOP 1 obs_id FROM ivoa.ObsCore"
 
@@ -47,7 +48,7 @@ def still_alive(service: Service) -> Any:
     ],
 )
 def test_broken_adql(service: Service, query: str, expected: str) -> None:
-    answer = httpx.post(f"{service.url}/tap/sync", data={"LANG": "ADQL", "QUERY": query})
+    answer = web.post(f"{service.url}/tap/sync", data={"LANG": "ADQL", "QUERY": query})
     assert answer.status_code == 400
     assert re.search(expected, votable_error(answer), re.S), answer.text
 
@@ -63,7 +64,7 @@ def test_broken_adql(service: Service, query: str, expected: str) -> None:
     ],
 )
 def test_wrong_tap_parameters(service: Service, parameters: dict[str, str], named: str) -> None:
-    answer = httpx.get(f"{service.url}/tap/sync", params=parameters)
+    answer = web.get(f"{service.url}/tap/sync", params=parameters)
     assert answer.status_code == 400
     assert named in votable_error(answer)
 
@@ -82,11 +83,11 @@ def test_async_error_is_a_votable_under_the_job(service: Service) -> None:
 
 
 def test_unknown_job_and_dataset(service: Service) -> None:
-    assert httpx.get(f"{service.url}/tap/async/no-such-job").status_code == 404
-    links = httpx.get(f"{service.url}/datalink/links", params={"ID": "ivo://x/y?z"})
+    assert web.get(f"{service.url}/tap/async/no-such-job").status_code == 404
+    links = web.get(f"{service.url}/datalink/links", params={"ID": "ivo://x/y?z"})
     assert links.status_code == 200 and "NotFoundFault" in links.text
     for path in ("template", "difference"):
-        answer = httpx.get(f"{service.url}/builds/{path}/sync", params={"ID": "ivo://x/y?z"})
+        answer = web.get(f"{service.url}/builds/{path}/sync", params={"ID": "ivo://x/y?z"})
         assert answer.status_code == 404
         assert "ivo://x/y?z" in answer.text
 
@@ -95,16 +96,16 @@ def this_link(service: Service) -> str:
     """A freshly signed address of some image."""
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
     row = tap.search("SELECT TOP 1 * FROM ivoa.ObsCore WHERE calib_level = 2")[0]
-    found = re.search(r"http[^<]+/files/[^<]+", httpx.get(row["access_url"]).text)
+    found = re.search(r"http[^<]+/files/[^<]+", web.get(row["access_url"]).text)
     assert found
     return found.group(0).replace("&amp;", "&")
 
 
 def test_forged_file_links_are_refused(service: Service) -> None:
     good = this_link(service)
-    assert httpx.get(good).status_code == 200
+    assert web.get(good).status_code == 200
     for forged in forgeries(good):
-        answer = httpx.get(forged)
+        answer = web.get(forged)
         assert answer.status_code in {403, 404}, forged
         assert "SIMPLE" not in answer.text[:100]
         assert str(service.data_dir) not in answer.text
@@ -122,12 +123,12 @@ def forgeries(url: str) -> list[str]:
 
 def test_range_requests(service: Service) -> None:
     url = this_link(service)
-    whole = httpx.get(url).content
-    part = httpx.get(url, headers={"Range": "bytes=2880-5759"})
+    whole = web.get(url).content
+    part = web.get(url, headers={"Range": "bytes=2880-5759"})
     assert part.status_code == 206 and part.content == whole[2880:5760]
     assert part.headers["content-range"] == f"bytes 2880-5759/{len(whole)}"
-    assert httpx.get(url, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
-    assert int(httpx.head(url).headers["content-length"]) == len(whole)
+    assert web.get(url, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+    assert int(web.head(url).headers["content-length"]) == len(whole)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_wrong_template_requests(
     service: Service, parameters: dict[str, str], expected: str
 ) -> None:
     url = f"{service.url}/builds/template/sync"
-    for answer in (httpx.get(url, params=parameters), httpx.post(url, json=parameters)):
+    for answer in (web.get(url, params=parameters), web.post(url, json=parameters)):
         assert 400 <= answer.status_code < 500, answer.text
         assert re.search(expected, answer.text), answer.text
         assert "Traceback" not in answer.text
@@ -154,9 +155,9 @@ def test_wrong_template_requests(
 
 def test_wrong_difference_requests(service: Service) -> None:
     url = f"{service.url}/builds/difference/sync"
-    nothing = httpx.get(url)
+    nothing = web.get(url)
     assert nothing.status_code == 400 and "ID" in nothing.text
-    twice = httpx.get(f"{url}?ID={quote('ivo://a/b?c')}&ID={quote('ivo://a/b?d')}")
+    twice = web.get(f"{url}?ID={quote('ivo://a/b?c')}&ID={quote('ivo://a/b?d')}")
     assert twice.status_code == 400 and "ID" in twice.text
-    broken = httpx.post(url, content=b"{", headers={"content-type": "application/json"})
+    broken = web.post(url, content=b"{", headers={"content-type": "application/json"})
     assert broken.status_code == 400

@@ -19,6 +19,7 @@ from astropy.io import fits
 from tests.flows.service import Service
 from tests.jobs import phase_at_end
 from tests.machine import SHARED
+from tests.waiting import wait_for, web
 
 ROOT = Path(__file__).resolve().parents[2]
 DECAM = SHARED / "realdata" / "decam_i_2016_2018"
@@ -64,7 +65,7 @@ def identifiers(service: Service, pattern: str) -> list[str]:
 
 def template(service: Service, **parameters: object) -> httpx.Response:
     """Ask for a template, synchronously."""
-    return httpx.get(f"{service.url}/builds/template/sync", params=parameters, timeout=300)
+    return web.get(f"{service.url}/builds/template/sync", params=parameters, timeout=300)
 
 
 def test_a_truncated_input_is_named(service: Service, images: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_truncated_input_of_an_automatic_choice_is_left_out(
 def test_a_band_with_one_image_has_no_difference(service: Service) -> None:
     service.start()
     (lonely,) = identifiers(service, "LONELY")
-    answer = httpx.get(f"{service.url}/builds/difference/sync", params={"ID": lonely}, timeout=300)
+    answer = web.get(f"{service.url}/builds/difference/sync", params={"ID": lonely}, timeout=300)
     assert 400 <= answer.status_code < 500
     assert re.search(r"band .?z", answer.text), answer.text
 
@@ -107,14 +108,14 @@ def test_expired_links_are_refused(tmp_path: Path, images: Path) -> None:
     service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
     service.start()
     try:
-        answer = httpx.get(
+        answer = web.get(
             f"{service.url}/datalink/links", params={"ID": identifiers(service, "OBS18a")[0]}
         )
         found = re.search(r"http[^<]+/files/[^<]+", answer.text)
         assert found
         url = found.group(0).replace("&amp;", "&")
         time.sleep(2.1)
-        late = httpx.get(url)
+        late = web.get(url)
         assert late.status_code == 403
         assert "expired" in late.text
     finally:
@@ -149,16 +150,14 @@ def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, image
     service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
     service.start()
     try:
-        job = httpx.post(
+        job = web.post(
             f"{service.url}/builds/template/async",
             data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
         ).headers["location"]
-        deadline = time.monotonic() + 60
-        while httpx.get(f"{job}/phase").text != "EXECUTING" and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: web.get(f"{job}/phase").text == "EXECUTING")
         service.kill()
         service.start()
-        assert phase_at_end(job) == "COMPLETED", httpx.get(f"{job}/error").text
+        assert phase_at_end(job) == "COMPLETED", web.get(f"{job}/error").text
     finally:
         service.stop()
 
@@ -166,14 +165,14 @@ def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, image
 def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
     service.start()
     jobs = [
-        httpx.post(
+        web.post(
             f"{service.url}/builds/template/async",
             data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
         ).headers["location"]
         for _ in range(4)
     ]
     assert [phase_at_end(job) for job in jobs] == ["COMPLETED"] * 4
-    results = {httpx.get(f"{job}/results/result", follow_redirects=True).content for job in jobs}
+    results = {web.get(f"{job}/results/result", follow_redirects=True).content for job in jobs}
     assert len(results) == 1
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
     assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 1
@@ -183,11 +182,11 @@ def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
 
 def test_an_aborted_job_stops(service: Service) -> None:
     service.start()
-    job = httpx.post(
+    job = web.post(
         f"{service.url}/builds/template/async",
         data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
     ).headers["location"]
-    httpx.post(f"{job}/phase", data={"PHASE": "ABORT"})
+    web.post(f"{job}/phase", data={"PHASE": "ABORT"})
     assert phase_at_end(job) == "ABORTED"
     time.sleep(3)
     tap = pyvo.dal.TAPService(f"{service.url}/tap")

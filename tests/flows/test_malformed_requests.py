@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from benchmarks.fuzz_http import QUERY, requests, status_of
 from tests.flows.service import Service
+from tests.waiting import web
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -26,7 +26,7 @@ def served(
 
 
 def test_no_request_makes_a_server_error(served: Service) -> None:
-    made = httpx.post(f"{served.url}/tap/async", data={"QUERY": QUERY})
+    made = web.post(f"{served.url}/tap/async", data={"QUERY": QUERY})
     job = str(made.headers["location"]).rsplit("/", 1)[1]
     statuses: list[int] = []
     for number, request in enumerate(requests(7, 500, job)):
@@ -35,6 +35,6 @@ def test_no_request_makes_a_server_error(served: Service) -> None:
         if status is not None:
             statuses.append(status)
     assert len(statuses) > 400 and len(set(statuses)) >= 4
-    answer = httpx.get(f"{served.url}/tap/sync", params={"LANG": "ADQL", "QUERY": QUERY})
+    answer = web.get(f"{served.url}/tap/sync", params={"LANG": "ADQL", "QUERY": QUERY})
     assert answer.status_code == 200
     assert "unexpected error" not in served.log() and "Traceback" not in served.log()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import httpx
 import numpy as np
 import pyvo
 from astropy.coordinates import SkyCoord
@@ -15,6 +14,7 @@ from pyvo.dal.adhoc import DatalinkResults
 
 from app.schema.obscore import OBSCORE
 from tests.flows.service import Service
+from tests.waiting import web
 
 SEED_COLUMNS = [
     "access_format",
@@ -80,7 +80,7 @@ def open_this(row: Any) -> fits.HDUList:
     """The FITS file behind a row: DataLink document, its #this row, the signed address."""
     links = DatalinkResults.from_result_url(row.getdataurl())
     this = next(links.bysemantics("#this", include_narrower=False))
-    answer = httpx.get(this.access_url)
+    answer = web.get(this.access_url)
     assert answer.status_code == 200, answer.text
     return fits.open(io.BytesIO(answer.content))
 
@@ -144,7 +144,7 @@ def test_build_a_difference_and_find_it_by_tap(
     row, true_flux = brightest_epoch(tap, target, "r")
     links = DatalinkResults.from_result_url(row.getdataurl())
     assert any("#proc" in str(link["semantics"]) for link in links)
-    answer = httpx.get(
+    answer = web.get(
         f"{service.url}/builds/difference/sync",
         params={"ID": row["obs_publisher_did"], "EXCLUDE_TIME": season(row)},
         timeout=300,
@@ -192,7 +192,7 @@ def test_build_a_template_at_a_position_and_find_it(
 ) -> None:
     target = truth["transients"][2]
     parameters = {"POS": f"CIRCLE {target['ra_deg']} {target['dec_deg']} 0.001", "BAND": "i"}
-    answer = httpx.post(f"{service.url}/builds/template/sync", json=parameters, timeout=300)
+    answer = web.post(f"{service.url}/builds/template/sync", json=parameters, timeout=300)
     assert answer.status_code == 200, answer.text
     query = contains_query(
         target, "calib_level = 3 AND dataproduct_subtype = 'lsst.template_coadd'"
@@ -200,7 +200,7 @@ def test_build_a_template_at_a_position_and_find_it(
     first = tap.search(query + " AND lsst_band = 'i' AND lsst_patch IS NOT NULL")
     assert len(first) >= 1
     product = first[0]
-    again = httpx.post(f"{service.url}/builds/template/sync", json=parameters, timeout=300)
+    again = web.post(f"{service.url}/builds/template/sync", json=parameters, timeout=300)
     assert again.content == answer.content
     assert len(tap.search(query + " AND lsst_band = 'i' AND lsst_patch IS NOT NULL")) == len(first)
     with open_this(product) as hdus:

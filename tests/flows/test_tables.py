@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import pyvo
 from astropy.table import Table
 from pyvo.dal.adhoc import DatalinkResults
 
 from tests.flows.service import Service
-
-WAIT_S = 20.0
-"""Far above the second that it takes: machines may be busy."""
+from tests.waiting import wait_for, web
 
 
 @pytest.fixture
@@ -26,14 +22,6 @@ def running(database_url: str, tmp_path: Path) -> Iterator[Service]:
     service = Service(data_dir=tmp_path / "data", environment=environment).start()
     yield service
     service.stop()
-
-
-def eventually(test: Callable[[], bool]) -> None:
-    """Wait until the running processes have seen a change."""
-    end = time.monotonic() + WAIT_S
-    while not test():
-        assert time.monotonic() < end, "the service did not notice"
-        time.sleep(0.1)
 
 
 def test_a_table_is_published_and_taken_back(running: Service, tmp_path: Path) -> None:
@@ -51,7 +39,7 @@ def test_a_table_is_published_and_taken_back(running: Service, tmp_path: Path) -
     def names() -> list[str]:
         return list(pyvo.dal.TAPService(f"{running.url}/tap").tables.keys())
 
-    eventually(lambda: "survey.stars" in names())
+    wait_for(lambda: "survey.stars" in names())
     cone = "SELECT mag FROM survey.stars WHERE DISTANCE(POINT(ra, dec), POINT(20, 2)) < 0.1"
     found = tap.search(cone)
     assert list(found["mag"]) == [21.5]
@@ -64,13 +52,13 @@ def test_a_table_is_published_and_taken_back(running: Service, tmp_path: Path) -
     assert str(described["description"][2]) == "Brightness <in r>"
     (column,) = [c for c in names_of(running) if c.name == "mag"]
     assert str(column.unit) == "mag"
-    assert "survey.stars" in httpx.get(f"{running.url}/query").text
+    assert "survey.stars" in web.get(f"{running.url}/query").text
     refused = running.run("ingest-table", str(path), "--name", "survey.stars", check=False)
     assert refused.returncode == 2
     assert "--replace" in refused.stderr and "Traceback" not in refused.stderr
     assert "survey.stars" in running.run("tables").stdout
     running.run("drop-table", "survey.stars")
-    eventually(lambda: "survey.stars" not in names())
+    wait_for(lambda: "survey.stars" not in names())
     with pytest.raises(pyvo.dal.DALQueryError, match=r"survey\.stars"):
         tap.search(cone)
 
@@ -107,12 +95,10 @@ def test_rows_of_another_service_are_found_and_linked(running: Service, tmp_path
     )
     (this,) = links.bysemantics("#this", include_narrower=False)
     assert this.access_url == "https://o.org/3.fits"
-    page = httpx.get(f"{running.url}/images", params={"ID": found["obs_publisher_did"]})
+    page = web.get(f"{running.url}/images", params={"ID": found["obs_publisher_did"]})
     assert page.status_code == 200
     assert "https://o.org/3.fits" in page.text and "another service" in page.text
-    build = httpx.get(
-        f"{running.url}/builds/difference/sync", params={"ID": "ivo://o.org/2"}, timeout=60
-    )
+    build = web.get(f"{running.url}/builds/difference/sync", params={"ID": "ivo://o.org/2"})
     assert build.status_code == 400 and "another service" in build.text
     assert running.run("doctor").returncode == 0
     wrong = running.run("ingest", "--rows", str(path), "--collection", "x", check=False)

@@ -19,6 +19,7 @@ from astropy.table import Table
 from app.schema.obscore import OBSCORE
 from tests.flows.service import Service
 from tests.jobs import phase_at_end
+from tests.waiting import web
 from tests.xsd import assert_valid_votable
 
 IDS = "SELECT obs_publisher_did FROM ivoa.ObsCore"
@@ -101,7 +102,7 @@ def test_what_the_service_says_of_itself(service: Service, tap: pyvo.dal.TAPServ
     assert {"ivoa.ObsCore", "tap_schema.tables", "skyloom.product_input"} <= set(tap.tables.keys())
     columns = [column.name for column in tap.tables["ivoa.ObsCore"].columns]
     assert columns == [field.name for field in OBSCORE.fields]
-    server = httpx.get(f"{service.url}/tap/capabilities").headers.get_list("server")
+    server = web.get(f"{service.url}/tap/capabilities").headers.get_list("server")
     assert len(server) == 1 and server[0].startswith("Skyloom/")
 
 
@@ -123,7 +124,7 @@ def test_links_from_a_result(tap: pyvo.dal.TAPService) -> None:
     for row, links in zip(rows, found, strict=True):
         assert {link["ID"] for link in links} == {row["obs_publisher_did"]}
         this = next(links.bysemantics("#this", include_narrower=False))
-        assert httpx.head(this.access_url).status_code == 200
+        assert web.head(this.access_url).status_code == 200
     alone = tap.search("SELECT TOP 2 obs_publisher_did FROM ivoa.ObsCore")
     assert len(list(alone.iter_datalinks())) == 2
 
@@ -139,7 +140,7 @@ def test_examples_run(service: Service, tap: pyvo.dal.TAPService) -> None:
 
 
 def test_the_examples_page_is_rdfa(service: Service, tap: pyvo.dal.TAPService) -> None:
-    page = httpx.get(f"{service.url}/tap/examples")
+    page = web.get(f"{service.url}/tap/examples")
     root = ET.fromstring(page.content)
     (main,) = (element for element in root.iter() if element.get("vocab"))
     assert main.get("vocab") == "http://www.ivoa.net/rdf/examples#"
@@ -154,23 +155,23 @@ def test_the_examples_page_is_rdfa(service: Service, tap: pyvo.dal.TAPService) -
 
 
 def test_the_upload_example_works_as_written(service: Service) -> None:
-    page = httpx.get(f"{service.url}/tap/examples").text
-    table = httpx.get(f"{service.url}/tap/examples/targets.xml").content
+    page = web.get(f"{service.url}/tap/examples").text
+    table = web.get(f"{service.url}/tap/examples/targets.xml").content
     root = ET.fromstring(page)
     (section,) = (e for e in root.iter() if e.get("id") == "upload")
     query = next(e.text for e in section.iter() if e.tag.endswith("}pre"))
     form = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "targets,param:mine", "FORMAT": "csv"}
-    answer = httpx.post(f"{service.url}/tap/sync", data=form, files={"mine": table})
+    answer = web.post(f"{service.url}/tap/sync", data=form, files={"mine": table})
     names = {row["name"] for row in csv.DictReader(io.StringIO(answer.text))}
     assert names and names <= {f"target {n}" for n in range(1, 6)}
 
 
 def test_a_browser_at_the_address_of_tap(service: Service) -> None:
-    page = httpx.get(f"{service.url}/tap", headers={"Accept": "text/html"})
+    page = web.get(f"{service.url}/tap", headers={"Accept": "text/html"})
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     for name in ("examples", "tables", "capabilities", "availability", "async"):
         assert f"/tap/{name}" in page.text
-        assert httpx.get(f"{service.url}/tap/{name}").status_code == 200
+        assert web.get(f"{service.url}/tap/{name}").status_code == 200
 
 
 def test_programs_in_pages_of_other_sites_may_ask(service: Service) -> None:
@@ -181,9 +182,9 @@ def test_programs_in_pages_of_other_sites_may_ask(service: Service) -> None:
     assert before.headers["access-control-allow-origin"] == "*"
     assert "POST" in before.headers["access-control-allow-methods"]
     form = {"LANG": "ADQL", "QUERY": f"SELECT TOP 1 {IDS[7:]}"}
-    answer = httpx.post(f"{service.url}/tap/sync", data=form, headers=origin)
+    answer = web.post(f"{service.url}/tap/sync", data=form, headers=origin)
     assert answer.headers["access-control-allow-origin"] == "*"
-    wrong = httpx.get(f"{service.url}/tap/sync", headers=origin)
+    wrong = web.get(f"{service.url}/tap/sync", headers=origin)
     assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, "*")
 
 
@@ -197,19 +198,19 @@ def test_programs_in_pages_of_other_sites_may_ask(service: Service) -> None:
     ],
 )
 def test_methods(sqlite_service: Service, path: str, method: str, allowed: str) -> None:
-    refused = httpx.request(method, sqlite_service.url + path)
+    refused = web.request(method, sqlite_service.url + path)
     assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
     options = httpx.options(sqlite_service.url + path)
     assert (options.status_code, options.headers["allow"]) == (204, allowed)
-    head = httpx.head(sqlite_service.url + path)
-    get = httpx.get(sqlite_service.url + path)
+    head = web.head(sqlite_service.url + path)
+    get = web.get(sqlite_service.url + path)
     assert (head.status_code, head.content) == (get.status_code, b"")
 
 
 def test_runid_reaches_job_and_log(service: Service, tap: pyvo.dal.TAPService) -> None:
     form = {"lang": "ADQL", "Query": f"SELECT TOP 1 {IDS[7:]}", "RunId": "night-7\nfaked line"}
-    assert httpx.post(f"{service.url}/tap/sync", data=form).status_code == 200
-    created = httpx.post(f"{service.url}/tap/async", data={**form, "PHASE": "RUN"})
+    assert web.post(f"{service.url}/tap/sync", data=form).status_code == 200
+    created = web.post(f"{service.url}/tap/async", data={**form, "PHASE": "RUN"})
     job = tap.get_job(created.headers["location"].rpartition("/")[2])
     assert job.runid == "night-7\nfaked line"
     assert phase_at_end(created.headers["location"]) == "COMPLETED"
@@ -231,7 +232,7 @@ def test_wrong_parameters_name_what_is_allowed(
     sqlite_service: Service, wrong: dict[str, str], named: tuple[str, ...]
 ) -> None:
     form = {"LANG": "ADQL", "QUERY": IDS, **wrong}
-    answer = httpx.post(f"{sqlite_service.url}/tap/sync", data=form)
+    answer = web.post(f"{sqlite_service.url}/tap/sync", data=form)
     assert answer.status_code == 400
     assert_valid_votable(answer.content)
     assert 'name="QUERY_STATUS" value="ERROR"' in answer.text

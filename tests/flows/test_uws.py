@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import psutil
 import psycopg
 import pytest
 from lxml import etree
 
 from tests.flows.service import Service
+from tests.waiting import wait_for, web
 from tests.xsd import assert_valid_uws
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
@@ -58,29 +57,21 @@ def served(
 
 def create(service: Service, query: str = SHORT, **more: str) -> str:
     """Address of a new job."""
-    answer = httpx.post(f"{service.url}/tap/async", data={"LANG": "ADQL", "QUERY": query, **more})
+    answer = web.post(f"{service.url}/tap/async", data={"LANG": "ADQL", "QUERY": query, **more})
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"])
 
 
 def phase_of(url: str) -> str:
     """The phase now."""
-    return httpx.get(f"{url}/phase").text
+    return web.get(f"{url}/phase").text
 
 
 def document(url: str, **more: str) -> etree._Element:
     """The valid job document."""
-    answer = httpx.get(url, params=more, timeout=90)
+    answer = web.get(url, params=more)
     assert answer.status_code == 200, answer.text
     return assert_valid_uws(answer.content)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds; fail the test when it never does."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def results_folder(service: Service, url: str) -> Path:
@@ -103,9 +94,15 @@ def statements_running(service: Service) -> int:
     return int(row[0]) if row else 0
 
 
-def in_seconds(seconds: float) -> str:
-    """An instant to come."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def destroy_soon(url: str) -> None:
+    """Set a destruction time that the server still has to wait for when it hears of it."""
+    for seconds in (1, 5, 30):
+        instant = datetime.now(UTC) + timedelta(seconds=seconds)
+        destruction = instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        answer = web.post(f"{url}/destruction", data={"DESTRUCTION": destruction})
+        if answer.status_code == 303:
+            return
+    raise AssertionError(answer.text)
 
 
 def test_queued_and_pending_jobs_survive_a_restart(service: Service) -> None:
@@ -115,16 +112,16 @@ def test_queued_and_pending_jobs_survive_a_restart(service: Service) -> None:
     service.start()
     job = document(pending)
     assert job.findtext(f"{UWS}phase") == "PENDING" and job.findtext(f"{UWS}runId") == "kept"
-    httpx.post(f"{pending}/phase", data={"PHASE": "RUN"})
+    web.post(f"{pending}/phase", data={"PHASE": "RUN"})
     service.kill()
     service.start()
     wait_for(lambda: phase_of(pending) == "COMPLETED")
-    assert httpx.get(f"{pending}/results/result").status_code == 200
+    assert web.get(f"{pending}/results/result").status_code == 200
 
 
 def test_an_upload_survives_a_restart_and_is_destroyed_with_its_job(service: Service) -> None:
     service.start()
-    answer = httpx.post(
+    answer = web.post(
         f"{service.url}/tap/async",
         data={"LANG": "ADQL", "QUERY": "SELECT n FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:t1",
               "RESPONSEFORMAT": "csv"},
@@ -133,11 +130,11 @@ def test_an_upload_survives_a_restart_and_is_destroyed_with_its_job(service: Ser
     url = str(answer.headers["location"])
     service.kill()
     service.start()
-    httpx.post(f"{url}/phase", data={"PHASE": "RUN"})
+    web.post(f"{url}/phase", data={"PHASE": "RUN"})
     wait_for(lambda: phase_of(url) == "COMPLETED")
-    assert httpx.get(f"{url}/results/result").text.split() == ["n", "41"]
-    httpx.post(f"{url}/destruction", data={"DESTRUCTION": in_seconds(1)})
-    wait_for(lambda: httpx.get(url).status_code == 404)
+    assert web.get(f"{url}/results/result").text.split() == ["n", "41"]
+    destroy_soon(url)
+    wait_for(lambda: web.get(url).status_code == 404)
     wait_for(lambda: not list(service.data_dir.rglob(f"*{url.rsplit('/', 1)[1]}*")))
 
 
@@ -145,10 +142,10 @@ def test_destruction_takes_the_row_and_the_results(served: Service) -> None:
     url = create(served, PHASE="RUN")
     wait_for(lambda: phase_of(url) == "COMPLETED")
     assert results_folder(served, url).is_dir()
-    httpx.post(f"{url}/destruction", data={"DESTRUCTION": in_seconds(1)})
-    wait_for(lambda: httpx.get(url).status_code == 404)
+    destroy_soon(url)
+    wait_for(lambda: web.get(url).status_code == 404)
     wait_for(lambda: not results_folder(served, url).exists())
-    assert httpx.get(f"{url}/results/result").status_code == 404
+    assert web.get(f"{url}/results/result").status_code == 404
 
 
 def test_an_archive_keeps_the_record_without_the_results(service: Service) -> None:
@@ -157,31 +154,31 @@ def test_an_archive_keeps_the_record_without_the_results(service: Service) -> No
     done, never_run = create(service, PHASE="RUN", RUNID="old"), create(service)
     wait_for(lambda: phase_of(done) == "COMPLETED")
     for url in (done, never_run):
-        httpx.post(f"{url}/destruction", data={"DESTRUCTION": in_seconds(1)})
+        destroy_soon(url)
     wait_for(lambda: phase_of(done) == "ARCHIVED")
-    wait_for(lambda: httpx.get(never_run).status_code == 404)
+    wait_for(lambda: web.get(never_run).status_code == 404)
     job = document(done, WAIT="60")
     assert job.findtext(f"{UWS}runId") == "old" and not list(job.iter(f"{UWS}result"))
     assert not results_folder(service, done).exists()
     jobs = f"{service.url}/tap/async"
-    assert len(assert_valid_uws(httpx.get(jobs).content)) == 0
-    listed = assert_valid_uws(httpx.get(jobs, params={"PHASE": "ARCHIVED"}).content)
+    assert len(assert_valid_uws(web.get(jobs).content)) == 0
+    listed = assert_valid_uws(web.get(jobs, params={"PHASE": "ARCHIVED"}).content)
     assert [ref.get("id") for ref in listed] == [done.rsplit("/", 1)[1]]
-    assert httpx.post(f"{done}/phase", data={"PHASE": "RUN"}).status_code == 403
-    assert httpx.delete(done).status_code == 303
-    assert httpx.get(done).status_code == 404
+    assert web.post(f"{done}/phase", data={"PHASE": "RUN"}).status_code == 403
+    assert web.delete(done).status_code == 303
+    assert web.get(done).status_code == 404
 
 
 def test_list_filters_go_together(served: Service) -> None:
     first = create(served)
     made = [create(served) for _ in range(4)]
-    httpx.post(f"{made[1]}/phase", data={"PHASE": "ABORT"})
+    web.post(f"{made[1]}/phase", data={"PHASE": "ABORT"})
     done = create(served, PHASE="RUN")
     wait_for(lambda: phase_of(done) == "COMPLETED")
     after = str(document(first).findtext(f"{UWS}creationTime"))
 
     def listed(*filters: tuple[str, str]) -> list[str]:
-        answer = httpx.get(f"{served.url}/tap/async", params=list(filters))
+        answer = web.get(f"{served.url}/tap/async", params=list(filters))
         return [str(ref.get("id")) for ref in assert_valid_uws(answer.content)]
 
     def ids(*urls: str) -> list[str]:
@@ -196,13 +193,13 @@ def test_list_filters_go_together(served: Service) -> None:
 
 @pytest.mark.parametrize("prefix", ["tap", "builds/template", "builds/difference"])
 def test_wait_and_its_guard_on_every_job_list(served: Service, prefix: str) -> None:
-    answer = httpx.post(f"{served.url}/{prefix}/async", data={"QUERY": SHORT, "POS": "CIRCLE 0"})
+    answer = web.post(f"{served.url}/{prefix}/async", data={"QUERY": SHORT, "POS": "CIRCLE 0"})
     url = str(answer.headers["location"])
     for params in ({"WAIT": "60", "PHASE": "QUEUED"}, {"WAIT": "0"}, {"WAIT": "1"}):
         assert document(url, **params).findtext(f"{UWS}phase") == "PENDING"
-    assert httpx.get(url, params={"WAIT": "soon"}).status_code == 400
-    assert httpx.get(url, params={"WAIT": "1", "PHASE": "DONE"}).status_code == 400
-    httpx.post(f"{url}/phase", data={"PHASE": "ABORT"})
+    assert web.get(url, params={"WAIT": "soon"}).status_code == 400
+    assert web.get(url, params={"WAIT": "1", "PHASE": "DONE"}).status_code == 400
+    web.post(f"{url}/phase", data={"PHASE": "ABORT"})
     assert document(url, WAIT="-1", PHASE="PENDING").findtext(f"{UWS}phase") == "ABORTED"
 
 
@@ -222,11 +219,11 @@ def test_an_abort_stops_the_statement_and_frees_its_place(served: Service) -> No
     wait_for(lambda: document(endless[0]).findtext(f"{UWS}jobInfo/progress/stage") == "query")
     for url, how in zip(endless, ("PHASE", "ACTION", "DELETE", "PHASE", "PHASE"), strict=True):
         if how == "DELETE":
-            httpx.delete(url)
+            web.delete(url)
         elif how == "ACTION":
-            httpx.post(url, data={"ACTION": "DELETE"})
+            web.post(url, data={"ACTION": "DELETE"})
         else:
-            httpx.post(f"{url}/phase", data={"PHASE": "ABORT"})
+            web.post(f"{url}/phase", data={"PHASE": "ABORT"})
     short = create(served, PHASE="RUN")  # all places were taken
     wait_for(lambda: phase_of(short) == "COMPLETED")
     wait_for(lambda: statements_running(served) == 0)
@@ -245,16 +242,18 @@ def test_the_execution_duration_ends_the_statement(served: Service) -> None:
         wait_for(lambda url=url: phase_of(url) == "ERROR")
         summary = document(url).find(f"{UWS}errorSummary")
         assert summary is not None and "longer than 1 s" in (summary[0].text or "")
-        error = httpx.get(f"{url}/error")
+        error = web.get(f"{url}/error")
         assert error.status_code == 200 and 'value="ERROR"' in error.text
-        assert httpx.get(f"{url}/results/result").status_code == 404
-        assert len(assert_valid_uws(httpx.get(f"{url}/results").content)) == 0
+        assert web.get(f"{url}/results/result").status_code == 404
+        assert len(assert_valid_uws(web.get(f"{url}/results").content)) == 0
     wait_for(lambda: statements_running(served) == 0)
 
 
 def test_destruction_ends_a_job_that_runs(served: Service) -> None:
-    url = create(served, ENDLESS, PHASE="RUN", DESTRUCTION=in_seconds(2))
-    wait_for(lambda: httpx.get(url).status_code == 404)
+    url = create(served, ENDLESS, PHASE="RUN")
+    wait_for(lambda: phase_of(url) == "EXECUTING")
+    destroy_soon(url)
+    wait_for(lambda: web.get(url).status_code == 404)
     wait_for(lambda: statements_running(served) == 0)
 
 
@@ -264,7 +263,7 @@ def test_a_quote_comes_from_measured_jobs(service: Service) -> None:
     nil = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
     def quote(job: str) -> str:
-        text = httpx.get(f"{job}/quote").text
+        text = web.get(f"{job}/quote").text
         element = document(job).find(f"{UWS}quote")
         assert element is not None and (element.get(nil) == "true") == (text == "")
         return text
@@ -274,8 +273,9 @@ def test_a_quote_comes_from_measured_jobs(service: Service) -> None:
         done = create(service, PHASE="RUN")
         wait_for(lambda done=done: phase_of(done) == "COMPLETED")
     wait_for(lambda: quote(url) != "")
+    asked = datetime.now(UTC)
     promised = datetime.fromisoformat(quote(url))
-    assert timedelta(0) < promised - datetime.now(UTC) + timedelta(seconds=1) < timedelta(minutes=1)
+    assert timedelta(seconds=-1) < promised - asked < timedelta(minutes=10)
     assert quote(create(service, "SELECT nothing FROM nowhere")) == ""
     assert quote(create(service, ENDLESS)) == ""  # far from everything that was measured
     assert quote(done) == ""
@@ -291,26 +291,26 @@ def test_every_child_says_which_methods_it_takes(served: Service) -> None:
         ("/results", "GET, HEAD"),
         ("/quote", "GET, HEAD"),
     ):
-        answer = httpx.request("PATCH", url + child)
+        answer = web.request("PATCH", url + child)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed), child
-        head = httpx.head(url + child)
+        head = web.head(url + child)
         assert (head.status_code, head.content) == (200, b""), child
 
 
 def test_parameters_one_by_one(served: Service) -> None:
     url = create(served)
-    assert httpx.get(f"{url}/parameters/query").text == SHORT
-    assert httpx.get(f"{url}/parameters/MAXREC").status_code == 404
+    assert web.get(f"{url}/parameters/query").text == SHORT
+    assert web.get(f"{url}/parameters/MAXREC").status_code == 404
     for name, value in (("MAXREC", "2"), ("query", SHORT + " ")):
-        answer = httpx.put(f"{url}/parameters/{name}", content=value)
+        answer = web.put(f"{url}/parameters/{name}", content=value)
         assert (answer.status_code, answer.headers["location"]) == (303, url)
-    assert httpx.put(f"{url}/parameters/PHASE", content="RUN").status_code == 400
-    assert httpx.put(f"{url}/parameters/QUERY", content=b"\xff").status_code == 400
-    assert httpx.post(f"{url}/parameters", data={"PHASE": "RUN"}).status_code == 400
-    httpx.post(url, data={"RESPONSEFORMAT": "csv", "PHASE": "RUN"})
+    assert web.put(f"{url}/parameters/PHASE", content="RUN").status_code == 400
+    assert web.put(f"{url}/parameters/QUERY", content=b"\xff").status_code == 400
+    assert web.post(f"{url}/parameters", data={"PHASE": "RUN"}).status_code == 400
+    web.post(url, data={"RESPONSEFORMAT": "csv", "PHASE": "RUN"})
     wait_for(lambda: phase_of(url) == "COMPLETED")
-    assert len(httpx.get(f"{url}/results/result").text.split()) == 3
-    assert httpx.put(f"{url}/parameters/MAXREC", content="1").status_code == 403
+    assert len(web.get(f"{url}/results/result").text.split()) == 3
+    assert web.put(f"{url}/parameters/MAXREC", content="1").status_code == 403
 
 
 def test_what_cannot_be_is_refused_in_words(served: Service) -> None:
@@ -322,12 +322,12 @@ def test_what_cannot_be_is_refused_in_words(served: Service) -> None:
         ({"PHASE": "JUMP", "EXECUTIONDURATION": "1"}, 400),
         ({"ACTION": "HIDE"}, 400),
     ):
-        answer = httpx.post(url, data=data)
+        answer = web.post(url, data=data)
         assert answer.status_code == status, (data, answer.text)
         assert 'value="ERROR"' in answer.text and next(iter(data)) in answer.text
     assert document(url).findtext(f"{UWS}executionDuration") == "600"
-    assert httpx.get(f"{served.url}/tap/async", params={"LAST": "9" * 30}).status_code == 200
-    answer = httpx.post(f"{served.url}/builds/template/async", data={"POS": "x"})
+    assert web.get(f"{served.url}/tap/async", params={"LAST": "9" * 30}).status_code == 200
+    answer = web.post(f"{served.url}/builds/template/async", data={"POS": "x"})
     build = str(answer.headers["location"])
-    httpx.post(f"{build}/executionduration", data={"EXECUTIONDURATION": "9" * 30})
+    web.post(f"{build}/executionduration", data={"EXECUTIONDURATION": "9" * 30})
     assert document(build).findtext(f"{UWS}executionDuration") == str(2**31 - 1)

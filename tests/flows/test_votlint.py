@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-import httpx
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
 from tests.flows.service import Service
 from tests.http.test_uploads import votable
+from tests.waiting import web
 from tests.xsd import assert_valid_votable
 
 FORMATS: Final = ("votable", "votable/b", "votable/b2")
@@ -76,7 +76,7 @@ def findings(document: bytes, path: Path) -> str:
 
 def asked(service: Service, form: str, query: str, **more: str) -> bytes:
     data = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": form, **more}
-    return httpx.post(f"{service.url}/tap/sync", data=data, timeout=60).content
+    return web.post(f"{service.url}/tap/sync", data=data, timeout=60).content
 
 
 @pytest.mark.needs("stilts")
@@ -105,9 +105,9 @@ def test_error_documents_and_links(service: Service, tmp_path: Path) -> None:
         assert findings(document, tmp_path / "error.xml") == ""
     ids = "SELECT TOP 2 obs_publisher_did FROM ivoa.ObsCore"
     data = {"LANG": "ADQL", "QUERY": ids, "FORMAT": "csv"}
-    known = httpx.post(f"{service.url}/tap/sync", data=data).text.split()[1:]
+    known = web.post(f"{service.url}/tap/sync", data=data).text.split()[1:]
     for given in (known, [*known, "ivo://nowhere/else"], []):
-        links = httpx.get(f"{service.url}/datalink/links", params={"ID": given})
+        links = web.get(f"{service.url}/datalink/links", params={"ID": given})
         assert b"<TABLE" in links.content, links.text
         assert findings(links.content, tmp_path / "links.xml") == ""
 
@@ -156,7 +156,7 @@ def _types() -> bytes:
 def test_uploads_echoed(service: Service, tmp_path: Path, make: object, form: str) -> None:
     assert callable(make)
     data = {"LANG": "ADQL", "QUERY": "SELECT * FROM TAP_UPLOAD.t", "RESPONSEFORMAT": form}
-    answer = httpx.post(
+    answer = web.post(
         f"{service.url}/tap/sync",
         data=data | {"UPLOAD": "t,param:t"},
         files={"t": make()},

@@ -66,7 +66,7 @@ class Archive:
 def make_uploads(results: ResultStore) -> UploadService:
     """Small limits; tables may also come from this machine."""
     limits = UploadLimits(max_bytes=1_000_000, max_rows=2000, max_columns=20, max_tables=3)
-    downloads = Downloads(max_bytes=1_000_000, time_limit_s=5, hosts=["127.0.0.1"])
+    downloads = Downloads(max_bytes=1_000_000, time_limit_s=60, hosts=["127.0.0.1"])
     return UploadService(limits=limits, downloads=downloads, results=results)
 
 
@@ -82,7 +82,7 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
         catalogs=stores.catalogs,
         default_rows=1000,
         max_rows=5000,
-        time_limit_s=20,
+        time_limit_s=300,
     )
     uploads = make_uploads(results)
     executor = TapExecutor(
@@ -94,7 +94,7 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
         results=results,
         clock=clock,
         lifetime_s=LIFETIME_S,
-        execution_limits_s={"tap": 20},
+        execution_limits_s={"tap": 300},
         on_change=lambda job: [each.notify(job) for each in wake] and None,
     )
     dispatcher = Dispatcher(
@@ -105,7 +105,7 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
         expire=jobs.expire,
         discard=results.delete,
         owner="test",
-        lease_s=30,
+        lease_s=300,
         max_attempts=2,
         poll_s=0.1,
     )

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.http.archive import Archive, add_images, open_archive, serving
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +24,5 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 @pytest.fixture(scope="session")
 def client(archive: Archive) -> Iterator[httpx.Client]:
     """A client that follows no redirect."""
-    with httpx.Client(base_url=archive.url, timeout=30) as made:
+    with httpx.Client(base_url=archive.url, timeout=PATIENCE_S) as made:
         yield made

@@ -15,6 +15,7 @@ from astropy.table import Table
 from pyvo.dal.adhoc import DatalinkQuery, DatalinkResults
 
 from tests.http.archive import DATALINK, Archive, add_images, open_archive, serving
+from tests.waiting import web
 from tests.xsd import assert_valid_votable
 
 IMAGE = "ivo://skyloom.test/demo?Visit-0"
@@ -38,18 +39,18 @@ def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client
     assert _semantics(table) == ["#this", "#weight", "#derivation", *["#proc"] * 4]
     this = table[0]
     assert this["content_type"] == "application/fits"
-    data = httpx.get(str(this["access_url"]))
+    data = web.get(str(this["access_url"]))
     assert len(data.content) == this["content_length"]
     with fits.open(io.BytesIO(data.content)) as hdus:
         assert (hdus[0].data == 0).all()
-    with fits.open(io.BytesIO(httpx.get(str(table[1]["access_url"])).content)) as hdus:
+    with fits.open(io.BytesIO(web.get(str(table[1]["access_url"])).content)) as hdus:
         assert (hdus[0].data == 1).all()
     assert str(table[2]["content_type"]) == DATALINK
     assert set(_semantics(_follow(table[2]))) == {"#this", "#progenitor"}
 
 
 def _follow(row: Table.Row) -> Table:
-    content = httpx.get(str(row["access_url"])).content
+    content = web.get(str(row["access_url"])).content
     return parse(io.BytesIO(content)).get_first_table().to_table()
 
 
@@ -94,7 +95,7 @@ def test_too_many_identifiers_are_cut_between_identifiers(tmp_path: Path) -> Non
     with open_archive(tmp_path, max_ids=2) as archive:
         ids = add_images(archive)
         with serving(archive.app) as url:
-            answer = httpx.get(f"{url}/datalink/links", params={"ID": ids})
+            answer = web.get(f"{url}/datalink/links", params={"ID": ids})
     table = parse(io.BytesIO(answer.content)).get_first_table().to_table()
     assert set(table["ID"]) == set(ids[:2])
     assert 'value="OVERFLOW"' in answer.text
@@ -103,7 +104,7 @@ def test_too_many_identifiers_are_cut_between_identifiers(tmp_path: Path) -> Non
 def test_pyvo_reads_links_and_services(archive: Archive) -> None:
     links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
     (this,) = links.bysemantics("#this", include_narrower=False)
-    assert httpx.get(this.access_url).status_code == 200
+    assert web.get(this.access_url).status_code == 200
     assert len(list(links.iter_procs())) == 4
     template = links.get_first_proc()
     assert template.access_url == f"{archive.url}/builds/template/sync"

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.errors import SignatureError
 from app.services.signatures import FileRef, FileSigner
 from app.stores.secrets import load_signing_key
 from tests.http.archive import Archive, Clock
+from tests.waiting import web
 
 IMAGE = "ivo://skyloom.test/demo?Visit-0"
 
@@ -30,12 +30,12 @@ def content(archive: Archive) -> bytes:
 
 
 def test_the_whole_file(url: str, content: bytes) -> None:
-    answer = httpx.get(url)
+    answer = web.get(url)
     assert answer.content == content
     assert answer.headers["content-type"] == "application/fits"
     assert answer.headers["accept-ranges"] == "bytes"
     assert "visit%200.fits" in answer.headers["content-disposition"]
-    head = httpx.head(url)
+    head = web.head(url)
     assert head.headers["content-length"] == str(len(content))
     assert head.content == b""
 
@@ -45,27 +45,27 @@ def test_the_whole_file(url: str, content: bytes) -> None:
     [("0-79", 0, 80), ("2880-", 2880, 11520), ("-10", 11510, 11520), ("11519-99999", 11519, 11520)],
 )
 def test_ranges(url: str, content: bytes, asked: str, start: int, stop: int) -> None:
-    answer = httpx.get(url, headers={"Range": f"bytes={asked}"})
+    answer = web.get(url, headers={"Range": f"bytes={asked}"})
     assert answer.status_code == 206
     assert answer.content == content[start:stop]
     assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(content)}"
 
 
 def test_a_range_outside_the_file(url: str, content: bytes) -> None:
-    answer = httpx.get(url, headers={"Range": f"bytes={len(content)}-"})
+    answer = web.get(url, headers={"Range": f"bytes={len(content)}-"})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(content)}"
 
 
 def test_validators(url: str, content: bytes) -> None:
-    first = httpx.get(url)
+    first = web.get(url)
     etag = first.headers["etag"]
-    fresh = httpx.get(url, headers={"If-None-Match": f'"other", W/{etag}'})
+    fresh = web.get(url, headers={"If-None-Match": f'"other", W/{etag}'})
     assert (fresh.status_code, fresh.content, fresh.headers["etag"]) == (304, b"", etag)
-    assert httpx.get(url, headers={"If-None-Match": '"other"'}).content == content
-    stale = httpx.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert web.get(url, headers={"If-None-Match": '"other"'}).content == content
+    stale = web.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
     assert (stale.status_code, stale.content) == (200, content)
-    same = httpx.get(url, headers={"Range": "bytes=0-9", "If-Range": etag})
+    same = web.get(url, headers={"Range": "bytes=0-9", "If-Range": etag})
     assert (same.status_code, same.content) == (206, content[:10])
 
 
@@ -75,10 +75,10 @@ def test_no_changed_character_opens_a_file(archive: Archive, url: str) -> None:
         for other in "A0b.":
             if url[position] not in (other, "/"):
                 forged = url[:position] + other + url[position + 1 :]
-                answer = httpx.get(forged) if position % 7 == 0 else None
+                answer = web.get(forged) if position % 7 == 0 else None
                 assert answer is None or answer.status_code in {403, 404}, forged
     for forged in (url[:-5], url + "0", url.replace("/visit%200", "/visit%201")):
-        answer = httpx.get(forged)
+        answer = web.get(forged)
         assert answer.status_code in {403, 404}
         assert str(archive.data_dir) not in answer.text
 
@@ -111,11 +111,11 @@ def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
 def test_an_expired_link_says_so(archive: Archive, url: str) -> None:
     archive.clock.ahead += timedelta(seconds=61)
     try:
-        answer = httpx.get(url)
+        answer = web.get(url)
         assert answer.status_code == 403
         assert answer.text.startswith("AuthorizationError: ")
         assert "expired" in answer.text
-        assert httpx.get(archive.links.file_url(IMAGE, archive.url)).status_code == 200
+        assert web.get(archive.links.file_url(IMAGE, archive.url)).status_code == 200
     finally:
         archive.clock.ahead -= timedelta(seconds=61)
 
@@ -125,7 +125,7 @@ def test_a_file_that_went_away(archive: Archive) -> None:
     url = archive.links.file_url("ivo://skyloom.test/demo?Visit-1", archive.url)
     moved = path.rename(path.with_suffix(".away"))
     try:
-        answer = httpx.get(url)
+        answer = web.get(url)
         assert answer.status_code == 404
         assert str(archive.data_dir) not in answer.text
     finally:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -23,9 +22,10 @@ from app.stores.metadata import MetadataStores
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
 from tests.http.archive import LIFETIME_S, Clock, make_uploads, serving
+from tests.waiting import wait_for
 
-MANY = "tap_schema.columns AS a, tap_schema.columns AS b, tap_schema.columns AS c"
-BEFORE_THE_FIRST_ROW = f"SELECT COUNT(*) AS n FROM {MANY}, tap_schema.columns AS d"
+MANY = ", ".join(f"tap_schema.columns AS {alias}" for alias in "abcdef")
+BEFORE_THE_FIRST_ROW = f"SELECT COUNT(*) AS n FROM {MANY}"
 ENDLESS_ROWS = f"SELECT a.description AS x, b.description AS y FROM {MANY}"
 
 
@@ -75,14 +75,6 @@ def asking(url: str, query: str) -> Iterator[socket.socket]:
         yield client
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once it holds; fail after a time that no test needs."""
-    deadline_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-
-
 def running(stores: MetadataStores) -> int:
     """Connections that work on a query."""
     return int(stores.engine.pool.status().split("Checked out connections: ")[1].split()[0])
@@ -90,12 +82,12 @@ def running(stores: MetadataStores) -> int:
 
 def test_while_the_database_looks_for_the_first_row(url: str, stores: MetadataStores) -> None:
     with asking(url, BEFORE_THE_FIRST_ROW):
-        wait_until(lambda: running(stores) == 1)
-    wait_until(lambda: running(stores) == 0)
+        wait_for(lambda: running(stores) == 1)
+    wait_for(lambda: running(stores) == 0)
 
 
 def test_while_rows_are_sent(url: str, stores: MetadataStores) -> None:
     with asking(url, ENDLESS_ROWS) as client:
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         assert running(stores) == 1
-    wait_until(lambda: running(stores) == 0)
+    wait_for(lambda: running(stores) == 0)

@@ -11,7 +11,8 @@ import pytest
 
 from app.http.lanes import LONG_SLOTS, SHORT_SLOTS
 from app.stores.metadata import MetadataStores
-from tests.http.test_hang_up import BEFORE_THE_FIRST_ROW, asking, running, url, wait_until
+from tests.http.test_hang_up import BEFORE_THE_FIRST_ROW, asking, running, url
+from tests.waiting import PATIENCE_S, wait_for
 
 __all__ = ["url"]
 
@@ -25,14 +26,14 @@ def long_queries(url: str, stores: MetadataStores) -> Iterator[int]:
     with ExitStack() as stack:
         for _ in range(SHORT_SLOTS):
             stack.enter_context(asking(url, BEFORE_THE_FIRST_ROW))
-        wait_until(lambda: running(stores) == SHORT_SLOTS)
+        wait_for(lambda: running(stores) == SHORT_SLOTS)
         yield SHORT_SLOTS
-    wait_until(lambda: running(stores) == 0)
+    wait_for(lambda: running(stores) == 0)
 
 
 def test_short_requests_pass(url: str, stores: MetadataStores, long_queries: int) -> None:
     assert long_queries <= LONG_SLOTS
-    with ThreadPoolExecutor(8) as threads, httpx.Client(base_url=url, timeout=60) as client:
+    with ThreadPoolExecutor(8) as threads, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         paths = ["/tap/availability", "/tap/capabilities", "/tap/tables", "/tap/async"] * 3
         answers = list(threads.map(client.get, paths))
         answers += list(threads.map(lambda _: client.get("/tap/sync", params=SHORT), range(8)))

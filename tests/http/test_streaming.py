@@ -17,6 +17,7 @@ from app.errors import StoreUnavailableError
 from app.http.faults import FaultStyle, answers_in, install_fault_handlers
 from app.http.streaming import stream
 from tests.http.archive import serving
+from tests.waiting import PATIENCE_S, web
 
 
 class Source:
@@ -73,12 +74,12 @@ def test_a_hang_up_closes_the_source(url: str, source: Source) -> None:
         client.sendall(b"GET /body HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         assert not source.closed.is_set()
-    assert source.closed.wait(10)
+    assert source.closed.wait(PATIENCE_S)
 
 
 def test_an_error_before_the_first_piece_is_an_answer(url: str, source: Source) -> None:
     source.fail_at = 0
-    answer = httpx.get(f"{url}/body")
+    answer = web.get(f"{url}/body")
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert "TransientFault: The database does not answer now" in answer.text
@@ -88,29 +89,29 @@ def test_an_error_before_the_first_piece_is_an_answer(url: str, source: Source) 
 def test_an_error_later_breaks_the_connection(url: str, source: Source) -> None:
     source.fail_at = 30
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(f"{url}/body")
+        web.get(f"{url}/body")
     assert source.closed.is_set()
 
 
 def test_head_sends_no_body(url: str, source: Source) -> None:
     source.fail_at = -1
-    answer = httpx.head(f"{url}/body")
+    answer = web.head(f"{url}/body")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/csv;header=present"
     assert "content-length" not in answer.headers
-    assert source.closed.wait(10)
+    assert source.closed.wait(PATIENCE_S)
 
 
 def test_an_error_within_the_first_piece_is_an_answer(url: str, source: Source) -> None:
     source.fail_at = 2
-    assert httpx.get(f"{url}/body").status_code == 503
+    assert web.get(f"{url}/body").status_code == 503
 
 
 def test_a_short_body_leaves_whole(url: str) -> None:
-    answer = httpx.get(f"{url}/short")
+    answer = web.get(f"{url}/short")
     assert (answer.text, answer.headers["content-length"]) == ("one,two,", "8")
 
 
 def test_an_answer_of_one_batch_has_a_length(url: str) -> None:
-    answer = httpx.get(f"{url}/middling")
+    answer = web.get(f"{url}/middling")
     assert (len(answer.content), answer.headers["content-length"]) == (600_001, "600001")

@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from app.services.formats import FORMATS
 from tests.http.archive import DATALINK, Archive
+from tests.waiting import web
 from tests.xsd import assert_valid_votable
 
 ALL = "SELECT obs_publisher_did, s_ra, lsst_visit, access_url FROM ivoa.ObsCore ORDER BY obs_id"
@@ -179,7 +180,7 @@ def test_pyvo(archive: Archive) -> None:
     )
     assert len(results) == 3
     assert results[0]["access_format"] == DATALINK
-    assert httpx.get(results[0].getdataurl()).headers["content-type"] == DATALINK
+    assert web.get(results[0].getdataurl()).headers["content-type"] == DATALINK
     with pytest.raises(pyvo.dal.DALQueryError, match=r"(?s)obs_idd.*line 1"):
         tap.search("SELECT obs_idd FROM ivoa.ObsCore")
 

@@ -15,6 +15,7 @@ from lxml import etree
 
 from tests.http.archive import Archive
 from tests.jobs import phase_at_end
+from tests.waiting import web
 from tests.xsd import assert_valid_uws, assert_valid_votable
 
 QUERY = "SELECT obs_publisher_did, access_url FROM ivoa.ObsCore"
@@ -207,8 +208,7 @@ def test_wait_returns_on_a_change_and_holds_no_thread(
     waiters = 60  # more than the threads that requests are answered with
 
     def wait() -> str:
-        with httpx.Client(timeout=60) as other:
-            return other.get(url, params={"WAIT": "30", "PHASE": "PENDING"}).text
+        return web.get(url, params={"WAIT": "60", "PHASE": "PENDING"}).text
 
     with ThreadPoolExecutor(waiters) as pool:
         waiting = [pool.submit(wait) for _ in range(waiters)]
@@ -222,13 +222,11 @@ def test_wait_returns_on_a_change_and_holds_no_thread(
 
 def test_wait_with_another_phase_returns_at_once(client: httpx.Client) -> None:
     url = _create(client)
-    for more in ({"PHASE": "QUEUED"}, {}):
-        with httpx.Client(timeout=5) as impatient:
-            job = _job(impatient, url, WAIT="30" if more else "0", **more)
-        assert job.findtext(f"{UWS}phase") == "PENDING"
-    ended = _run(client)
-    with httpx.Client(timeout=5) as impatient:
-        _job(impatient, ended, WAIT="-1")
+    with httpx.Client(timeout=50) as impatient:
+        for more in ({"WAIT": "60", "PHASE": "QUEUED"}, {"WAIT": "0"}):
+            job = _job(impatient, url, **more)
+            assert job.findtext(f"{UWS}phase") == "PENDING"
+        _job(impatient, _run(client), WAIT="-1")
 
 
 def test_a_creation_that_is_refused_leaves_no_job(client: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 from app.schema.catalog import CATALOG
 from app.services.formats import FORMATS
 from tests.http.archive import Archive, open_archive, serving
+from tests.waiting import web
 from tests.xsd import (
     assert_valid_availability,
     assert_valid_capabilities,
@@ -98,6 +99,6 @@ def test_availability_is_really_looked_at(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive, serving(archive.app) as url:
         archive.stores.engine.dispose()
         (tmp_path / "archive.sqlite3").unlink()
-        root = assert_valid_availability(httpx.get(f"{url}/tap/availability").content)
+        root = assert_valid_availability(web.get(f"{url}/tap/availability").content)
         assert root.findtext("{*}available") == "false"
         assert str(tmp_path) not in (root.findtext("{*}note") or "")

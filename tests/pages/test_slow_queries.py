@@ -16,6 +16,7 @@ from app.pages import router
 from app.pages.router import QUERY_PLACES
 from app.wiring import initialise
 from tests.http.archive import serving
+from tests.waiting import PATIENCE_S
 
 SHARED_THREADS = 40
 """As many requests at a time have a thread of the server, whatever they ask."""
@@ -31,7 +32,7 @@ def test_slow_ones_hold_up_nothing_else(tmp_path: Path, monkeypatch: pytest.Monk
     def slowly(queries: Any, adql: str, **more: Any) -> Any:
         if "SLOW" in adql:
             begun.release()
-            go_on.wait(60)
+            go_on.wait(PATIENCE_S)
         return fetch(queries, adql, **more)
 
     monkeypatch.setattr(router, "fetch", slowly)
@@ -40,13 +41,13 @@ def test_slow_ones_hold_up_nothing_else(tmp_path: Path, monkeypatch: pytest.Monk
     limits = httpx.Limits(max_connections=None)
     with (
         serving(create_app(config)) as url,
-        httpx.Client(base_url=url, timeout=60, limits=limits) as client,
+        httpx.Client(base_url=url, timeout=PATIENCE_S, limits=limits) as client,
         ThreadPoolExecutor(count) as threads,
     ):
         answers = [threads.submit(client.get, "/query", params=asked) for _ in range(count)]
         try:
             for _ in range(QUERY_PLACES):
-                assert begun.acquire(timeout=60)
+                assert begun.acquire(timeout=PATIENCE_S)
             for path in ("/search", "/tap/availability", "/tap/async"):
                 assert client.get(path).status_code == 200
             assert not any(answer.done() for answer in answers)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 import uvicorn
 
@@ -20,6 +19,7 @@ from app.config import Config
 from app.demo.announce import announce
 from app.main import create_app
 from tests.pages.conftest import Site
+from tests.waiting import web
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def service_url(site: Site) -> Iterator[str]:
 
 
 def snippets_of(url: str) -> list[str]:
-    text = httpx.get(url).text
+    text = web.get(url).text
     return [html.unescape(t) for t in re.findall(r'class="copyable"><pre>(.*?)</pre>', text, re.S)]
 
 

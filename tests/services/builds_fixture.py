@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tests.services.survey import (
     standard_exposures,
     write_exposure,
 )
+from tests.waiting import wait_for
 
 ENDED = {Phase.COMPLETED, Phase.ERROR, Phase.ABORTED}
 SKYMAP = SkyMap(
@@ -88,13 +88,10 @@ class Field:
         self.jobs.start(job.job_id)
         return job.job_id
 
-    def ended(self, job_id: str, limit_s: float = 90.0) -> Job:
+    def ended(self, job_id: str) -> Job:
         """The job once it ended."""
-        deadline = time.monotonic() + limit_s
-        while (job := self.jobs.get(job_id)).phase not in ENDED:
-            assert time.monotonic() < deadline, f"still {job.phase} {job.progress}"
-            time.sleep(0.02)
-        return job
+        wait_for(lambda: self.jobs.get(job_id).phase in ENDED)
+        return self.jobs.get(job_id)
 
     def run(self, kind: JobKind, **parameters: object) -> Job:
         """Build and wait."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, now, open_field, standard_field
 from tests.services.survey import AUTHORITY, CENTRE, TRANSIENT, Exposure, standard_exposures
+from tests.waiting import wait_for
 
 POSITION = f"{CENTRE[0]} {CENTRE[1]}"
 SCIENCE = standard_exposures()[4]
@@ -258,10 +258,7 @@ def slow_build(field: Field, count: int = 60) -> str:
     """Start a template of many exposures and return when a worker is at it."""
     field.add(*many(count))
     job_id = field.start("template", POS=POSITION, BAND="i", TIME="61000 62000", FWHM_FRACTION=1)
-    deadline = time.monotonic() + 60
-    while field.jobs.get(job_id).progress.get("stage") != "warp":
-        assert time.monotonic() < deadline and field.jobs.get(job_id).phase is not Phase.COMPLETED
-        time.sleep(0.01)
+    wait_for(lambda: field.jobs.get(job_id).progress.get("stage") == "warp")
     return job_id
 
 
@@ -269,10 +266,7 @@ def test_an_aborted_build_stops(tmp_path: Path, engine: EmbeddedEngine) -> None:
     with open_field(tmp_path, engine) as field:
         job_id = slow_build(field)
         field.jobs.abort(job_id)
-        deadline = time.monotonic() + 20
-        while field.dispatcher.running_jobs():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: not field.dispatcher.running_jobs())
         assert field.jobs.get(job_id).phase is Phase.ABORTED
         standard_field(field)
         assert field.run("difference", ID=SCIENCE.dataset_id).phase is Phase.COMPLETED

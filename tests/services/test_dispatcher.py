@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from app.stores.migrations import upgrade
 from app.uws.job import Job, JobKind, JobResult, Phase
 from app.uws.transitions import step
 from app.workers.engine import Progress
+from tests.waiting import PATIENCE_S, wait_for
 
 Work = Callable[[Job, ShouldStop, Progress], tuple[JobResult, ...] | None]
 RESULT = JobResult(result_id="result", media_type="text/plain", path="results/x/result")
@@ -60,7 +62,7 @@ def dispatching(
     work: Work,
     *,
     slots: int = 2,
-    lease_s: float = 30.0,
+    lease_s: float = 300.0,
     owner: str = "here",
     discard: Callable[[str], None] = lambda _job_id: None,
 ) -> Iterator[Dispatcher]:
@@ -108,14 +110,6 @@ def add_job(
     return job.job_id
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    """Return when the condition holds; fail the test when it never does."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def ended(jobs: JobStore, job_id: str) -> Job:
     """The job once it ended."""
     over = {Phase.COMPLETED, Phase.ERROR, Phase.ABORTED}
@@ -145,12 +139,13 @@ def test_a_job_runs_and_its_result_is_recorded(stores: MetadataStores) -> None:
 
 def test_no_more_jobs_than_slots_run_at_once(stores: MetadataStores) -> None:
     busy, most = [], []
-    lock = threading.Lock()
+    lock, company = threading.Lock(), threading.Barrier(2)
 
     def work(job: Job, should_stop: ShouldStop, progress: Progress) -> tuple[JobResult, ...]:
         with lock:
             busy.append(job.job_id)
             most.append(len(busy))
+        company.wait(PATIENCE_S)
         time.sleep(0.05)
         with lock:
             busy.remove(job.job_id)
@@ -167,7 +162,7 @@ def test_progress_is_written(stores: MetadataStores) -> None:
 
     def work(job: Job, should_stop: ShouldStop, progress: Progress) -> tuple[JobResult, ...]:
         progress("warp", 3, 10)
-        done.wait(20)
+        done.wait(PATIENCE_S)
         return (RESULT,)
 
     job_id = add_job(stores.jobs)
@@ -197,7 +192,7 @@ def test_an_abort_stops_the_work(stores: MetadataStores) -> None:
         wait_for(lambda: stores.jobs.get(job_id).phase is Phase.EXECUTING)
         job = stores.jobs.get(job_id)
         assert stores.jobs.replace(step(job, "abort", datetime.now(UTC)), old_phase=Phase.EXECUTING)
-        assert stopped.wait(20)
+        assert stopped.wait(PATIENCE_S)
         wait_for(lambda: not dispatcher.running_jobs())
     assert stores.jobs.get(job_id).phase is Phase.ABORTED
 
@@ -228,7 +223,7 @@ def test_a_stop_interrupts_what_does_not_ask(stores: MetadataStores) -> None:
     def work(job: Job, should_stop: StopSignal, progress: Progress) -> None:
         interrupted = threading.Event()
         should_stop.then(interrupted.set)
-        assert interrupted.wait(20)
+        assert interrupted.wait(PATIENCE_S)
         raise StoppedError
 
     job_id = add_job(stores.jobs, execution_duration_s=1)
@@ -314,22 +309,27 @@ def test_a_job_of_a_killed_server_is_run_again_after_its_lease(stores: MetadataS
 
 
 def test_a_lease_outlives_its_length_while_the_work_goes_on(stores: MetadataStores) -> None:
-    runs: list[str] = []
+    go_on = threading.Event()
 
     def work(job: Job, should_stop: ShouldStop, progress: Progress) -> tuple[JobResult, ...]:
-        runs.append(job.job_id)
-        for _ in range(50):
-            time.sleep(0.05)
-            assert not should_stop()
+        assert go_on.wait(PATIENCE_S) and not should_stop()
         return (RESULT,)
 
+    def lease_end() -> datetime:
+        until = stores.jobs.get(job_id).lease_until
+        assert until is not None
+        return until
+
     job_id = add_job(stores.jobs)
-    with (
-        dispatching(stores.jobs, work, lease_s=1.5, owner="one"),
-        dispatching(stores.jobs, work, lease_s=1.5, owner="two"),
-    ):
+    with dispatching(stores.jobs, work, owner="one"):
+        wait_for(lambda: stores.jobs.get(job_id).phase is Phase.EXECUTING)
+        first = lease_end()
+        wait_for(lambda: lease_end() > first + timedelta(seconds=1))
+        claim = partial(stores.jobs.claim, kinds=["template"], owner="two", max_attempts=3)
+        assert claim(now=first + timedelta(seconds=0.5), lease_s=30) is None
+        go_on.set()
         assert ended(stores.jobs, job_id).phase is Phase.COMPLETED
-    assert runs == [job_id]
+    assert stores.jobs.get(job_id).attempts == 1
 
 
 def test_one_recipe_executes_once_at_a_time(stores: MetadataStores) -> None:

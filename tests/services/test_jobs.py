@@ -16,6 +16,7 @@ from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
 from app.uws.job import JobError, Phase
 from app.uws.transitions import step
+from tests.waiting import PATIENCE_S
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -164,5 +165,5 @@ def test_wait_returns_when_the_job_ends(service: JobService, stores: MetadataSto
     assert service.wait(job_id, timeout_s=0.01).phase is Phase.PENDING
     service.start(job_id)
     threading.Timer(0.1, _end, (stores, job_id, Phase.COMPLETED)).start()
-    assert service.wait(job_id, timeout_s=30).phase is Phase.COMPLETED
-    assert service.wait(job_id, timeout_s=30, phase=Phase.PENDING).phase is Phase.COMPLETED
+    assert service.wait(job_id, timeout_s=PATIENCE_S).phase is Phase.COMPLETED
+    assert service.wait(job_id, timeout_s=PATIENCE_S, phase=Phase.PENDING).phase is Phase.COMPLETED

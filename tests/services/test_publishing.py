@@ -28,6 +28,7 @@ from app.stores.tables import published
 from app.stores.tables.catalog_store import discarded
 from app.stores.tables.published import PublishedStore
 from tests.stores.contract import ROOT, dataset, execute
+from tests.waiting import wait_for
 
 ROWS = 300
 FORMATS = ("tabledata.vot", "binary.vot", "binary2.vot", "t.fits", "t.parquet", "t.ecsv", "t.csv")
@@ -407,7 +408,7 @@ def test_a_load_that_is_killed_leaves_all_as_it_was(
 def test_queries_go_on_while_a_table_is_replaced(
     stores: MetadataStores, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "_GRACE_S", 1.5)
+    monkeypatch.setattr(published, "_GRACE_S", 5.0)
     paths = []
     for k in (1, 2):
         paths.append(tmp_path / f"{k}.csv")
@@ -438,7 +439,9 @@ def test_queries_go_on_while_a_table_is_replaced(
 
     thread = threading.Thread(target=work)
     thread.start()
+    wait_for(lambda: bool(seen or faults))
     publish(service, paths[1], "mine.t", existing="replace")
+    wait_for(lambda: (1000, 2) in seen or bool(faults))
     stop.set()
     thread.join()
     reader.close()

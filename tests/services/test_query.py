@@ -50,7 +50,7 @@ def executor(stores: MetadataStores, results: ResultStore) -> TapExecutor:
         catalogs=stores.catalogs,
         default_rows=50,
         max_rows=70,
-        time_limit_s=20,
+        time_limit_s=300,
     )
     return TapExecutor(
         queries=queries,

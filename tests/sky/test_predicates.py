@@ -162,7 +162,7 @@ def test_relations_of_regions_agree_with_samples() -> None:
 
 
 @given(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_distance_agrees_with_sphgeom(a: float, b: float, c: float, d: float) -> None:
     theirs = vector(a, b).dot(vector(c, d)), vector(a, b).cross(vector(c, d)).getNorm()
     expected = math.degrees(math.atan2(theirs[1], theirs[0]))
@@ -170,7 +170,7 @@ def test_distance_agrees_with_sphgeom(a: float, b: float, c: float, d: float) ->
 
 
 @given(st.floats(0, 360), st.floats(-89, 89), st.floats(1e-4, 60), st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_vertices_edges_and_centroid_belong(lon: float, lat: float, r: float, seed: int) -> None:
     rng = random.Random(seed)
     polygon = Polygon(

@@ -110,7 +110,7 @@ def test_every_function_has_a_compiled_namesake(machine: sa.Connection) -> None:
     assert compiled == wanted
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(a=REGIONS, b=REGIONS, lon=LON, lat=LAT)
 def test_regions(machine: sa.Connection, a: object, b: object, lon: float, lat: float) -> None:
     outline = same(machine, "adql_outline", a)
@@ -126,7 +126,7 @@ def test_regions(machine: sa.Connection, a: object, b: object, lon: float, lat: 
     same(machine, "adql_contains_point", stored, lon, lat)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(a=polygons(), b=polygons() | CIRCLES, share=st.floats(0, 1))
 def test_regions_that_are_near(machine: sa.Connection, a: str, b: str, share: float) -> None:
     """Points along the edges, a region with itself and with a circle about one of its corners."""
@@ -144,7 +144,7 @@ def test_regions_that_are_near(machine: sa.Connection, a: str, b: str, share: fl
         same(machine, "adql_contains", a, corner)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(region=polygons(), radius=st.floats(0.01, 3))
 def test_both_sides_of_a_boundary(machine: sa.Connection, region: str, radius: float) -> None:
     """A microradian beside the middle of each edge, and of the rim of a circle."""
@@ -162,7 +162,7 @@ def test_both_sides_of_a_boundary(machine: sa.Connection, region: str, radius: f
         assert same(machine, "adql_contains_point", circle, *rim) == inside
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(numbers=st.lists(st.floats(-100, 100) | st.none(), min_size=6, max_size=12))
 def test_shapes_from_numbers(machine: sa.Connection, numbers: list[float | None]) -> None:
     same(machine, "adql_point", *numbers[:2])
@@ -173,7 +173,7 @@ def test_shapes_from_numbers(machine: sa.Connection, numbers: list[float | None]
         same(machine, "adql_polygon", *numbers)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(region=polygons() | CIRCLES)
 def test_centroids(machine: sa.Connection, region: str) -> None:
     ours = [

@@ -27,7 +27,7 @@ from tests.cells.tables import ARRAYS, FIELDS, VALUES, Rows, as_batches, numbers
 
 TEXTS = ("c", "u", "c4", "u3", "t")
 OPEN = ("c", "u", "t")
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def _file(output: OutputFormat, rows: Rows, fields: tuple[Field, ...] = FIELDS) -> bytes:

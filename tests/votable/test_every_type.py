@@ -25,7 +25,7 @@ SERIALIZATIONS: tuple[Serialization, ...] = ("td", "binary", "binary2")
 TEXTS = ("c", "u", "c4", "u3", "t")
 NS = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def _document(

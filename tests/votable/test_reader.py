@@ -63,13 +63,13 @@ def check(raw: RawTable) -> None:
         assert field.name and field.physical.startswith("c")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FIELDS, st.sampled_from(["binary", "binary2"]), st.binary(max_size=120))
 def test_any_stream(fields: list[RawField], form: Any, stream: bytes) -> None:
     check(RawTable(fields, form, [], stream))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FIELDS, st.data())
 def test_any_cells(fields: list[RawField], data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, 3))
@@ -78,7 +78,7 @@ def test_any_cells(fields: list[RawField], data: st.DataObject) -> None:
     check(RawTable(fields, "tabledata", cells, b""))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(MARKUP), max_size=25))
 def test_any_markup(pieces: list[str]) -> None:
     for text in ("".join(pieces), "<VOTABLE>" + "".join(pieces) + "</VOTABLE>"):
