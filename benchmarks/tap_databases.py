@@ -96,7 +96,7 @@ def _fill(service: Service, url: str) -> None:
     rows = generated()
     if "--rows" in service.run("ingest", "--help").stdout:
         parquet = str(rows.with_suffix(".parquet"))
-        service.run("ingest", "--rows", parquet, "--collection", "bench")
+        service.run("ingest", "--rows", parquet)
     else:
         _insert(rows.with_suffix(".parquet"), url)
     done.touch()

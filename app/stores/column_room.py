@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from app.cells.arrow_memory import Addresses, batch_of
 from app.schema.batches import arrow_schema
 from app.schema.fields import Field
 from app.stores.tables.batches import convert
@@ -27,24 +28,42 @@ ODD_VALUE: Final = -1
 NO_ROOM: Final = -2
 """A text does not fit into the room for its column: the caller makes more."""
 
+COLUMN_BYTES: Final = 40
+"""Bytes that describe a column to a loop: its kind at 0, and these int64 behind it:"""
+VALIDITY: Final = 8
+"""Address of the validity bits, zero where no value was put yet."""
+VALUES: Final = 16
+"""Address of the numbers (booleans are such), or of the bytes of the texts."""
+OFFSETS: Final = 24
+"""Address of the offsets of the texts."""
+CAPACITY: Final = 32
+"""How many bytes of texts there is room for."""
+
 _KINDS: Final = {"integer": INTEGER, "real": REAL, "boolean": BOOLEAN}
 _BATCH_BYTES: Final = 8_000_000
 """A batch ends when its texts are this long together."""
 _FIRST_TEXT_BYTES: Final = 96
 """Bytes of a text to begin with; later batches know better."""
 
+Array = np.ndarray[Any, Any]
+
+
+@lru_cache(maxsize=256)
+def _forms(fields: tuple[Field, ...]) -> tuple[Array, Array]:
+    """Of each column its kind, and its place among the columns of text or among the others."""
+    kinds = np.array([_KINDS.get(f.kind, TEXT) for f in fields], np.int64)
+    is_text = kinds == TEXT
+    return kinds, np.where(is_text, np.cumsum(is_text), np.cumsum(~is_text)) - 1
+
 
 class ColumnRoom:
     """Room for the columns of one batch after the other, and how far the current one is."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._fields = fields
-        self._schema = arrow_schema(fields)
-        self._types = self._schema.types
-        self._kinds = np.array([_KINDS.get(f.kind, TEXT) for f in fields], np.int8)
-        is_text = self._kinds == TEXT
-        self._slots = np.where(is_text, np.cumsum(is_text), np.cumsum(~is_text)) - 1
-        self._text_bytes = [_FIRST_TEXT_BYTES] * int(is_text.sum())
+        self._fields = tuple(fields)
+        self._kinds, self._slots = _forms(self._fields)
+        self._is_text = self._kinds == TEXT
+        self._text_bytes = [_FIRST_TEXT_BYTES] * int(self._is_text.sum())
         self.row = 0
         self.column = -1
 
@@ -52,32 +71,29 @@ class ColumnRoom:
         """Begin a batch of at most ``size`` rows. Earlier batches keep their own memory."""
         self.row, self.column, self._size = 0, -1, size
         texts = len(self._text_bytes)
-        self._numbers = np.zeros((self._kinds.size - texts, size), np.int64)
+        self._numbers = np.empty((self._kinds.size - texts, size), np.int64)
         self._valid = np.zeros((self._kinds.size, (size + 7) // 8), np.uint8)
         self._offsets = np.empty((texts, size + 1), np.int32)
         self._offsets[:, 0] = 0
         self._texts = [np.empty(size * each, np.uint8) for each in self._text_bytes]
+        self._columns = np.zeros((self._kinds.size, COLUMN_BYTES // 8), np.int64)
+        self._columns[:, 0] = self._kinds
+        self._columns[:, VALIDITY // 8] = _rows_of(self._valid)
+        self._columns[~self._is_text, VALUES // 8] = _rows_of(self._numbers)
+        self._columns[self._is_text, OFFSETS // 8] = _rows_of(self._offsets)
         self._note_texts()
 
     def _note_texts(self) -> None:
-        self._addresses = np.array([text.ctypes.data for text in self._texts], np.int64)
-        self._capacities = np.array([text.size for text in self._texts], np.int64)
+        self._columns[self._is_text, VALUES // 8] = [text.ctypes.data for text in self._texts]
+        self._columns[self._is_text, CAPACITY // 8] = [text.size for text in self._texts]
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Where everything lies, as the compiled loops take it: the rows there is room for and
-        the bytes of text that are enough; kinds and slots of the columns; numbers, the same seen
-        as reals, validity bits; offsets, addresses and capacities of the texts."""
-        return (
-            (self._size, _BATCH_BYTES),
-            self._kinds,
-            self._slots,
-            self._numbers,
-            self._numbers.view(np.float64),
-            self._valid,
-            self._offsets,
-            self._addresses,
-            self._capacities,
-        )
+    def limits(self) -> tuple[int, int]:
+        """The rows there is room for, and the bytes of text that are enough."""
+        return self._size, _BATCH_BYTES
+
+    def columns(self) -> tuple[int, int]:
+        """The number of columns and the address of what describes them to a compiled loop."""
+        return self._kinds.size, self._columns.ctypes.data
 
     def widen(self, needed: int = 1) -> None:
         """Double the room for the texts of the current column until ``needed`` bytes more fit."""
@@ -112,22 +128,23 @@ class ColumnRoom:
 
     def batch(self) -> pa.RecordBatch:
         """What was filled in."""
-        kinds, slots = self._kinds.tolist(), self._slots.tolist()
-        arrays = [self._array(*column) for column in zip(count(), kinds, slots, strict=False)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-    def _array(self, number: int, kind: int, slot: int) -> pa.Array:
         size = self.row
-        valid = pa.py_buffer(self._valid[number])
-        if kind == TEXT:
-            used = int(self._offsets[slot, size])
-            if size:
-                self._text_bytes[slot] = 1 + used * 5 // (4 * size)
-            offsets, text = self._offsets[slot], self._texts[slot][:used]
-            data = [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
-        elif kind == BOOLEAN:
-            bits = np.packbits(self._numbers[slot, :size] != 0, bitorder="little")
-            data = [valid, pa.py_buffer(bits)]
-        else:
-            data = [valid, pa.py_buffer(self._numbers[slot])]
-        return pa.Array.from_buffers(self._types[number], size, data)
+        if size:
+            used = self._offsets[:, size].tolist()
+            self._text_bytes = [1 + each * 5 // (4 * size) for each in used]
+        columns = self._columns
+        bits = self._numbers[self._slots[self._kinds == BOOLEAN], :size] != 0
+        packed = np.packbits(bits, axis=1, bitorder="little")
+        columns[self._kinds == BOOLEAN, VALUES // 8] = _rows_of(packed)
+        addresses = Addresses(
+            validity=columns[:, VALIDITY // 8],
+            offsets=columns[:, OFFSETS // 8],
+            values=columns[:, VALUES // 8],
+        )
+        kept = (self._numbers, self._valid, self._offsets, self._texts, packed)
+        return batch_of(arrow_schema(self._fields), size, addresses, kept)
+
+
+def _rows_of(array: Array) -> Array:
+    """Addresses of the rows of an array."""
+    return array.ctypes.data + array.strides[0] * np.arange(len(array))

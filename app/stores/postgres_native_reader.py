@@ -94,9 +94,11 @@ class NativeResults:
                 self._address,
                 self._result,
                 self._result_row,
-                (room.row, room.column),
-                oids,
-                *room.arguments(),
+                room.row,
+                room.column,
+                oids.ctypes.data,
+                *room.limits(),
+                *room.columns(),
             )
             if status == NO_ROOM:
                 size = self._native.call["PQgetlength"](self._result, self._result_row, room.column)

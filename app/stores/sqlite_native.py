@@ -25,6 +25,10 @@ SWITCH: Final = "SKYLOOM_SQLITE_NATIVE"
 """Environment variable; ``off`` makes everything go through Python's ``sqlite3``."""
 
 COMPILED_USE: Final = (
+    "sqlite3_db_handle",
+    "sqlite3_db_mutex",
+    "sqlite3_mutex_enter",
+    "sqlite3_mutex_leave",
     "sqlite3_step",
     "sqlite3_column_value",
     "sqlite3_value_type",

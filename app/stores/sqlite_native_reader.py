@@ -111,7 +111,7 @@ class NativeStatement:
         """Step until the room is full (ROW) or the statement ends (DONE)."""
         while True:
             status, columns.row, columns.column = rows.fetch_rows(
-                self.pointer, (columns.row, columns.column), *columns.arguments()
+                self.pointer, columns.row, columns.column, *columns.limits(), *columns.columns()
             )
             if status in (FULL, DONE):
                 return int(status)
