@@ -73,12 +73,14 @@ class Config(BaseSettings):
     max_build_pixels: PositiveInt = 200_000_000
     """Pixels of a target grid times inputs that one build may ask for."""
     skymap_pixel_scale_arcsec: PositiveFloat = 0.2
-    skymap_patch_px: PositiveInt = 4000
+    """The defaults of the sky map are those of Rubin's ``lsst_cells_v1``, with its numbers."""
+    skymap_patch_px: PositiveInt = 3000
     """Inner size of a patch; outer adds the border on each side."""
-    skymap_patch_border_px: int = 100
+    skymap_patch_border_px: NonNegativeInt = 200
     skymap_tract_patches: PositiveInt = 10
     """Patches along one side of a tract."""
     skymap_rings: PositiveInt = 120
+    """Rings of tracts from pole to pole."""
 
     @classmethod
     def settings_customise_sources(

@@ -7,24 +7,21 @@ from collections.abc import Iterable
 from app.errors import CoverageError, RecipeError
 from app.pixels.grid import Grid
 from app.pixels.mapping import overlap_bounds
-from app.sky.predicates import centroid, contains_region, distance_deg
+from app.sky.predicates import centroid, contains_region
 from app.sky.shapes import Point, Shape
-from app.sky.skymap import Patch, SkyMap
+from app.sky.skymap import SkyMap
+from app.sky.tracts import Patch
 
 Bounds = tuple[int, int, int, int]
 
 
 def choose_patch(skymap: SkyMap, position: Shape) -> Patch:
-    """The patch whose inner box holds the position (of a region: its centroid).
+    """The patch that the position (of a region: its centroid) belongs to.
 
-    Tracts overlap: the tract whose centre is nearest is taken. Raises RecipeError for a region
-    that reaches beyond the patch.
+    Raises RecipeError for a region that reaches beyond it.
     """
     point = position if isinstance(position, Point) else centroid(position)
-    held = [patch for patch in skymap.find_patches(point) if _inner_holds(patch, point)]
-    if not held:
-        raise RecipeError(f"no patch of the sky map holds {point.lon_deg} {point.lat_deg}")
-    patch = min(held, key=lambda p: (distance_deg(_tract_centre(p), point), p.tract, p.patch))
+    patch = skymap.locate(point)
     if not isinstance(position, Point) and not contains_region(patch.outline, position):
         raise RecipeError(
             f"the region of POS reaches beyond patch {patch.patch} of tract {patch.tract}; "
@@ -69,18 +66,3 @@ def cut(grid: Grid, bounds: Bounds) -> Grid:
     return Grid(
         "\n".join(line.rstrip() for line in text.split("\n")), (y_stop - y_start, x_stop - x_start)
     )
-
-
-def _inner_holds(patch: Patch, point: Point) -> bool:
-    x, y = (float(v) for v in patch_grid(patch).sky_to_pixel(point.lon_deg, point.lat_deg))
-    tract_x, tract_y = x + patch.outer.x_min, y + patch.outer.y_min
-    inner = patch.inner
-    return (
-        inner.x_min - 0.5 <= tract_x < inner.x_max - 0.5
-        and inner.y_min - 0.5 <= tract_y < inner.y_max - 0.5
-    )
-
-
-def _tract_centre(patch: Patch) -> Point:
-    header = patch_grid(patch).fits_header()
-    return Point(float(header["CRVAL1"]), float(header["CRVAL2"]))

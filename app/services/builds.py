@@ -32,7 +32,8 @@ from app.services.builds_candidates import CandidateFinder
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
 from app.services.executors import ShouldStop, StopSignal
 from app.sky.shapes import Region, Shape
-from app.sky.skymap import Patch, SkyMap
+from app.sky.skymap import SkyMap
+from app.sky.tracts import Patch
 from app.stores.jobs import JobStore
 from app.stores.tables.base import TableStore
 from app.stores.tables.datasets import DatasetStore

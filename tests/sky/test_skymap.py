@@ -9,10 +9,13 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from app.config import Config
 from app.errors import LimitError, RegionError
 from app.sky.predicates import contains_point, intersects
 from app.sky.shapes import Circle, Point, Polygon, Range
-from app.sky.skymap import Patch, SkyMap
+from app.sky.skymap import SkyMap
+from app.sky.tracts import Patch
+from app.wiring import make_skymap
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,35 @@ def test_regions_find_exactly_the_patches_they_touch(
         if intersects(region, sky_map.get_patch(tract, patch).outline)
     }
     assert every == set(keys)
+
+
+def test_each_direction_belongs_to_one_patch(sky_map: SkyMap) -> None:
+    rng = random.Random(5)
+    points = SPECIAL + [
+        (rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1)))) for _ in range(150)
+    ]
+    for lon, lat in points:
+        patch = sky_map.locate(Point(lon, lat))
+        x, y = wcs_of(patch).all_world2pix(lon, lat, 0)
+        x, y = x + patch.outer.x_min, y + patch.outer.y_min
+        assert patch.inner.x_min - 0.5 - 1e-6 <= x <= patch.inner.x_max - 0.5 + 1e-6
+        assert patch.inner.y_min - 0.5 - 1e-6 <= y <= patch.inner.y_max - 0.5 + 1e-6
+        assert (patch.row, patch.column) == divmod(patch.patch, 5)
+        assert (patch.tract, patch.patch) in sky_map.find_numbers(Point(lon, lat))
+        centre = wcs_of(patch).all_world2pix(patch.centre.lon_deg, patch.centre.lat_deg, 0)
+        middle = (patch.inner.x_min + patch.inner.x_max - 1) / 2 - patch.outer.x_min
+        assert float(centre[0]) == pytest.approx(middle, abs=1e-6)
+
+
+def test_the_default_numbers_are_those_of_rubin() -> None:
+    """The Extended Chandra Deep Field South of Data Preview 1: tract 5063, patch 14."""
+    config = Config()
+    rubin = make_skymap(config)
+    patch = rubin.locate(Point(53.13, -28.10))
+    assert (rubin.tracts, patch.tract, patch.patch) == (18938, 5063, 14)
+    assert (patch.column, patch.row) == (4, 1)
+    assert (patch.outer.x_min, patch.outer.y_min, patch.shape) == (11800, 2800, (3400, 3400))
+    assert config.skymap_pixel_scale_arcsec == 0.2
 
 
 def test_what_cannot_be(sky_map: SkyMap) -> None:
