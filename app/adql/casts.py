@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from app.adql import tree
-from app.adql.kinds import ValueKind, describe
+from app.adql.kinds import ValueKind
 from app.adql.typed import Cast, Constant, Expression, Geometry, Literal
+from app.adql.wording import describe_value
 from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
 from app.schema.fields import Datatype
 from app.sky.shapes import Circle, Point, Polygon
@@ -47,7 +48,7 @@ def make_cast(value: tree.Cast, operand: Expression) -> Expression:
     if value.target in _SHAPES:
         return _to_shape(value, operand)
     if operand.kind not in _sources(value.target):
-        reason = f"CAST of {describe(operand.kind)} to {_shown(value.target)} is not possible"
+        reason = f"CAST of {describe_value(operand)} to {_shown(value.target)} is not possible"
         raise AdqlTypeError(reason, *value.at)
     length = value.length
     if length is not None and not 1 <= length <= _MAX_LENGTH:

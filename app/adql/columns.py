@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.adql.geometry import as_geometry
-from app.adql.kinds import ValueKind, are_comparable, column_form, common_kind, describe
+from app.adql.kinds import ValueKind, are_comparable, column_form, common_kind
 from app.adql.relations import COMPUTED, Output, Query, SetQuery
 from app.adql.scope import Visible
 from app.adql.tree import At
@@ -26,6 +26,7 @@ from app.adql.typed import (
     PolygonOf,
 )
 from app.adql.walk import children
+from app.adql.wording import describe
 from app.errors import AdqlTypeError
 from app.schema.fields import Field
 from app.sky.shapes import Circle, Point, Polygon

@@ -29,7 +29,6 @@ from app.adql.kinds import (
     ValueKind,
     are_comparable,
     common_kind,
-    describe,
     is_number,
     is_text,
 )
@@ -38,6 +37,7 @@ from app.adql.scope import Scope
 from app.adql.seeded import seeded_random
 from app.adql.user_functions import as_condition, is_aggregate, make_user_function
 from app.adql.walk import children, columns_in, has_aggregate, has_random
+from app.adql.wording import describe_value
 from app.adql.words import GEOMETRY
 from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError
 
@@ -129,7 +129,8 @@ class Resolver:
         if value.name != "COUNT":
             self._require(argument.kind != "null", f"{value.name} of NULL", value.argument)
         if value.name in ("SUM", "AVG"):
-            self._require(is_number(argument.kind), f"{value.name} takes a number", value.argument)
+            reason = f"{value.name} takes a number, not {describe_value(argument)}"
+            self._require(is_number(argument.kind), reason, value.argument)
             kind = "real" if value.name == "AVG" else argument.kind
         elif value.name in ("MIN", "MAX"):
             plain = not is_geometry(argument)
@@ -250,20 +251,20 @@ class Resolver:
             points = call.name == "POLYGON" and arguments[0].kind == "point"
             wanted = argument.kind == "point" if first or points else is_number(argument.kind)
             what = "a point" if first or points else "a number"
-            reason = f"{call.name} takes {what} here, not {describe(argument.kind)}"
+            reason = f"{call.name} takes {what} here, not {describe_value(argument)}"
             self._require(wanted, reason, call.arguments[position])
         if call.name == "POLYGON" and arguments[0].kind != "point" and len(arguments) % 2:
             raise AdqlTypeError("POLYGON takes pairs of coordinates", *call.at)
 
     def _number(self, value: tree.Value) -> typed.Expression:
         expression = self.value(value)
-        reason = f"arithmetic takes numbers, not {describe(expression.kind)}"
+        reason = f"arithmetic takes numbers, not {describe_value(expression)}"
         self._require(is_number(expression.kind), reason, value)
         return expression
 
     def _text(self, value: tree.Value) -> typed.Expression:
         expression = self.value(value)
-        reason = f"|| and LIKE take strings, not {describe(expression.kind)}"
+        reason = f"|| and LIKE take strings, not {describe_value(expression)}"
         self._require(is_text(expression.kind), reason, value)
         return expression
 
@@ -348,7 +349,7 @@ class Resolver:
         if is_geometry(a) or is_geometry(b):
             reason = "geometries are compared by CONTAINS, INTERSECTS and DISTANCE"
         else:
-            reason = f"{describe(a.kind)} cannot be compared with {describe(b.kind)}"
+            reason = f"{describe_value(a)} cannot be compared with {describe_value(b)}"
             reason += _days(a) or _days(b)
         raise AdqlTypeError(reason, *written.at)
 

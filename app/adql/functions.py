@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from app.adql.kinds import ValueKind, are_comparable, common_kind, describe, is_number, is_text
+from app.adql.kinds import ValueKind, are_comparable, common_kind, is_number, is_text
 from app.adql.tree import Call
 from app.adql.typed import Expression, Function, Literal
 from app.adql.units import make_in_unit
 from app.adql.walk import has_random
+from app.adql.wording import describe_value
 from app.errors import AdqlTypeError, AdqlUnsupportedError
 
 _NUMERIC: Final = frozenset(
@@ -75,7 +76,7 @@ def _require(
 ) -> Function:
     for position, argument in enumerate(arguments):
         if not accepts(argument.kind):
-            reason = f"{call.name} takes {wanted}, not {describe(argument.kind)}"
+            reason = f"{call.name} takes {wanted}, not {describe_value(argument)}"
             raise AdqlTypeError(reason, *call.arguments[position].at)
     return Function(call.name, arguments, kind)
 
@@ -87,7 +88,7 @@ def _random(call: Call, arguments: tuple[Expression, ...]) -> Function:
 def _coalesce(call: Call, arguments: tuple[Expression, ...]) -> Function:
     for position, argument in enumerate(arguments[1:], 1):
         if not are_comparable(arguments[0].kind, argument.kind):
-            reason = f"COALESCE of {describe(arguments[0].kind)} and {describe(argument.kind)}"
+            reason = f"COALESCE of {describe_value(arguments[0])} and {describe_value(argument)}"
             raise AdqlTypeError(reason, *call.arguments[position].at)
     return Function("COALESCE", arguments, common_kind([a.kind for a in arguments]))
 

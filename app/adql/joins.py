@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.adql import tree, typed
-from app.adql.kinds import are_comparable, common_kind, describe
+from app.adql.kinds import are_comparable, common_kind
 from app.adql.scope import Visible, matches
+from app.adql.wording import describe
 from app.errors import AdqlTypeError, LimitError, UnknownNameError
 
 _MAX_TABLES = 60

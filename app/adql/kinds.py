@@ -59,10 +59,3 @@ def column_form(kind: ValueKind) -> tuple[Kind, Datatype, str | None, str | None
     """(kind, datatype, arraysize, xtype) of a result column; NULL alone travels as text."""
     shown: Kind = "text" if kind == "null" else kind
     return (shown, *_DATATYPES[shown])
-
-
-def describe(kind: ValueKind) -> str:
-    """The kind in words, for messages."""
-    return {"integer": "a number", "real": "a number", "text": "a string", "null": "NULL"}.get(
-        kind, f"a {kind}"
-    )

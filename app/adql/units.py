@@ -10,7 +10,7 @@ import warnings
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from app.adql.kinds import describe, is_number
+from app.adql.kinds import is_number
 from app.adql.tree import Call, String
 from app.adql.typed import (
     Aggregate,
@@ -27,6 +27,7 @@ from app.adql.typed import (
     Separation,
 )
 from app.adql.unit_products import product, raised
+from app.adql.wording import describe_value
 from app.errors import AdqlTypeError
 
 _KEPT: Final = frozenset({"ABS", "CEILING", "FLOOR", "ROUND", "TRUNCATE"})
@@ -157,7 +158,7 @@ def make_in_unit(call: Call, arguments: tuple[Expression, ...]) -> InUnit:
     """
     value, written = arguments[0], cast(String, call.arguments[1])
     if not is_number(value.kind):
-        reason = f"IN_UNIT takes a number, not {describe(value.kind)}"
+        reason = f"IN_UNIT takes a number, not {describe_value(value)}"
         raise AdqlTypeError(reason, *call.arguments[0].at)
     named = written.value if len(written.value) <= _MAX_UNIT else ""
     target = read_unit(named) if named.strip() else None

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.adql.geometry import as_geometry, coordinate
 from app.adql.hints import FOREIGN_FUNCTIONS
-from app.adql.kinds import ValueKind, describe, is_number, is_text
+from app.adql.kinds import ValueKind, is_number, is_text
 from app.adql.scope import suggestion
 from app.adql.tree import At, Call
 from app.adql.typed import (
@@ -23,6 +23,7 @@ from app.adql.typed import (
     Literal,
 )
 from app.adql.walk import has_aggregate
+from app.adql.wording import describe_value
 from app.adql.words import AGGREGATES, FUNCTIONS
 from app.errors import AdqlTypeError, UnknownNameError
 
@@ -197,7 +198,7 @@ def make_user_function(call: Call, arguments: Sequence[Expression]) -> Expressio
     for position, argument in enumerate(arguments):
         if not function.takes(position, argument.kind):
             parameter, wanted = function.parameters[position]
-            reason = f"{name} takes {wanted} as {parameter}, not {describe(argument.kind)}"
+            reason = f"{name} takes {wanted} as {parameter}, not {describe_value(argument)}"
             raise AdqlTypeError(reason, *call.arguments[position].at)
     if name == _AGGREGATE:
         return _string_aggregate(call, arguments)

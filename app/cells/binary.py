@@ -24,7 +24,15 @@ from app.cells.codes import (
     SPECIAL,
     XML,
 )
-from app.cells.columns import LEAST, as_lists, as_travelled, describe, holds_numbers, scan_text
+from app.cells.columns import (
+    LEAST,
+    as_lists,
+    as_travelled,
+    describe,
+    holds_numbers,
+    parts_of,
+    scan_text,
+)
 from app.cells.scratch import Scratch
 from app.errors import UsageError
 from app.schema.fields import Datatype, Field
@@ -36,19 +44,21 @@ WIDTHS: Final = {
     "long": 8,
     "float": 4,
     "double": 8,
+    "floatComplex": 4,
+    "doubleComplex": 8,
     "char": 1,
     "unicodeChar": 2,
 }
-"""Bytes of an element of each datatype."""
+"""Bytes of an element of each datatype, of complex numbers those of each part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How the values of a field lie.
 
-    ``size``: number of elements, None for any number, led by a 4-byte count. ``null``: what
-    stands for NULL, an integer or the code of a letter for booleans. ``printable``: control
-    characters do not occur in texts (FITS).
+    ``size``: how many numbers or characters, None for any number, led by a 4-byte count of
+    elements. ``null``: what stands for NULL, an integer or the code of a letter for booleans.
+    ``printable``: control characters do not occur in texts (FITS).
     """
 
     field: Field
@@ -114,7 +124,7 @@ class BinaryRows:
         width = WIDTHS[layout.datatype]
         if holds_numbers(layout.field):
             lists = as_lists(layout.field, column)
-            describe(target, LISTS + code, lists, (layout.null, size, 0))
+            describe(target, LISTS + code, lists, (layout.null, size, parts_of(layout.datatype)))
             elements = len(lists.values) if layout.size is None else size * len(column)
             return lists, 4 * len(column) + width * elements
         travelled = as_travelled(layout.field, column)

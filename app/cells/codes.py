@@ -36,10 +36,12 @@ CODES: Final = {
     "long": LONG,
     "float": FLOAT,
     "double": DOUBLE,
+    "floatComplex": FLOAT,
+    "doubleComplex": DOUBLE,
     "char": CHAR,
     "unicodeChar": UNICODE,
 }
-"""VOTable datatype -> code."""
+"""VOTable datatype -> code, of complex numbers that of their two parts."""
 
 PLAIN: Final = 0
 """Of a text column: nothing in it needs care."""

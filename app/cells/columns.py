@@ -22,23 +22,31 @@ LEAST: Final = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
 """The least number of each integer datatype."""
 
 _SCALARS: Final = {"boolean": pa.bool_(), "integer": pa.int64(), "real": pa.float64()}
-_LIST_OF: Final = {"float": pa.float64(), "double": pa.float64(), "boolean": pa.bool_()}
+REALS: Final = frozenset({"float", "double", "floatComplex", "doubleComplex"})
+"""Datatypes whose elements consist of reals."""
+_PARTS: Final = {"floatComplex": 2, "doubleComplex": 2}
 _WORDS: Final = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
 _DIMENSIONS: Final = re.compile(r"(?:\d+x)*(?:\d+|\d*\*)\Z")
 
 
+def parts_of(datatype: str) -> int:
+    """How many numbers an element consists of: two of a complex one."""
+    return _PARTS.get(datatype, 1)
+
+
 def size_of(field: Field) -> int | None:
-    """How many elements a value has (VOTable 1.4, section 2.2); None: any number of them.
+    """How many numbers a value has (VOTable 1.4, section 2.2); None: any number of them.
 
     Raises ValueError when the arraysize is none of VOTable's.
     """
+    parts = parts_of(field.datatype)
     if field.arraysize is None:
-        return 1
+        return parts
     if not _DIMENSIONS.match(field.arraysize):
         raise ValueError(f"arraysize {field.arraysize!r} of column {field.name}")
     if field.arraysize.endswith("*"):
         return None
-    return math.prod(int(each) for each in field.arraysize.split("x"))
+    return math.prod((parts, *map(int, field.arraysize.split("x"))))
 
 
 def holds_numbers(field: Field) -> bool:
@@ -72,7 +80,7 @@ def as_lists(field: Field, column: pa.Array) -> pa.Array:
     else:
         elements = pc.cast(
             pc.if_else(empty, pa.scalar(None, pa.string()), flat),
-            _LIST_OF.get(field.datatype, pa.int64()),
+            pa.float64() if field.datatype in REALS else pa.int64(),
         )
     lengths = pc.fill_null(pc.list_value_length(words), 0).to_numpy(zero_copy_only=False)
     blank = pc.fill_null(pc.equal(trimmed, ""), True).to_numpy(zero_copy_only=False)

@@ -25,6 +25,7 @@ from app.cells.codes import (
 )
 from app.cells.columns import (
     LEAST,
+    REALS,
     as_lists,
     as_travelled,
     describe,
@@ -157,7 +158,7 @@ class TextRows:
 def _no_numbers(field: Field) -> str:
     """NULL in TABLEDATA: as many NaN as an array of reals must have, a polygon the six of a
     triangle (validators take none with fewer); else nothing."""
-    if field.datatype not in ("float", "double"):
+    if field.datatype not in REALS:
         return ""
     size = size_of(field)
     if size is None:

@@ -9,8 +9,19 @@ from typing import Literal
 Kind = Literal["integer", "real", "text", "boolean", "timestamp", "point", "region"]
 """What a value is for ADQL: geometry kinds are ``point`` and ``region``."""
 
-Datatype = Literal["boolean", "short", "int", "long", "float", "double", "char", "unicodeChar"]
-"""VOTable primitive types."""
+Datatype = Literal[
+    "boolean",
+    "short",
+    "int",
+    "long",
+    "float",
+    "double",
+    "floatComplex",
+    "doubleComplex",
+    "char",
+    "unicodeChar",
+]
+"""VOTable primitive types. Complex numbers travel as text, real and imaginary part after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

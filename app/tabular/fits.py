@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 from astropy.io import fits
 
 from app.cells.binary import WIDTHS, BinaryRows, Layout
-from app.cells.columns import LEAST, as_lists, as_travelled, holds_numbers, integers_of, size_of
+from app.cells.columns import (
+    LEAST,
+    as_lists,
+    as_travelled,
+    holds_numbers,
+    integers_of,
+    parts_of,
+    size_of,
+)
 from app.schema.batches import RowLimit, arrow_schema
 from app.schema.fields import Field
 
@@ -30,6 +38,8 @@ _FORMS: Final = {
     "long": "K",
     "float": "E",
     "double": "D",
+    "floatComplex": "C",
+    "doubleComplex": "M",
     "char": "A",
 }
 
@@ -41,7 +51,7 @@ class _Spool:
         self.fields = tuple(fields)
         self.rows = 0
         self.sizes = [size_of(field) for field in fields]
-        self._longest = [1] * len(self.fields)
+        self._longest = [parts_of(field.datatype) for field in fields]
         self._taken: list[set[int]] = [set() for _ in self.fields]
         # A file without a name: it is gone when it is closed, however that comes about.
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
@@ -69,7 +79,7 @@ class _Spool:
         elif self.sizes[number] is None:
             lengths = pc.utf8_length(column)
         if self.sizes[number] is None:
-            self._longest[number] = max(self._longest[number], pc.max(lengths).as_py() or 1)
+            self._longest[number] = max(self._longest[number], pc.max(lengths).as_py() or 0)
         if field.datatype in LEAST and len(values):
             integers = integers_of(values)
             low = integers[integers < LEAST[field.datatype] + _CANDIDATES]
@@ -170,7 +180,8 @@ def _width(layout: Layout) -> int:
 def _column_cards(layout: Layout) -> Iterator[tuple[str, int | str]]:
     field = layout.field
     yield "TTYPE", _ascii(field.name)
-    yield "TFORM", f"{'' if layout.size == 1 else layout.size}{_FORMS[layout.datatype]}"
+    elements = (layout.size or 0) // parts_of(layout.datatype)
+    yield "TFORM", f"{'' if elements == 1 else elements}{_FORMS[layout.datatype]}"
     if layout.datatype in LEAST:
         yield "TNULL", layout.null
     dimensions = (field.arraysize or "").split("x")

@@ -28,7 +28,10 @@ _NUMBERS: Final = {
     "long": pa.int64(),
     "float": pa.float32(),
     "double": pa.float64(),
+    "floatComplex": pa.float32(),
+    "doubleComplex": pa.float64(),
 }
+"""Arrow types of the elements, of complex numbers those of their parts."""
 
 
 class _Outbox:

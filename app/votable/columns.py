@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
+from app.cells.columns import REALS, parts_of
 from app.errors import LimitError, RegionError, UploadError
 from app.schema.batches import arrow_type
 from app.schema.fields import Datatype, Field, Kind
@@ -28,6 +29,8 @@ _SCALARS: Final[dict[str, tuple[Kind, Datatype]]] = {
     "long": ("integer", "long"),
     "float": ("real", "float"),
     "double": ("real", "double"),
+    "floatComplex": ("text", "floatComplex"),
+    "doubleComplex": ("text", "doubleComplex"),
     "char": ("text", "char"),
     "unicodeChar": ("text", "unicodeChar"),
 }
@@ -141,9 +144,9 @@ class _Column:
     def read(self, cells: Sequence[Cell]) -> tuple[Field, pa.Array]:
         """The field and its values."""
         kind, datatype = _SCALARS[self._datatype]
-        if kind == "text":
+        if datatype in ("char", "unicodeChar"):
             return self._read_text(cells, datatype)
-        if self._shape.is_array:
+        if self._shape.is_array or kind == "text":
             return self._read_array(cells, datatype)
         readers: dict[Kind, Callable[[Cell], object]] = {
             "boolean": _boolean,
@@ -170,7 +173,7 @@ class _Column:
             raise UploadError(self._table, reason) from None
         except (ValueError, OverflowError):
             shown = str(cell)[:40]
-            size = f" of arraysize {self._shape.text}" if self._shape.is_array else ""
+            size = f" of arraysize {self._shape.text}" if self._shape.text else ""
             reason = f"column {self._name}, row {row}: {shown!r} is no {self._datatype}{size}"
             raise UploadError(self._table, reason) from None
 
@@ -215,13 +218,14 @@ class _Column:
         return self._finish(kind, datatype, arraysize, values)
 
     def _read_array(self, cells: Sequence[Cell], datatype: Datatype) -> tuple[Field, pa.Array]:
-        """Numbers separated by blanks; with the xtype of a geometry they are one."""
+        """Numbers separated by blanks; with the xtype of a geometry they are one. Of complex
+        numbers both parts."""
         xtype = (self._raw.attributes.get("xtype") or "").lower()
         shape = _SHAPES.get(xtype) if datatype in ("float", "double") else None
         if shape is None:
             values = self._each(cells, self._numbers)
             # A whole number has no NaN: NULL can only be an array without elements.
-            is_fixed = datatype in ("float", "double") or None not in values
+            is_fixed = datatype in REALS or None not in values
             arraysize = self._shape.text if is_fixed else "*"
             return self._finish("text", datatype, arraysize, values)
 
@@ -248,7 +252,8 @@ class _Column:
         numbers = [_plain(float, word) for word in words]
         if not numbers or all(map(math.isnan, numbers)):
             return None
-        if self._shape.count is not None and len(numbers) != self._shape.count:
+        elements, left = divmod(len(numbers), parts_of(self._datatype))
+        if left or elements != (self._shape.count or elements):
             raise ValueError
         return " ".join(words)
 

@@ -24,9 +24,12 @@ _TYPES: Final[dict[str, np.dtype[Any]]] = {
     "long": np.dtype(">i8"),
     "float": np.dtype(">f4"),
     "double": np.dtype(">f8"),
+    "floatComplex": np.dtype(">c8"),
+    "doubleComplex": np.dtype(">c16"),
     "char": np.dtype("u1"),
     "unicodeChar": np.dtype(">u2"),
 }
+_PARTS: Final = {"floatComplex": "float", "doubleComplex": "double"}
 _COUNT: Final = struct.Struct(">I")
 
 
@@ -132,13 +135,14 @@ def _values(
 ) -> list[Cell]:
     if datatype in ("char", "unicodeChar"):
         return _strings(stream, datatype, part, empty_is_null=empty_is_null)
-    if count == 1:
+    if count == 1 and datatype not in _PARTS:
         return _scalars(data, datatype, part)
-    dtype = _TYPES[datatype]
+    number = _PARTS.get(datatype, datatype)
+    dtype = _TYPES[number]
     ends = (part.starts + part.sizes).tolist()
     return [
         " ".join(map(str, np.frombuffer(stream[start:end], dtype).tolist()))
-        if datatype != "float"
+        if number != "float"
         else " ".join(map(str, np.frombuffer(stream[start:end], dtype)))
         for start, end in zip(part.starts.tolist(), ends, strict=True)
     ]

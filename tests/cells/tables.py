@@ -38,8 +38,13 @@ FIELDS = (
     _array("iv", "int", "3"),
     _array("lv", "long", "*"),
     _array("fv", "float", "2x2"),
+    Field(name="z", kind="text", datatype="floatComplex"),
+    _array("zv", "doubleComplex", "*"),
+    _array("z2", "doubleComplex", "2"),
 )
-ARRAYS = ("p", "poly", "sv", "iv", "lv", "fv")
+ARRAYS = ("p", "poly", "sv", "iv", "lv", "fv", "z", "zv", "z2")
+SINGLE = ("fv", "z")
+"""Arrays of floats."""
 
 _ASCII = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)
 _ANY = st.text(
@@ -81,6 +86,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "iv": _words(_integers(32), 3, 3),
     "lv": _words(_integers(64), 1, 5),
     "fv": _words(_FINITE_32, 4, 4),
+    "z": _words(_FINITE_32, 2, 2),
+    "zv": st.integers(1, 3).flatmap(lambda count: _words(_FINITE, 2 * count, 2 * count)),
+    "z2": _words(_FINITE, 4, 4),
 }  # fmt: skip
 
 
@@ -107,6 +115,12 @@ def as_batches(rows: Rows, fields: tuple[Field, ...] = FIELDS) -> list[pa.Record
     whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
     n_rows = whole.num_rows - 2
     return [batch for batch in (whole.slice(1, 1), whole.slice(2, n_rows - 1)) if batch.num_rows]
+
+
+def elements(values: Any) -> list[Any]:
+    """The numbers of an array, of complex ones both parts."""
+    flat = np.ravel(values)
+    return list(flat.view(flat.real.dtype).tolist())
 
 
 def numbers(text: str | None) -> list[float]:

@@ -23,6 +23,7 @@ FIELDS = (
     Field(name="p", column="c5", kind="point", datatype="double", arraysize="2", xtype="point"),
     Field(name="o", column="c6", kind="region", datatype="double", arraysize="3", xtype="circle"),
     Field(name="a", column="c7", kind="region", datatype="double", arraysize="*", xtype="polygon"),
+    Field(name="z", column="c8", kind="text", datatype="floatComplex"),
 )
 COLUMNS: dict[str, list[Any]] = {
     "c1": [1, -2, None],
@@ -32,6 +33,7 @@ COLUMNS: dict[str, list[Any]] = {
     "c5": ["10 20", "350.123456789012 -20", None],
     "c6": ["10 20 1", "0 0 0.5", None],
     "c7": ["9 19 11 19 11 21 9 21", "0 0 1 0 1 1", None],
+    "c8": ["0.1 -2.5", "3 4", None],
 }
 
 
@@ -78,6 +80,25 @@ def test_geometries_are_geometries(stores: MetadataStores) -> None:
     rows = ask(stores, query, make())
     assert [row[1:] for row in rows] == [(1, 1, 0, 1), (0, 0, 1, 0)]
     assert [row[0] for row in rows] == pytest.approx([10, 350.123456789012])
+
+
+@pytest.mark.parametrize(
+    "value", ["z + 1", "-z", "ABS(z)", "SUM(z)", "POINT(z, 1)", "IN_UNIT(z, 'm')", "z * z"]
+)
+def test_complex_numbers_are_passed_on_but_not_reckoned_with(
+    stores: MetadataStores, value: str
+) -> None:
+    (field,) = compile_query(
+        "SELECT z FROM (SELECT z FROM TAP_UPLOAD.t1 WHERE z IS NOT NULL) AS q",
+        catalog=with_uploads(CATALOG, [make()]),
+        target=stores.tables.target,
+        maxrec=10,
+    ).fields
+    assert (field.datatype, field.arraysize) == ("floatComplex", None)
+    with pytest.raises(AdqlError, match="complex numbers of z, which a query can only pass on"):
+        ask(stores, f"SELECT {value} FROM TAP_UPLOAD.t1", make())
+    with pytest.raises(AdqlError, match="complex numbers of z"):
+        ask(stores, "SELECT ra FROM TAP_UPLOAD.t1 WHERE z = 1", make())
 
 
 def test_nothing_is_left_behind(stores: MetadataStores) -> None:

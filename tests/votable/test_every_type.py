@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 from app.schema.fields import Field
 from app.votable.writer import Serialization, write_results
-from tests.cells.tables import ARRAYS, FIELDS, Rows, as_batches, numbers, same_real, tables
+from tests.cells.tables import (
+    ARRAYS,
+    FIELDS,
+    SINGLE,
+    Rows,
+    as_batches,
+    elements,
+    numbers,
+    same_real,
+    tables,
+)
 from tests.xsd import assert_valid_votable
 
 SERIALIZATIONS: tuple[Serialization, ...] = ("td", "binary", "binary2")
@@ -56,12 +66,12 @@ def _check_arrays(table: Any, rows: Rows) -> None:
         for found, wanted in zip(table[name], rows[name], strict=True):
             values = np.ma.masked_array(found).compressed() if found is not np.ma.masked else []
             if wanted is None:
-                assert all(np.isnan(value) or name == "iv" for value in np.ravel(values)), name
+                assert all(np.isnan(value) or name == "iv" for value in elements(values)), name
                 continue
             expected = numbers(wanted)
-            if name == "fv":
+            if name in SINGLE:
                 expected = [float(np.float32(value)) for value in expected]
-            assert np.ravel(values).astype(float).tolist() == expected, name
+            assert list(map(float, elements(values))) == expected, name
 
 
 @pytest.mark.parametrize("serialization", SERIALIZATIONS)
@@ -98,11 +108,13 @@ def test_stilts_finds_no_fault_and_reads_the_same(
 ) -> None:
     rows = _examples()
     path = tmp_path / "table.xml"
-    path.write_bytes(_document(rows, serialization))
-    # votlint 3.4.7 misreads binary polygons that STILTS itself has written (tests/flows), and takes
-    # no NULL of so many integers in TABLEDATA, which has no way to write one.
+    # STILTS 3.4.7 cannot read complex arrays of any length from a binary stream. Its votlint
+    # misreads binary polygons that STILTS itself has written (tests/flows), and takes no NULL of so
+    # many integers in TABLEDATA, which has no way to write one.
+    known = tuple(field for field in FIELDS if field.name != "zv" or serialization == "td")
+    path.write_bytes(_document(rows, serialization, known))
     unjudged = "iv" if serialization == "td" else "poly"
-    judged = tuple(field for field in FIELDS if field.name != unjudged)
+    judged = tuple(field for field in known if field.name != unjudged)
     checked = tmp_path / "checked.xml"
     checked.write_bytes(_document(rows, serialization, judged))
     lint = ["stilts", "votlint", f"votable={checked}"]
@@ -149,6 +161,9 @@ def _examples() -> Rows:
         "iv": ("1 2 3", "4 5 6"),
         "lv": (f"{2**62}", "1 2"),
         "fv": ("1.5 2.5 3.5 4.5", "3 4 5 6"),
+        "z": ("0.1 -2.5", "3 4"),
+        "zv": ("1 2", "1.5 2.5 1e300 4"),
+        "z2": ("1 2 3 4", "5 6 7 8"),
     }
     return {name: [first, None, second] for name, (first, second) in values.items()}
 

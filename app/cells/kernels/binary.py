@@ -94,7 +94,7 @@ def _put_list(at: int, column: int, row: int, null_row: bool) -> int:
     start = load_32(offsets)
     n = 0 if null_row else load_32(offsets + 4) - start
     if size == ANY:
-        store_big_32(at, n)
+        store_big_32(at, n // load_64(column + 56))
         at += 4
     else:
         n = min(n, size)
