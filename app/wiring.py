@@ -222,7 +222,7 @@ def make_jobs(
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
         archive_s=config.job_archive_s,
-        quote=make_quotes(stores, queries, builds, slots).quote,
+        quote=make_quotes(stores, queries, uploads, builds, slots).quote,
         on_change=dispatcher.notify,
     )
     return jobs, dispatcher
@@ -231,14 +231,15 @@ def make_jobs(
 def make_quotes(
     stores: MetadataStores,
     queries: QueryService,
+    uploads: UploadService,
     builds: BuildService,
     slots: dict[JobKind, int],
 ) -> QuoteService:
     """What says when a job will be done."""
-    building = BuildCosts(builds)
+    asking, building = QueryCosts(queries, uploads), BuildCosts(builds)
     return QuoteService(
         jobs=stores.jobs,
-        costs={"tap": QueryCosts(queries), "template": building, "difference": building},
+        costs={"tap": asking, "template": building, "difference": building},
         slots=slots,
         clock=now,
     )

@@ -172,13 +172,14 @@ class QueryService:
         catalog = with_uploads(self.current_catalog(), uploads)
         return judge_query(query, catalog, target=self._tables.target, syntax_only=syntax_only)
 
-    def cost(self, job: Job) -> float:
+    def cost(self, job: Job, uploads: tuple[UploadedTable, ...]) -> float:
         """What the database expects the query of a TAP job to cost, in a unit of its own.
 
         Raises what is wrong with the query, or UsageError for what cannot be told.
         """
         request = parse_query_request(ParameterSet(job.parameters), service_url="")
-        return self._tables.cost(self._compile(request)[0])
+        compiled, _ = self._compile(replace(request, uploads=uploads))
+        return self._tables.cost(compiled, uploads)
 
     def _compile(self, request: QueryRequest) -> tuple[CompiledQuery, Mended | None]:
         """The statement, and what was mended for it, if that was asked for and needed."""

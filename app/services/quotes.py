@@ -15,7 +15,9 @@ from typing import Final, Protocol
 
 from app.errors import RecipeError, ServiceError
 from app.services.builds import BuildService
+from app.services.parameters import ParameterSet
 from app.services.query import QueryService
+from app.services.uploads import NAME, UploadService
 from app.stores.jobs import JobStore
 from app.uws.job import Job, JobKind, Phase
 
@@ -137,18 +139,30 @@ def _seconds(job: Job) -> float | None:
 
 
 class QueryCosts:
-    """What the database expects of a query."""
+    """What the database expects of a query, with the tables that it brought along."""
 
-    def __init__(self, queries: QueryService) -> None:
+    def __init__(self, queries: QueryService, uploads: UploadService) -> None:
         self._queries = queries
+        self._uploads = uploads
+        self._with_uploads: dict[str, tuple[object, float]] = {}
 
     def before(self, job: Job) -> float:
-        """The cost of the statement that answers the query."""
-        return self._queries.cost(job)
+        """The cost of the statement that answers the query. Raises UploadError for tables that
+        are fetched from elsewhere when the job runs."""
+        if NAME not in ParameterSet(job.parameters):
+            return self._queries.cost(job, ())
+        asked = (job.parameters, self._uploads.kept_sizes(job))
+        known, cost = self._with_uploads.get(job.job_id, (None, 0.0))
+        if known != asked:
+            cost = self._queries.cost(job, self._uploads.load_kept(job, fetch=False))
+            if len(self._with_uploads) > _MOST_KNOWN:
+                self._with_uploads.clear()
+            self._with_uploads[job.job_id] = (asked, cost)
+        return cost
 
     def after(self, job: Job) -> float:
         """The same: the database may have grown since."""
-        return self._queries.cost(job)
+        return self.before(job)
 
 
 class BuildCosts:

@@ -93,11 +93,21 @@ class UploadService:
         contents = {file.name.lower(): file.content for file in files}
         return self._load(parameters, lambda item: contents.get(item.lower()))
 
-    def load_kept(self, job: Job) -> tuple[UploadedTable, ...]:
-        """The tables of a job, from what :meth:`keep` kept and from elsewhere."""
+    def load_kept(self, job: Job, *, fetch: bool = True) -> tuple[UploadedTable, ...]:
+        """The tables of a job, from what :meth:`keep` kept and, with ``fetch``, from elsewhere."""
         return self._load(
             ParameterSet(job.parameters),
             lambda item: self._results.read(job.job_id, _kept_name(item)),
+            fetch=fetch,
+        )
+
+    def kept_sizes(self, job: Job) -> tuple[int | None, ...]:
+        """Bytes of each table of a job that was kept."""
+        named = parse_uploads(ParameterSet(job.parameters).all(NAME))
+        items = (_form_item(uri) for _, uri in named)
+        return tuple(
+            None if item is None else self._results.size(job.job_id, _kept_name(item))
+            for item in items
         )
 
     def keep(self, job_id: str, files: Iterable[FormFile]) -> None:
@@ -105,14 +115,16 @@ class UploadService:
         for file in files:
             self._results.write(job_id, _kept_name(file.name), [file.content])
 
-    def _load(self, parameters: ParameterSet, find: FindFile) -> tuple[UploadedTable, ...]:
+    def _load(
+        self, parameters: ParameterSet, find: FindFile, *, fetch: bool = True
+    ) -> tuple[UploadedTable, ...]:
         named = parse_uploads(parameters.all(NAME))
         if len(named) > self.limits.max_tables:
             raise LimitError("uploaded tables", len(named), self.limits.max_tables)
         tables: list[UploadedTable] = []
         bytes_left, rows_left = self.limits.max_bytes, self.limits.max_rows
         for number, (name, uri) in enumerate(named, 1):
-            content = self._content(name, uri, find)
+            content = self._content(name, uri, find, fetch=fetch)
             bytes_left -= len(content)
             if bytes_left < 0:
                 asked = self.limits.max_bytes - bytes_left
@@ -121,10 +133,12 @@ class UploadService:
             rows_left -= tables[-1].rows.num_rows
         return tuple(tables)
 
-    def _content(self, name: str, uri: str, find: FindFile) -> bytes:
-        if not uri.lower().startswith("param:"):
+    def _content(self, name: str, uri: str, find: FindFile, *, fetch: bool) -> bytes:
+        item = _form_item(uri)
+        if item is None and not fetch:
+            raise UploadError(name, "it is fetched when the job runs")
+        if item is None:
             return self._downloads.fetch(uri, name=name)
-        item = uri.partition(":")[2].strip()
         content = find(item)
         if content is None:
             raise UploadError(name, f"the request has no form item {item[:80]!r} with a file")
@@ -142,6 +156,11 @@ class UploadService:
             fields=fields,
         )
         return to_uploaded(table, columns)
+
+
+def _form_item(uri: str) -> str | None:
+    """The form item that a URI names, None for an address."""
+    return uri.partition(":")[2].strip() if uri.lower().startswith("param:") else None
 
 
 def _kept_name(form_item: str) -> str:

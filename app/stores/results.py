@@ -50,6 +50,13 @@ class ResultStore:
         except FileNotFoundError:
             return None
 
+    def size(self, job_id: str, result_id: str) -> int | None:
+        """Bytes of a file that :meth:`write` wrote, None if there is none."""
+        try:
+            return (self._folder(job_id) / _checked(result_id)).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def delete(self, job_id: str) -> None:
         """Remove all results of a job."""
         shutil.rmtree(self._folder(job_id), ignore_errors=True)

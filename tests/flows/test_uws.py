@@ -62,6 +62,17 @@ def create(service: Service, query: str = SHORT, **more: str) -> str:
     return str(answer.headers["location"])
 
 
+def create_with_upload(service: Service, query: str, **more: str) -> str:
+    """Address of a new job that brings TAP_UPLOAD.mine."""
+    answer = web.post(
+        f"{service.url}/tap/async",
+        data={"LANG": "ADQL", "QUERY": query, "UPLOAD": "mine,param:t1", **more},
+        files={"t1": ("t1.xml", UPLOADED, "application/x-votable+xml")},
+    )
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
 def phase_of(url: str) -> str:
     """The phase now."""
     return web.get(f"{url}/phase").text
@@ -121,13 +132,7 @@ def test_queued_and_pending_jobs_survive_a_restart(service: Service) -> None:
 
 def test_an_upload_survives_a_restart_and_is_destroyed_with_its_job(service: Service) -> None:
     service.start()
-    answer = web.post(
-        f"{service.url}/tap/async",
-        data={"LANG": "ADQL", "QUERY": "SELECT n FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:t1",
-              "RESPONSEFORMAT": "csv"},
-        files={"t1": ("t1.xml", UPLOADED, "application/x-votable+xml")},
-    )  # fmt: skip
-    url = str(answer.headers["location"])
+    url = create_with_upload(service, "SELECT n FROM TAP_UPLOAD.mine", RESPONSEFORMAT="csv")
     service.kill()
     service.start()
     web.post(f"{url}/phase", data={"PHASE": "RUN"})
@@ -276,6 +281,10 @@ def test_a_quote_comes_from_measured_jobs(service: Service) -> None:
     asked = datetime.now(UTC)
     promised = datetime.fromisoformat(quote(url))
     assert timedelta(seconds=-1) < promised - asked < timedelta(minutes=10)
+    with_upload = f"SELECT m.n FROM TAP_UPLOAD.mine AS m, ({SHORT}) AS t"
+    assert quote(create_with_upload(service, with_upload)) != ""
+    elsewhere = create(service, with_upload, UPLOAD="mine,http://127.0.0.1/t.xml")
+    assert quote(elsewhere) == ""  # its size is known once it is fetched
     assert quote(create(service, "SELECT nothing FROM nowhere")) == ""
     assert quote(create(service, ENDLESS)) == ""  # far from everything that was measured
     assert quote(done) == ""

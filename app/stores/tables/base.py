@@ -19,7 +19,6 @@ from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
 from app.stores.database import read_transaction
 from app.stores.tables.control import StatementControl
-from app.stores.tables.cost import statement_cost
 
 BATCH_ROWS: Final = 4096
 """Rows of a batch: some megabytes of ObsCore, of which a few are on their way at a time."""
@@ -40,10 +39,6 @@ class TableStore(ABC):
         with read_transaction(self._engine) as connection:
             connection.execute(sa.text("SELECT count(*) FROM tap_tables")).scalar_one()
 
-    def cost(self, query: CompiledQuery) -> float:
-        """What the database expects a statement to cost (:mod:`app.stores.tables.cost`)."""
-        return statement_cost(self._engine, query)
-
     def warm_up(self) -> None:
         """Make compiled code ready, so that the first answer need not wait for it."""
         field = Field(name="n", kind="integer", datatype="long")
@@ -52,6 +47,13 @@ class TableStore(ABC):
         )
         for _ in self.stream(query):
             pass
+
+    @abstractmethod
+    def cost(self, query: CompiledQuery, uploads: Sequence[UploadedTable] = ()) -> float:
+        """What the database expects a statement to cost (:mod:`app.stores.tables.cost`).
+
+        Raises what running the statement would.
+        """
 
     @abstractmethod
     def stream(

@@ -23,6 +23,7 @@ from app.stores.postgres_native import NativeLibpq, native_libpq
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
 from app.stores.tables.control import StatementControl
+from app.stores.tables.cost import planned_cost
 from app.stores.tables.uploads import load_postgres
 
 _CHUNK_ROWS = 256
@@ -60,8 +61,7 @@ class PostgresTableStore(TableStore):
         ):
             native = native_libpq()
             if native is None:
-                statement = sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
-                source = _by_psycopg(cursor, statement, query.fields, sizes)
+                source = _by_psycopg(cursor, self._as_psycopg(query), query.fields, sizes)
             else:
                 source = _by_machine(native, cursor.connection, query, sizes, control)
             with closing(source) as batches:
@@ -70,6 +70,14 @@ class PostgresTableStore(TableStore):
                     control.check()
                     if deadline_s is not None and time.monotonic() > deadline_s:
                         raise psycopg.errors.QueryCanceled("the time limit passed between batches")
+
+    def cost(self, query: CompiledQuery, uploads: Sequence[UploadedTable] = ()) -> float:
+        """See :meth:`app.stores.tables.base.TableStore.cost`."""
+        with database_faults(), self._reading(None, uploads) as cursor:
+            return planned_cost(cursor, self._as_psycopg(query))
+
+    def _as_psycopg(self, query: CompiledQuery) -> sa.Compiled:
+        return sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
 
     @contextmanager
     def _reading(

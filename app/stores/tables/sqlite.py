@@ -20,6 +20,7 @@ from app.stores.sqlite_native import NativeSqlite, handle_of, native_sqlite
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
 from app.stores.tables.control import StatementControl
+from app.stores.tables.cost import visited_rows
 from app.stores.tables.uploads import drop_sqlite, load_sqlite
 
 _PROGRESS_STEPS = 2000
@@ -57,6 +58,11 @@ class SqliteTableStore(TableStore):
                 yield from _by_python(connection, query, sizes, deadline, control)
             else:
                 yield from _by_machine(connection, native, handle, query, sizes, deadline, control)
+
+    def cost(self, query: CompiledQuery, uploads: Sequence[UploadedTable] = ()) -> float:
+        """See :meth:`app.stores.tables.base.TableStore.cost`."""
+        with database_faults(), self._reading(uploads) as (connection, _):
+            return visited_rows(connection, query, uploads)
 
     @contextmanager
     def _reading(self, uploads: Sequence[UploadedTable]) -> Iterator[_Connection]:
