@@ -1,8 +1,10 @@
 """The geometry of PostgreSQL's SQL, with pgSphere 1.1.
 
-Beside each region column lies pgSphere's polygon, under a GiST index; the operators ``<@`` and
-``&&`` use it in whatever condition they stand. Positions are found by boxes of the plane, which
-its functions ``adql_reach`` and ``adql_frame`` put around what is searched. What pgSphere would
+Positions and regions are found by boxes of longitude and latitude, which its functions
+``adql_reach`` and ``adql_frame`` put around what is searched: GiST serves them in whatever
+condition they stand. Beside each region lie circles that settle most tests
+(:mod:`app.adql.postgres_caps`); pgSphere, whose polygon is made of the region's text then, decides
+the rest. What pgSphere would
 refuse or reckon otherwise (latitudes beyond the pole, crossing edges, circles beyond a hemisphere)
 is sorted out before: it gives NULL, or is asked of the circle that is left of the sky.
 """
@@ -10,14 +12,18 @@ is sorted out before: it gives NULL, or is asked of the circle that is left of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Final
 
-from app.adql import typed
+from app.adql import postgres_caps, typed
+from app.adql.postgres_caps import Caps, constant_caps
 from app.adql.region_distance import region_distance
 from app.adql.spatial_index import (
+    IndexUse,
+    RegionColumns,
     find_index,
+    is_published,
     plane_position,
-    region_polygon_column,
     region_text_column,
 )
 from app.adql.typed import Expression
@@ -25,12 +31,12 @@ from app.adql.writer import SqlWriter
 from app.sky.dali import format_shape
 from app.sky.predicates import ONE_POINT_DEG
 from app.sky.shapes import Circle, Point, Polygon
+from app.sky.tangent_planes import OUTER_MARGIN_RAD
 
 HEMISPHERE_DEG: Final = 90.0
 """pgSphere has no circle beyond it."""
 
 _DEG2_PER_STERADIAN: Final = (180 / 3.141592653589793) ** 2
-_SIEVE_MARGIN_DEG: Final = 1e-7
 _SIDES: Final = (0, 1)
 """A frame on the sky, and what of it lies beyond the seam at longitude 0."""
 
@@ -69,11 +75,10 @@ class PostgresSpatial(SqlWriter):
         elif _beyond_hemisphere(inner):
             test = f"CASE WHEN {self._shape(outer)} IS NOT NULL THEN FALSE END"
         else:
-            operator = "<@" if spatial.relation == "within" else "&&"
-            test = f"{self._shape(inner)} {operator} {self._shape(outer)}"
+            test = self._relation(spatial.relation, inner, outer)
         valid = self._latitude_test(inner)
         if is_positive:
-            return f"({self._position_sieve(inner, outer)}{test}{valid})"
+            return f"({self._sieve(inner, outer)}{test}{valid})"
         # Under NOT the planner would take pgSphere's negation of the operator, which for two
         # polygons answers like the operator itself.
         test = f"CAST(({test}) AS integer) = 1"
@@ -81,22 +86,32 @@ class PostgresSpatial(SqlWriter):
             f"(CASE WHEN {valid.removeprefix(' AND ')} THEN {test} END)" if valid else f"({test})"
         )
 
-    def _position_sieve(self, inner: typed.Geometry, outer: typed.Geometry) -> str:
-        """The boxes in which the index of positions finds what a relation may hold for."""
+    def _sieve(self, inner: typed.Geometry, outer: typed.Geometry) -> str:
+        """The boxes in which an index finds what a relation may hold for."""
         use = find_index(inner, outer)
-        if use is None or use.target.kind == "region" or use.other.kind == "point":
+        if use is None or (use.target.kind != "region" and use.other.kind == "point"):
             return ""
-        frames = [self._frame(use.other, side) for side in _SIDES]
-        return f"{self._in_frames(use.target, frames)} AND "
+        return f"{self._in_frames(use.target, self._frames(use.other))} AND "
 
-    def _in_frames(self, lon: typed.Column, frames: Sequence[str]) -> str:
-        """Whether an indexed position, called after its longitude, lies in one of the frames."""
-        lat = next(lat for name, lat in lon.table.positions if name == lon.field.physical)
-        position = plane_position(self.physical(lon), self.physical(lon, lat))
+    def _in_frames(self, target: typed.Column, frames: Sequence[str]) -> str:
+        """Whether a region, or an indexed position called after its longitude, reaches into one of
+        the frames."""
+        if target.kind == "region":
+            bounds = self._beside(target).bounds
+            return f"({' OR '.join(f'{bounds} && {frame}' for frame in frames)})"
+        lat = next(lat for name, lat in target.table.positions if name == target.field.physical)
+        position = plane_position(self.physical(target), self.physical(target, lat))
         return f"({' OR '.join(f'{position} <@ {frame}' for frame in frames)})"
 
+    def _frames(self, shape: typed.Geometry) -> list[str]:
+        """The frames of a shape, one on each side of the seam of longitudes."""
+        if isinstance(shape, typed.Column) and shape.is_stored:
+            return [self._beside(shape).bounds]
+        return [self._frame(shape, side) for side in _SIDES]
+
     def _frame(self, shape: typed.Geometry, side: int) -> str:
-        """The frame of a region, on one side of the seam of longitudes."""
+        if shape.kind == "point":
+            return self._reach_frame(shape, self._double(0.0), side)
         if isinstance(shape, typed.CircleOf):
             return self._reach_frame(_centre(shape), self.real(shape.radius), side)
         if isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle):
@@ -109,6 +124,49 @@ class PostgresSpatial(SqlWriter):
         lon, lat = self._direction(centre)
         return f"adql_reach({lon}, {lat}, {radius}, {side})"
 
+    def _relation(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
+        """A relation between shapes of at most a hemisphere."""
+        operator = "<@" if relation == "within" else "&&"
+        exact = f"{self._shape(inner)} {operator} {self._shape(outer)}"
+        a, b = self._caps(inner), self._caps(outer)
+        if a is None or b is None or not (_is_indexed(inner) or _is_indexed(outer)):
+            return exact
+        if inner.kind == "point":
+            assert isinstance(outer, typed.Column)
+            plane = self._beside(outer).plane
+            return postgres_caps.within(a, b, postgres_caps.point_in_plane(a, b, plane, exact))
+        if relation == "within":
+            return postgres_caps.within(a, b, exact)
+        for circle, caps, region, others in ((inner, a, outer, b), (outer, b, inner, a)):
+            if _is_circle(circle) and isinstance(region, typed.Column):
+                plane = self._beside(region).plane
+                exact = postgres_caps.circle_in_plane(caps, others, plane, exact)
+        return postgres_caps.overlap(a, b, exact)
+
+    def _caps(self, shape: typed.Geometry) -> Caps | None:
+        """The circles within and around a shape, where they are known."""
+        if isinstance(shape, typed.Column) and is_published(shape):
+            beside = self._beside(shape)
+            return Caps(beside.x, beside.y, beside.z, beside.inner, beside.outer)
+        if isinstance(shape, typed.Constant):
+            return Caps(*map(self._double, constant_caps(shape.shape)))
+        if isinstance(shape, typed.PointOf) and _is_plain(shape.lon, shape.lat):
+            return Caps(*self._unit_vector(shape), "0", "0")
+        if isinstance(shape, typed.CircleOf) and _is_plain(shape.lon, shape.lat, shape.radius):
+            radius = self._valid_radius(shape)
+            outer = f"({radius} + {OUTER_MARGIN_RAD!r})"
+            return Caps(*self._unit_vector(_centre(shape)), radius, outer)
+        return None
+
+    def _unit_vector(self, point: typed.PointOf) -> tuple[str, str, str]:
+        lon, lat = (f"radians({angle})" for angle in self._direction(point))
+        return f"cos({lon}) * cos({lat})", f"sin({lon}) * cos({lat})", f"sin({lat})"
+
+    def _beside(self, region: typed.Column) -> RegionColumns:
+        """SQL of the columns beside a stored region."""
+        names = astuple(RegionColumns.of(region.field.physical))
+        return RegionColumns(*(self.physical(region, name) for name in names))
+
     def _beyond(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
         """A relation to a circle beyond a hemisphere, asked of the circle that it leaves."""
         assert isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle)
@@ -116,9 +174,9 @@ class PostgresSpatial(SqlWriter):
         if circle.radius_deg >= 2 * HEMISPHERE_DEG:
             return f"CASE WHEN {self._shape(inner)} IS NOT NULL THEN TRUE END"
         rest = Circle((circle.lon_deg + 180.0) % 360.0, -circle.lat_deg, 180.0 - circle.radius_deg)
-        operator = "&&" if relation == "within" and inner.kind == "region" else "<@"
-        test = f"{self._shape(inner)} {operator} {self._shape(typed.Constant(rest))}"
-        return f"CAST({test} AS integer) = 0"
+        outside = "overlap" if relation == "within" and inner.kind == "region" else "within"
+        test = self._relation(outside, inner, typed.Constant(rest))
+        return f"CAST(({test}) AS integer) = 0"
 
     def _latitude_test(self, point: typed.Geometry) -> str:
         """pgSphere takes a latitude beyond the pole for one on the other side."""
@@ -163,38 +221,13 @@ class PostgresSpatial(SqlWriter):
         separation = cone.separation
         if not isinstance(separation, typed.RegionDistance):
             use = find_index(separation.start, separation.end)
-            if use is None:
-                return None
-            radius = self.real(cone.radius)
-            frames = [self._reach_frame(use.other, radius, side) for side in _SIDES]
-            return self._in_frames(use.target, frames)
-        use = find_index(separation.region, separation.point)
-        if use is None:
-            return None
-        target = self._shape(use.target)
-        circles = [f"{target} && {circle}" for circle in self._reach(use.other, cone.radius)]
-        return f"({' OR '.join(circles)})" if circles else None
+        else:
+            use = find_index(separation.region, separation.point)
+        return None if use is None else self._reached(use, cone.radius)
 
-    def _reach(self, centre: typed.Geometry, radius: Expression) -> list[str]:
-        """Circles that hold a cone together; an absent one is NULL."""
-        middle = self._shape(centre)
-        if isinstance(radius, typed.Literal):
-            number = radius.value
-            if not isinstance(number, int | float) or not 0 <= number < HEMISPHERE_DEG - 1:
-                return []
-            return [f"scircle({middle}, radians({self._double(number + _SIEVE_MARGIN_DEG)}))"]
-        reach = self.real(radius)
-        half = f"CASE WHEN {reach} > 89 THEN pi() / 2 END"
-        lon, lat = self._direction(centre)
-        opposite = f"spoint(radians({lon}) + pi(), - radians({lat}))"
-        narrow = (
-            f"CASE WHEN {reach} BETWEEN 0 AND 89 THEN radians({reach} + {_SIEVE_MARGIN_DEG}) END"
-        )
-        return [
-            f"scircle({middle}, {narrow})",
-            f"scircle({middle}, {half})",
-            f"scircle({opposite}, {half})",
-        ]
+    def _reached(self, use: IndexUse, radius: Expression) -> str:
+        frames = [self._reach_frame(use.other, self.real(radius), side) for side in _SIDES]
+        return self._in_frames(use.target, frames)
 
     def region_size(self, size: typed.RegionSize) -> str:
         region = size.region
@@ -241,19 +274,22 @@ class PostgresSpatial(SqlWriter):
         if isinstance(shape, typed.Column):
             if not shape.is_stored:
                 return _spoly_of(self.physical(shape))
-            return self.physical(shape, region_polygon_column(shape.field.physical))
+            text = self.physical(shape, region_text_column(shape.field))
+            sphere = self.physical(shape, RegionColumns.of(shape.field.physical).sphere)
+            return f"COALESCE({sphere}, {_spoly_of(text)})" if _is_indexed(shape) else sphere
         if shape.kind == "point":
             return "spoint(radians({}), radians({}))".format(*self._direction(shape))
         if isinstance(shape, typed.CircleOf):
-            radius = self.real(shape.radius)
-            valid = (
-                f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(_centre(shape))}"
-            )
-            centre = self._shape(_centre(shape))
-            return f"scircle({centre}, CASE WHEN {valid} THEN radians({radius}) END)"
+            return f"scircle({self._shape(_centre(shape))}, {self._valid_radius(shape)})"
         if isinstance(shape, typed.PolygonOf | typed.BoxOf):
             return f"adql_polygon({self._vertices(shape)})"
         return self._constant(shape)
+
+    def _valid_radius(self, circle: typed.CircleOf) -> str:
+        """A circle's radius (rad), NULL where it is no circle of pgSphere."""
+        radius = self.real(circle.radius)
+        valid = f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(_centre(circle))}"
+        return f"CASE WHEN {valid} THEN radians({radius}) END"
 
     def _constant(self, constant: typed.Geometry) -> str:
         assert isinstance(constant, typed.Constant)
@@ -275,10 +311,27 @@ def _beyond_hemisphere(shape: typed.Geometry) -> bool:
     return shape.shape.radius_deg > HEMISPHERE_DEG
 
 
+def _is_indexed(shape: typed.Geometry) -> bool:
+    return isinstance(shape, typed.Column) and is_published(shape)
+
+
+def _is_plain(*numbers: Expression) -> bool:
+    """Whether numbers may be written many times over at no cost."""
+    return all(isinstance(number, typed.Column | typed.Literal) for number in numbers)
+
+
+def _is_circle(shape: typed.Geometry) -> bool:
+    is_constant = isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle)
+    return is_constant or isinstance(shape, typed.CircleOf)
+
+
 def _spoly_of(text: str) -> str:
     """A polygon of pgSphere from SQL of STC-S text."""
-    pairs = f"regexp_replace(substr({text}, 14), '([^ ]+) ([^ ]+) ?', '(\\1d,\\2d),', 'g')"
-    return f"CAST('{{' || rtrim({pairs}, ',') || '}}' AS spoly)"
+    return (
+        "(SELECT spoly(spoint(radians(a[2 * i - 1]), radians(a[2 * i])))"
+        f" FROM (SELECT CAST(string_to_array(substr({text}, 14), ' ') AS double precision[]) AS a"
+        " OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i)"
+    )
 
 
 def spoly_text(polygon: Polygon) -> str:

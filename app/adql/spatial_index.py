@@ -6,7 +6,9 @@ outline index, for every pair of position columns a position index; both know ro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from app.adql.typed import Column, Expression, Geometry, PointOf
 from app.adql.walk import columns_in
@@ -18,7 +20,7 @@ def outline_index(physical: str, column: str) -> str:
     """The spatial index of a region column (its name in the database).
 
     SQLite: an R*Tree (row_id, x_min … z_max, outline) over boxes of unit vectors. PostgreSQL: the
-    GiST index on the column that :func:`region_polygon_column` names.
+    GiST index on the bounds among :class:`RegionColumns`.
     """
     return f"{physical}_{column}_outline"
 
@@ -39,9 +41,44 @@ def plane_position(lon: str, lat: str) -> str:
     return f"point({lon} - 360 * floor({lon} / 360), {lat})"
 
 
-def region_polygon_column(column: str) -> str:
-    """PostgreSQL: the ``spoly`` column, under a GiST index, beside a region column."""
-    return f"{column}_spoly"
+@dataclass(frozen=True, slots=True)
+class RegionColumns:
+    """PostgreSQL: the columns beside a region column of a published table.
+
+    ``bounds`` is a ``box`` of longitude and latitude (deg), all longitudes for what holds a pole or
+    longitude 0; ``x``, ``y`` and ``z`` are the unit vector of the centre, ``inner`` and ``outer``
+    the radii (rad) of circles about it within and around the region; ``plane`` is the ``polygon``
+    in the plane that touches the sky at the centre (:data:`PLANE_SCALE` units a radian). ``sphere``
+    is pgSphere's polygon, only where it could not be made of the text as it stands.
+    """
+
+    bounds: str
+    x: str
+    y: str
+    z: str
+    inner: str
+    outer: str
+    plane: str
+    sphere: str
+
+    @classmethod
+    def of(cls, column: str) -> RegionColumns:
+        """Their names."""
+        return cls(*(f"{column}_{each}" for each in _BESIDE))
+
+    def types(self) -> Iterator[tuple[str, str]]:
+        """Each name with its type in SQL."""
+        yield self.bounds, "box"
+        for name in (self.x, self.y, self.z, self.inner, self.outer):
+            yield name, "double precision"
+        yield self.plane, "polygon"
+        yield self.sphere, "spoly"
+
+
+_BESIDE: Final = ("bounds", "x", "y", "z", "inner", "outer", "plane", "spoly")
+
+PLANE_SCALE: Final = 32768.0
+"""PostgreSQL's polygons compare within 1e-6 of their unit: 6 microarcseconds of the sky."""
 
 
 def region_text_column(field: Field) -> str:
@@ -88,7 +125,7 @@ def _use_of(geometry: Geometry, other: Geometry) -> IndexUse | None:
 def _indexed_region(geometry: Geometry) -> Column | None:
     if not isinstance(geometry, Column) or geometry.kind != "region":
         return None
-    return geometry if _is_published(geometry) else None
+    return geometry if is_published(geometry) else None
 
 
 def _indexed_position(geometry: Geometry) -> Column | None:
@@ -98,10 +135,10 @@ def _indexed_position(geometry: Geometry) -> Column | None:
     if not (isinstance(lon, Column) and isinstance(lat, Column)) or lon.row != lat.row:
         return None
     pair = (lon.field.physical, lat.field.physical)
-    return lon if pair in lon.table.positions and _is_published(lon) else None
+    return lon if pair in lon.table.positions and is_published(lon) else None
 
 
-def _is_published(column: Column) -> bool:
+def is_published(column: Column) -> bool:
     """Uploaded tables have no indexes, nor has what a subquery computes."""
     return column.is_stored and column.table.schema_name != UPLOAD_SCHEMA
 

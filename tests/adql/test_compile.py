@@ -69,14 +69,14 @@ PAIRS: list[tuple[str, str, str]] = [
         ' AND t1."s_dec" BETWEEN -90 AND 90) LIMIT 101',
     ),
     (
-        f"SELECT obs_id FROM {T} WHERE INTERSECTS(s_region, CIRCLE(10, 20, 1)) = 0",
+        f"SELECT obs_id FROM {T} WHERE CONTAINS(POINT(s_ra, s_dec), CIRCLE(10, 20, 1)) = 0",
         'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE'
-        ' (NOT (adql_intersects(adql_outline(:p1), t1."s_region") = 1)) LIMIT 101',
-        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (NOT (CAST((t1."s_region_spoly" &&'
+        ' (NOT (adql_contains_point(adql_outline(:p1), t1."s_ra", t1."s_dec") = 1)) LIMIT 101',
+        'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (NOT (CASE WHEN t1."s_dec" BETWEEN -90'
+        ' AND 90 THEN CAST((spoint(radians(t1."s_ra"), radians(t1."s_dec")) <@'
         " scircle(spoint(radians(CAST(:p1 AS double precision)),"
         " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision))))"
-        " AS integer) = 1))"
-        " LIMIT 101",
+        " AS integer) = 1 END)) LIMIT 101",
     ),
     (
         f"SELECT a.obs_id FROM {T} a LEFT JOIN skyloom.product_input b ON b.input_id = a.obs_id",
@@ -180,9 +180,9 @@ def plan(stores: MetadataStores, text: str, explain: str) -> str:
 
 
 SEARCHES = [
-    ("CONTAINS(POINT(62, -37), s_region) = 1", "obscore_s_region_spoly"),
-    ("INTERSECTS(CIRCLE(62, -37, 0.2), s_region) = 1", "obscore_s_region_spoly"),
-    ("1 = INTERSECTS(s_region, POLYGON(1,1, 2,1, 2,2)) AND calib_level = 2", "s_region_spoly"),
+    ("CONTAINS(POINT(62, -37), s_region) = 1", "obscore_s_region_outline"),
+    ("INTERSECTS(CIRCLE(62, -37, 0.2), s_region) = 1", "obscore_s_region_outline"),
+    ("1 = INTERSECTS(s_region, POLYGON(1,1, 2,1, 2,2)) AND calib_level = 2", "s_region_outline"),
     ("CONTAINS(POINT(s_ra, s_dec), CIRCLE(62, -37, 0.2)) = 1", "s_ra"),
     ("DISTANCE(POINT(s_ra, s_dec), POINT(62, -37)) < 0.2", "s_ra"),
     ("DISTANCE(62, -37, s_ra, s_dec) <= 0.2", "s_ra"),

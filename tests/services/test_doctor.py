@@ -76,7 +76,7 @@ def test_a_hole_in_the_spatial_index_is_found(
     stores.datasets.upsert([dataset(1)])
     lose = {
         "sqlite": "DELETE FROM obscore_s_region_outline",
-        "postgresql": "UPDATE obscore SET s_region_spoly = NULL",
+        "postgresql": "UPDATE obscore SET s_region_bounds = NULL",
     }
     with write_transaction(stores.engine) as connection:
         connection.exec_driver_sql(lose[stores.engine.dialect.name])

@@ -11,19 +11,19 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from app.adql.spatial_index import plane_position
+from app.adql.spatial_index import RegionColumns, plane_position
 from app.errors import StoreUnavailableError
 from app.schema.catalog import CATALOG
 from app.schema.tap_schema import tap_schema_rows
 from app.services.setup import init_database
 from app.stores.database import open_engine, write_transaction
-from app.stores.metadata import MetadataStores
+from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import current_revision, head_revision, migrations_dir, upgrade
 from app.stores.tables.physical import METADATA, tap_schema
 from tests.postgres import PostgresServer
 from tests.stores.contract import ROOT, dataset, execute
 
-OWN_COLUMNS = {"s_region_spoly"}
+OWN_COLUMNS = {name for name, _ in RegionColumns.of("s_region").types()}
 """Columns that the spatial index alone uses."""
 
 
@@ -36,7 +36,7 @@ def type_family(kind: sa.types.TypeEngine[object]) -> str:
     return "text" if isinstance(kind, sa.String) else str(kind)
 
 
-@pytest.mark.filterwarnings("ignore:Did not recognize type 'spoly'")
+@pytest.mark.filterwarnings("ignore:Did not recognize type '(spoly|box|polygon)'")
 def test_the_tables_are_those_that_the_program_declares(stores: MetadataStores) -> None:
     inspector = sa.inspect(stores.engine)
     for table in METADATA.sorted_tables:
@@ -70,7 +70,7 @@ def test_upgrading_indexes_regions_that_the_index_lost(stores: MetadataStores) -
     stores.datasets.upsert([dataset(n) for n in range(5)])
     lose = {
         "sqlite": "DELETE FROM obscore_s_region_outline WHERE row_id < 3",
-        "postgresql": "UPDATE obscore SET s_region_spoly = NULL WHERE obs_id < 'image-0002'",
+        "postgresql": "UPDATE obscore SET s_region_bounds = NULL WHERE obs_id < 'image-0002'",
     }
     with write_transaction(stores.engine) as connection:
         connection.exec_driver_sql(lose[stores.engine.dialect.name])
@@ -149,6 +149,28 @@ def test_positions_of_an_older_database_are_indexed_anew(postgres_server: Postgr
         assert connection.exec_driver_sql(definitions).all() == now
         assert not any("spoint" in row[1] for row in now)
     engine.dispose()
+
+
+@pytest.mark.needs("postgresql")
+def test_regions_of_an_older_database_are_converted(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create()
+    init_database(url)
+    stores = open_stores(url)
+    stores.datasets.upsert([dataset(number) for number in range(5)])
+    names = ", ".join(sorted(OWN_COLUMNS))
+    beside = f"SELECT obs_id, CAST(ROW({names}) AS text) FROM obscore ORDER BY 1"
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'obscore' ORDER BY 1"
+    now = [execute(stores, beside), execute(stores, indexes)]
+    with stores.engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0006")
+        inside = "SELECT count(*) FROM obscore WHERE s_region_spoly @> s_region_spoly"
+        assert connection.exec_driver_sql(inside).scalar_one() == 5
+        command.upgrade(config, "head")
+    assert [execute(stores, beside), execute(stores, indexes)] == now
+    assert "obscore_s_region_outline" in str(now[1])
+    stores.close()
 
 
 def quoted(name: str) -> str:

@@ -56,7 +56,7 @@ def indexed(stores: MetadataStores, name: str) -> list[int]:
 def test_indexes_hold_the_rows_that_are_there_and_follow(things: MetadataStores) -> None:
     sqlite = things.engine.dialect.name == "sqlite"
     outlines = outline_index("mine_things", "shape")
-    outlines = outlines if sqlite else "mine_things WHERE shape_spoly IS NOT NULL"
+    outlines = outlines if sqlite else "mine_things WHERE shape_bounds IS NOT NULL"
     assert indexed(things, outlines) == [1, 2]
     with things.engine.begin() as connection:
         put(connection, 4, 30.5, SQUARE)

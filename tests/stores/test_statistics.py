@@ -24,7 +24,7 @@ def test_the_spatial_index_is_taken_once_statistics_are_fresh(stores: MetadataSt
     with stores.engine.connect() as connection:
         rows = connection.execute(sa.text(f"{explain} {query.sql}"), dict(query.binds))
         plan = "\n".join(str(row) for row in rows)
-    assert ("USING INTEGER PRIMARY KEY" if sqlite else "obscore_s_region_spoly") in plan
+    assert ("USING INTEGER PRIMARY KEY" if sqlite else "obscore_s_region_outline") in plan
 
 
 def test_sqlite_takes_the_spatial_index_before_it_has_statistics(fresh_sqlite_url: str) -> None:

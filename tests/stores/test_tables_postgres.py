@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from app.adql.compile import compile_query
 from app.adql.spatial_index import plane_position
 from app.errors import StoreUnavailableError
+from app.schema.catalog import CATALOG
 from app.stores.metadata import MetadataStores
 from app.stores.postgres_native import SWITCH, native_libpq
 from app.stores.postgres_native_reader import numbered
@@ -123,13 +125,12 @@ def test_binds_are_numbered_where_they_stand() -> None:
 
 class TestDatasets(DatasetStoreContract):
     def around(self, stores: MetadataStores, lon_deg: float, lat_deg: float) -> set[str]:
-        rows = execute(
-            stores,
-            "SELECT obs_id FROM obscore WHERE s_region_spoly @> "
-            "spoint(radians(CAST(:lon AS float8)), radians(CAST(:lat AS float8)))",
-            lon=lon_deg,
-            lat=lat_deg,
+        text = (
+            f"SELECT obs_id FROM ivoa.ObsCore WHERE 1 = CONTAINS(POINT({lon_deg}, {lat_deg}),"
+            " s_region)"
         )
+        asked = compile_query(text, catalog=CATALOG, target="postgres", maxrec=10_000)
+        rows = execute(stores, asked.sql, **asked.binds)
         return {str(row[0]) for row in rows}
 
     def test_both_spatial_searches_use_their_index(self, stores: MetadataStores) -> None:
@@ -138,7 +139,7 @@ class TestDatasets(DatasetStoreContract):
             connection.exec_driver_sql("ANALYZE obscore")
             connection.exec_driver_sql("SET enable_seqscan = off")
             for condition, index in (
-                ("s_region_spoly @> spoint(0.17, -0.35)", "obscore_s_region_spoly"),
+                ("s_region_bounds && adql_reach(9.7, -20.0, 0, 0)", "obscore_s_region_outline"),
                 (
                     f"{plane_position('s_ra', 's_dec')} <@ adql_reach(9.7, -20.0, 0.06, 0)",
                     "obscore_s_ra_s_dec",

@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import astuple
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
-import sqlalchemy as sa
 
 from app.errors import UsageError
 from app.sky.boxes import box_of
 from app.sky.bulk_polygons import BOX_MARGIN
-from app.sky.bulk_regions import PREFIX, polygons_of
+from app.sky.bulk_regions import polygons_of
 from app.sky.outlines import outline_of
 from app.sky.shapes import Polygon
 from app.sky.stcs import parse_region
-from app.stores.tables.bulk import insert_batch
 from app.stores.tables.packed_tree import TreeWriter
-from app.stores.tables.spoly import accepted_spoly
-
-_FEW: Final = 50
-_VERTEX: Final = r"(\S+)\s+(\S+)\s*"
-
-
-def put_outlines(
-    connection: sa.Connection, name: str, row_ids: Sequence[int], texts: Sequence[str]
-) -> int:
-    """Put polygons into a narrow table of PostgreSQL (see :mod:`app.stores.tables.spatial`); how
-    many.
-
-    ``texts`` are STC-S. Raises UsageError, naming the row, when one is no polygon.
-    """
-    column = pa.array(texts, pa.string())
-    shapes = polygons_of(column)
-    numbers, plain = pa.array(row_ids, pa.int64()), pa.array(shapes.plain)
-    others = np.flatnonzero(~shapes.plain)
-    _copy_outlines(connection, name, numbers.filter(plain), column.filter(plain))
-    for start in range(0, len(others), _FEW):
-        few = others[start : start + _FEW]
-        _copy_outlines(connection, name, numbers.take(few), column.take(few))
-    return len(row_ids)
 
 
 def put_in_tree(tree: TreeWriter, row_ids: Sequence[int], texts: Sequence[str]) -> int:
@@ -71,13 +43,6 @@ def _polygon(row_id: int, text: str) -> Polygon:
     return region
 
 
-def sphere_texts(texts: pa.Array) -> pa.Array:
-    """``POLYGON ICRS …`` in pgSphere's notation."""
-    bare = pc.utf8_slice_codeunits(texts, len(PREFIX))
-    vertices = pc.utf8_rtrim(pc.replace_substring_regex(bare, _VERTEX, r"(\1d,\2d),"), ",")
-    return pc.binary_join_element_wise("{", vertices, "}", "")
-
-
 def sky_order(texts: pa.Array) -> Any:
     """Places of regions in an order in which neighbours on the sky stand together."""
     return _along_the_sky(polygons_of(texts).boxes)
@@ -93,27 +58,6 @@ def _along_the_sky(boxes: Any) -> Any:
             place = np.uint64(3 * bit + axis)
             key |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << place
     return np.argsort(key, kind="stable")
-
-
-def _copy_outlines(
-    connection: sa.Connection, name: str, row_ids: pa.Array, texts: pa.Array
-) -> None:
-    """COPY polygons into the narrow table. Of many that pgSphere refuses, halves are tried; of a
-    few, each is looked at by itself and thinned if need be."""
-    names = ("row_id", "outline")
-    if len(row_ids) > _FEW:
-        with suppress(psycopg.errors.InternalError_), connection.begin_nested():
-            insert_batch(connection, name, names, (row_ids, sphere_texts(texts)))
-            return
-        half = len(row_ids) // 2
-        _copy_outlines(connection, name, row_ids[:half], texts[:half])
-        _copy_outlines(connection, name, row_ids[half:], texts[half:])
-        return
-    accepted = [
-        accepted_spoly(connection, _polygon(row_id, str(text)), f"row {row_id}")
-        for row_id, text in zip(row_ids.to_pylist(), texts.to_pylist(), strict=True)
-    ]
-    insert_batch(connection, name, names, (row_ids, pa.array(accepted, pa.string())))
 
 
 def put_positions(

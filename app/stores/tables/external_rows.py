@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
@@ -16,19 +15,18 @@ from app.recipes.recipe import ImageRef
 from app.schema.obscore import OBSCORE
 from app.stores.database import write_transaction
 from app.stores.tables.bulk import insert_batch
-from app.stores.tables.bulk_index import sky_order, sphere_texts
+from app.stores.tables.bulk_index import sky_order
 from app.stores.tables.datasets import UpsertCounts
 from app.stores.tables.digests import as_text, row_digests
 from app.stores.tables.physical import obscore
-from app.stores.tables.regions import polygon_of, region_index
+from app.stores.tables.region_columns import region_values
+from app.stores.tables.regions import region_index
 from app.stores.tables.spatial import index_rows
-from app.stores.tables.spoly import accepted_spoly
 
 NO_IMAGE: Final = ImageRef(dataset_id="", planes=(), grid="").to_text()
 """The image reference of a row whose image lies elsewhere."""
 
 _NAMES: Final = tuple(field.name for field in OBSCORE.fields)
-_FEW: Final = 50
 
 Columns = Mapping[str, pa.Array]
 Refused = Callable[[int, str], None]
@@ -138,36 +136,13 @@ def _insert(
         "image_ref": pa.repeat(NO_IMAGE, count),
         "origin": pa.repeat("external", count),
     }
-    if connection.dialect.name == "sqlite":
-        _write(connection, columns | hidden)
-    else:
-        _copy(connection, columns | hidden)
-
-
-def _write(connection: sa.Connection, columns: Columns) -> None:
-    insert_batch(connection, "obscore", list(columns), list(columns.values()))
-
-
-def _copy(connection: sa.Connection, columns: Columns) -> None:
-    """COPY with pgSphere's polygons. Of many rows with one that it refuses, halves are tried; of a
-    few, each polygon is looked at by itself and thinned if need be."""
-    count = len(columns["s_region"])
-    if count > _FEW:
-        spheres = sphere_texts(columns["s_region"])
-        with suppress(psycopg.errors.InternalError_), connection.begin_nested():
-            _write(connection, {**columns, "s_region_spoly": spheres})
-            return
-        for part in (slice(0, count // 2), slice(count // 2, count)):
-            _copy(connection, {name: values[part] for name, values in columns.items()})
-        return
-    accepted = []
-    pairs = zip(columns["obs_publisher_did"], columns["s_region"], strict=True)
-    for identifier, text in pairs:
-        record = {"obs_publisher_did": identifier.as_py(), "s_region": text.as_py()}
-        polygon = polygon_of(record)
-        name = str(record["obs_publisher_did"])
-        accepted.append(None if polygon is None else accepted_spoly(connection, polygon, name))
-    _write(connection, {**columns, "s_region_spoly": pa.array(accepted, pa.string())})
+    if connection.dialect.name == "postgresql":
+        names = columns["obs_publisher_did"]
+        hidden |= region_values(
+            connection, "s_region", columns["s_region"], lambda row: str(names[row])
+        )
+    values = columns | hidden
+    insert_batch(connection, "obscore", list(values), list(values.values()))
 
 
 def _put_in_trees(connection: sa.Connection, after: int) -> None:

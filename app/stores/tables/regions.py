@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Protocol
 
+import pyarrow as pa
 import sqlalchemy as sa
 
-from app.adql.spatial_index import outline_index, position_index
-from app.errors import UsageError
+from app.adql.spatial_index import RegionColumns, outline_index, position_index
 from app.schema.rows import Value
 from app.sky.boxes import box_of
 from app.sky.outlines import outline_of
 from app.sky.shapes import Point, Polygon
-from app.sky.stcs import parse_region
 from app.stores.tables.physical import obscore
-from app.stores.tables.spoly import accepted_spoly, format_spoly, refuses_polygon
+from app.stores.tables.region_columns import polygon_in, region_values
 
 _REGION_LOCK = 0x736B796C6F6F6D
 """Key of the advisory lock that writers of obscore hold ("skyloom")."""
@@ -34,8 +33,10 @@ _DROP_OUTLINE = sa.text(f"DELETE FROM {_OUTLINES} WHERE row_id = :row_id")
 _DROP_POSITION = sa.text(f"DELETE FROM {_POSITIONS} WHERE row_id = :row_id")
 
 _COLUMNS = [column.name for column in obscore.columns if column.name != "row_id"]
-_SPOLY = "CAST(:s_region_spoly AS spoly)"
-_SPOLY_CHANGE = f"s_region_spoly = {_SPOLY}"
+_BESIDE = {
+    name: f"CAST(:{name} AS {sql_type})" for name, sql_type in RegionColumns.of("s_region").types()
+}
+_BESIDE_CHANGE = [f"{name} = {value}" for name, value in _BESIDE.items()]
 
 Record = Mapping[str, Value]
 
@@ -72,10 +73,7 @@ def polygon_of(record: Record) -> Polygon | None:
     text = record["s_region"]
     if text is None:
         return None
-    region = parse_region(str(text))
-    if not isinstance(region, Polygon):
-        raise UsageError(f"s_region of {record['obs_publisher_did']} is not a POLYGON")
-    return region
+    return polygon_in(text, str(record["obs_publisher_did"]))
 
 
 class SqliteRegionIndex:
@@ -150,57 +148,50 @@ def _position_of(record: Record) -> Point | None:
 
 
 class PostgresRegionIndex:
-    """``obscore.s_region_spoly``, which a GiST index covers."""
+    """The columns beside ``obscore.s_region``, with a GiST index on the bounds among them."""
 
     def lock(self, connection: sa.Connection) -> None:
         """Serialise writers, so that two that bring the same dataset cannot collide."""
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REGION_LOCK})
 
     def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
-        """Insert rows with their polygons."""
-        names = ", ".join([*_COLUMNS, "s_region_spoly"])
-        values = ", ".join([*(f":{name}" for name in _COLUMNS), _SPOLY])
+        """Insert rows with their regions."""
+        names = ", ".join([*_COLUMNS, *_BESIDE])
+        values = ", ".join([*(f":{name}" for name in _COLUMNS), *_BESIDE.values()])
         statement = f"INSERT INTO obscore ({names}) VALUES ({values})"
-        self._write(connection, statement, [dict(record) for record in records])
+        self._write(connection, statement, records)
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
-        """Replace rows and their polygons."""
-        changes = ", ".join([*(f"{name} = :{name}" for name in _COLUMNS), _SPOLY_CHANGE])
+        """Replace rows and their regions."""
+        changes = ", ".join([*(f"{name} = :{name}" for name in _COLUMNS), *_BESIDE_CHANGE])
         statement = f"UPDATE obscore SET {changes} WHERE row_id = :this_row_id"
         rows = [{**record, "this_row_id": row_id} for row_id, record in records]
         self._write(connection, statement, rows)
 
     def find_unindexed(self, connection: sa.Connection) -> list[int]:
-        """Rows without a polygon."""
-        query = "SELECT row_id FROM obscore WHERE s_region IS NOT NULL AND s_region_spoly IS NULL"
+        """Rows without bounds."""
+        query = "SELECT row_id FROM obscore WHERE s_region IS NOT NULL AND s_region_bounds IS NULL"
         return list(connection.execute(sa.text(query)).scalars())
 
     def repair(self, connection: sa.Connection) -> int:
-        """Fill the polygons that are missing."""
+        """Fill the columns that are missing."""
         lost = _regions(connection, self.find_unindexed(connection))
-        statement = f"UPDATE obscore SET {_SPOLY_CHANGE} WHERE row_id = :this_row_id"
+        changes = ", ".join(_BESIDE_CHANGE)
+        statement = f"UPDATE obscore SET {changes} WHERE row_id = :this_row_id"
         rows = [{**record, "this_row_id": row_id} for row_id, record in lost]
         if rows:
             self._write(connection, statement, rows)
         return len(lost)
 
-    def _write(self, connection: sa.Connection, statement: str, rows: list[dict[str, Any]]) -> None:
-        """Run a statement for rows whose ``s_region_spoly`` is added here. When pgSphere refuses a
-        polygon among them, each is looked at by itself and thinned if need be."""
-        polygons = [polygon_of(row) for row in rows]
-        texts = [None if p is None else format_spoly(p) for p in polygons]
-        try:
-            with connection.begin_nested():
-                connection.execute(sa.text(statement), _with_spoly(rows, texts))
-                return
-        except sa.exc.DBAPIError as error:
-            if not refuses_polygon(error):
-                raise
-        texts = [
-            None if p is None else accepted_spoly(connection, p, row["obs_publisher_did"])
-            for p, row in zip(polygons, rows, strict=True)
-        ]
-        connection.execute(sa.text(statement), _with_spoly(rows, texts))
+    def _write(self, connection: sa.Connection, statement: str, records: Sequence[Record]) -> None:
+        """Run a statement for records, with the values beside their regions."""
+        texts = pa.array([record["s_region"] for record in records], pa.string())
+        beside = region_values(
+            connection, "s_region", texts, lambda row: str(records[row]["obs_publisher_did"])
+        )
+        values = pa.table(dict(beside)).to_pylist()
+        rows = [{**record, **more} for record, more in zip(records, values, strict=True)]
+        connection.execute(sa.text(statement), rows)
 
     def delete(self, connection: sa.Connection, row_ids: Sequence[int]) -> None:
         """Delete rows."""
@@ -218,7 +209,3 @@ def _regions(connection: sa.Connection, row_ids: Sequence[int]) -> list[tuple[in
         for row in connection.execute(query):
             found.append((row.row_id, dict(zip(names, row[1:], strict=True))))
     return found
-
-
-def _with_spoly(rows: Sequence[Record], texts: Sequence[str | None]) -> list[dict[str, Any]]:
-    return [{**row, "s_region_spoly": text} for row, text in zip(rows, texts, strict=True)]

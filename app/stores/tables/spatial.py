@@ -17,11 +17,16 @@ from app.adql.spatial_index import (
     outline_index,
     plane_position,
     position_index,
-    region_polygon_column,
 )
 from app.schema.fields import Table
-from app.stores.tables.bulk_index import put_in_tree, put_outlines, put_positions
+from app.stores.tables.bulk_index import put_in_tree, put_positions
 from app.stores.tables.packed_tree import TreeWriter
+from app.stores.tables.region_columns import (
+    add_columns,
+    create_index,
+    drop_columns,
+    put_beside,
+)
 
 _CHUNK_ROWS = 50_000
 
@@ -60,9 +65,8 @@ def drop_spatial_indexes(connection: sa.Connection, table: Table) -> None:
     for name in names:
         connection.exec_driver_sql(f'DROP INDEX "{name}"')
     for column in region_columns(table):
-        connection.exec_driver_sql(
-            f'ALTER TABLE "{table.physical}" DROP COLUMN "{region_polygon_column(column)}"'
-        )
+        for statement in drop_columns(table.physical, column):
+            connection.exec_driver_sql(statement)
 
 
 def index_rows(connection: sa.Connection, table: Table, *, after: int = 0) -> int:
@@ -95,15 +99,13 @@ def _sqlite_tables(table: Table) -> Iterator[str]:
 
 def _postgres_tables(table: Table) -> Iterator[str]:
     for column in region_columns(table):
-        yield f'ALTER TABLE "{table.physical}" ADD COLUMN "{region_polygon_column(column)}" spoly'
+        yield from add_columns(table.physical, column)
 
 
 def _postgres_indexes(table: Table) -> Iterator[str]:
     """What is faster made once the rows are there."""
     for column in region_columns(table):
-        name = outline_index(table.physical, column)
-        polygon = region_polygon_column(column)
-        yield f'CREATE INDEX "{name}" ON "{table.physical}" USING gist ("{polygon}")'
+        yield create_index(table.physical, column)
     for lon, lat in table.positions:
         name = position_index(table.physical, lon)
         quoted_lon, quoted_lat = f'"{lon}"', f'"{lat}"'
@@ -115,46 +117,33 @@ def _postgres_indexes(table: Table) -> Iterator[str]:
 
 def _index_regions(connection: sa.Connection, table: Table, column: str, after: int) -> int:
     name = outline_index(table.physical, column)
+    chunks = rows_after(connection, table.physical, (column,), after)
     if connection.dialect.name == "sqlite":
         tree = TreeWriter(connection, name)
-        chunks = _rows(connection, table, (column,), after)
         count = sum(put_in_tree(tree, *zip(*rows, strict=True)) for rows in chunks)
         tree.finish()
         return count
-    name = f"{name}_new"
-    connection.exec_driver_sql(
-        f'CREATE TEMPORARY TABLE "{name}" (row_id bigint PRIMARY KEY, outline spoly)'
-    )
-    count = 0
-    for rows in _rows(connection, table, (column,), after):
-        row_ids, texts = zip(*rows, strict=True)
-        count += put_outlines(connection, name, row_ids, texts)
-    connection.exec_driver_sql(
-        f'UPDATE "{table.physical}" AS t SET "{region_polygon_column(column)}" = n.outline '
-        f'FROM "{name}" AS n WHERE n.row_id = t.row_id'
-    )
-    connection.exec_driver_sql(f'DROP TABLE "{name}"')
-    return count
+    return put_beside(connection, table.physical, column, chunks)
 
 
 def _index_positions(
     connection: sa.Connection, table: Table, lon: str, lat: str, after: int
 ) -> int:
     tree = TreeWriter(connection, position_index(table.physical, lon))
-    chunks = _rows(connection, table, (lon, lat), after)
+    chunks = rows_after(connection, table.physical, (lon, lat), after)
     count = sum(put_positions(tree, *zip(*rows, strict=True)) for rows in chunks)
     tree.finish()
     return count
 
 
-def _rows(
-    connection: sa.Connection, table: Table, columns: tuple[str, ...], after: int
+def rows_after(
+    connection: sa.Connection, physical: str, columns: tuple[str, ...], after: int
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Chunks of (row_id, values …) where no value is null, in order of ``row_id``."""
     shown = ", ".join(f'"{column}"' for column in columns)
     known = " AND ".join(f'"{column}" IS NOT NULL' for column in columns)
     query = sa.text(
-        f'SELECT row_id, {shown} FROM "{table.physical}" '
+        f'SELECT row_id, {shown} FROM "{physical}" '
         f"WHERE row_id > :after AND {known} ORDER BY row_id LIMIT {_CHUNK_ROWS}"
     )
     while rows := [tuple(row) for row in connection.execute(query, {"after": after}).all()]:

@@ -11,12 +11,17 @@ import psycopg
 import pyarrow as pa
 from pyarrow import csv
 
-from app.adql.spatial_index import point_columns, region_polygon_column, region_text_column
+from app.adql.spatial_index import (
+    RegionColumns,
+    point_columns,
+    region_text_column,
+)
 from app.errors import UploadError
 from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
 from app.sky.shapes import Circle, Polygon
 from app.sky.stcs import parse_region, polygon_from
+from app.stores.tables.region_columns import bounds_text
 from app.stores.tables.spoly import format_spoly
 
 _SQLITE_TYPES: Final = {"integer": "INTEGER", "real": "REAL", "boolean": "BOOLEAN"}
@@ -116,8 +121,10 @@ def _region_parts(
     if len(kinds) > 1:
         raise UploadError(upload.table.name, f"column {field.name} mixes circles and polygons")
     spheres = [None if shape is None else _sphere(shape) for shape in shapes]
-    name = region_polygon_column(field.physical)
-    yield name, _SHAPE_TYPES[kinds.pop()], pa.array(spheres, pa.string())
+    names = RegionColumns.of(field.physical)
+    yield names.sphere, _SHAPE_TYPES[kinds.pop()], pa.array(spheres, pa.string())
+    bounds = [None if shape is None else bounds_text(shape) for shape in shapes]
+    yield names.bounds, "box", pa.array(bounds, pa.string())
 
 
 def _shape(field: Field, value: str) -> Circle | Polygon:
