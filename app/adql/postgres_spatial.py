@@ -21,6 +21,7 @@ from app.adql.region_distance import region_distance
 from app.adql.spatial_index import (
     IndexUse,
     RegionColumns,
+    find_centre_index,
     find_index,
     is_published,
     plane_position,
@@ -89,9 +90,20 @@ class PostgresSpatial(SqlWriter):
     def _sieve(self, inner: typed.Geometry, outer: typed.Geometry) -> str:
         """The boxes in which an index finds what a relation may hold for."""
         use = find_index(inner, outer)
-        if use is None or (use.target.kind != "region" and use.other.kind == "point"):
+        if use is None:
+            return self._centre_sieve(inner, outer)
+        if use.target.kind != "region" and use.other.kind == "point":
             return ""
         return f"{self._in_frames(use.target, self._frames(use.other))} AND "
+
+    def _centre_sieve(self, point: typed.Geometry, circle: typed.Geometry) -> str:
+        """The boxes in which the centres of circles lie that may hold a point."""
+        use = find_centre_index(circle, point)
+        if use is None or not isinstance(circle, typed.CircleOf):
+            return ""
+        radius = self.real(circle.radius)
+        frames = [self._reach_frame(point, radius, side) for side in _SIDES]
+        return f"{self._in_frames(use.target, frames)} AND "
 
     def _in_frames(self, target: typed.Column, frames: Sequence[str]) -> str:
         """Whether a region, or an indexed position called after its longitude, reaches into one of

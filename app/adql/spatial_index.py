@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from app.adql.typed import Column, Expression, Geometry, PointOf
+from app.adql.typed import CircleOf, Column, Expression, Geometry, PointOf
 from app.adql.walk import columns_in
 from app.schema.fields import Field
 from app.schema.uploads import UPLOAD_SCHEMA
@@ -110,6 +110,15 @@ def find_index(a: Geometry, b: Geometry) -> IndexUse | None:
     """
     uses = [use for use in (_use_of(a, b), _use_of(b, a)) if use is not None]
     return max(uses, key=lambda use: use.target.source, default=None)
+
+
+def find_centre_index(circle: Geometry, point: Geometry) -> IndexUse | None:
+    """The index that finds the circles which may hold a point, by their centres: these lie no
+    farther from it than the radius, which must not depend on the same row."""
+    if not isinstance(circle, CircleOf) or point.kind != "point":
+        return None
+    use = _use_of(PointOf(circle.lon, circle.lat), point)
+    return None if use is None or use.target.row in rows_of(circle.radius) else use
 
 
 def _use_of(geometry: Geometry, other: Geometry) -> IndexUse | None:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 from app.adql import typed
-from app.adql.spatial_index import IndexUse, find_index, region_text_column, rows_of
+from app.adql.spatial_index import (
+    IndexUse,
+    find_centre_index,
+    find_index,
+    region_text_column,
+    rows_of,
+)
 from app.adql.sqlite_geometry import MAX_RADIUS_DEG
 from app.adql.typed import Expression
 from app.adql.writer import SqlWriter
@@ -51,12 +57,20 @@ class SqliteSpatial(SqlWriter):
     def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
         use = find_index(spatial.outer, spatial.inner) if is_positive else None
         if use is None:
-            return f"({self.spatial_value(spatial)} = 1)"
+            exact = f"{self.spatial_value(spatial)} = 1"
+            return f"({self._centres(spatial)}{exact})" if is_positive else f"({exact})"
         if use.target.kind != "region":
             sieve = self._rows(use, self._sides(use.other))
             return f"({sieve} AND {self.spatial_value(spatial)} = 1)"
         exact = self._relation(spatial, {use.target: "outline"})
         return self._rows(use, f"{self._sides(use.other)} AND {exact}")
+
+    def _centres(self, spatial: typed.Spatial) -> str:
+        """What finds the circles around indexed positions that may hold a point."""
+        use = find_centre_index(spatial.outer, spatial.inner)
+        if use is None or not isinstance(spatial.outer, typed.CircleOf):
+            return ""
+        return f"{self._rows(use, self._reach(use.other, spatial.outer.radius))} AND "
 
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
         exact = f"({self.value(cone.separation)} {cone.operator} {self.compared(cone.radius)})"

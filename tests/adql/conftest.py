@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from app.adql.compile import compile_query
 from app.schema.catalog import CATALOG
 from app.schema.rows import DatasetRow, Value
+from app.schema.uploads import UploadedTable, with_uploads
 from app.sky.predicates import centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
@@ -82,24 +83,29 @@ def load(url: str) -> MetadataStores:
     return stores
 
 
-def ask(stores: MetadataStores, text: str, maxrec: int = 1000) -> Rows:
+def ask(stores: MetadataStores, text: str, maxrec: int = 1000, *uploads: UploadedTable) -> Rows:
     """The rows of the answer."""
-    return run_query(stores, text, maxrec=maxrec)
+    return run_query(stores, text, maxrec=maxrec, uploads=uploads)
 
 
 def run_query(
-    stores: MetadataStores, text: str, *, maxrec: int, time_limit_s: float | None = None
+    stores: MetadataStores,
+    text: str,
+    *,
+    maxrec: int,
+    time_limit_s: float | None = None,
+    uploads: Sequence[UploadedTable] = (),
 ) -> Rows:
     """The rows of the answer, within a time."""
     query = compile_query(
         text,
-        catalog=CATALOG,
+        catalog=with_uploads(CATALOG, uploads),
         target=stores.tables.target,
         maxrec=maxrec,
         prefixes={"service_url": "https://sky.example"},
     )
     rows: Rows = []
-    for batch in stores.tables.stream(query, time_limit_s=time_limit_s):
+    for batch in stores.tables.stream(query, time_limit_s=time_limit_s, uploads=uploads):
         rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
     return rows
 

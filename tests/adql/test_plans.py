@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
 from app.adql.compile import compile_query
+from app.adql.compiled import CompiledQuery
 from app.schema.catalog import CATALOG
+from app.schema.fields import Field, Table
+from app.schema.uploads import UploadedTable, to_uploaded, with_uploads
+from app.stores.database import postgres_connection
 from app.stores.metadata import MetadataStores
+from app.stores.tables.uploads import drop_sqlite, load_postgres, load_sqlite
 from tests.adql.conftest import ask
 
 T = "ivoa.ObsCore"
@@ -32,6 +44,10 @@ SEARCHES = [
     ),
     (f"SELECT obs_id FROM {T} WHERE DISTANCE(POINT(s_ra, s_dec), POINT(62, -37)) < 1", POSITION),
     (f"SELECT obs_id FROM {T} WHERE DISTANCE(62, -37, s_ra, s_dec) <= 1", POSITION),
+    (
+        f"SELECT obs_id FROM {T} WHERE CONTAINS(POINT(62, -37), CIRCLE(s_ra, s_dec, 1)) = 1",
+        POSITION,
+    ),
     (f"SELECT obs_id FROM {T} WHERE 1 > DISTANCE(s_ra, s_dec, 62, -37)", POSITION),
     (f"SELECT obs_id FROM {T} WHERE DISTANCE(s_ra, s_dec, 62, -37) BETWEEN 0.1 AND 1", POSITION),
     (
@@ -96,16 +112,61 @@ SEARCHES = [
 ]
 
 
-def plan(stores: MetadataStores, text: str) -> str:
+UPLOAD_JOINS = [
+    ("CONTAINS(POINT(u.ra, u.dec), o.s_region) = 1", REGION),
+    ("INTERSECTS(CIRCLE(u.ra, u.dec, 0.1), o.s_region) = 1", REGION),
+    ("CONTAINS(POINT(u.ra, u.dec), CIRCLE(o.s_ra, o.s_dec, 1)) = 1", POSITION),
+    ("CONTAINS(POINT(o.s_ra, o.s_dec), CIRCLE(u.ra, u.dec, 1)) = 1", POSITION),
+    ("CONTAINS(POINT(u.ra, u.dec), CIRCLE(o.s_ra, o.s_dec, u.r)) = 1", POSITION),
+    ("DISTANCE(u.ra, u.dec, o.s_ra, o.s_dec) < 1", POSITION),
+]
+
+
+def upload() -> UploadedTable:
+    """1,000 positions, most of them among those of the rows."""
+    fields = tuple(
+        Field(name=name, column=f"c{place}", kind="real", datatype="double")
+        for place, name in enumerate(("ra", "dec", "r"))
+    )
+    table = Table(schema_name="TAP_UPLOAD", name="TAP_UPLOAD.u", physical="upload_1", fields=fields)
+    rng = np.random.default_rng(5)
+    lon = rng.choice((0, 62, 120, 250), 1000) + rng.uniform(-2, 2, 1000)
+    lat = rng.choice((0, 45, -37, 80), 1000) + rng.uniform(-2, 2, 1000)
+    places = (lon % 360, lat, np.ones(1000))
+    return to_uploaded(table, [pa.array(column) for column in places])
+
+
+def plan(stores: MetadataStores, text: str, *uploads: UploadedTable) -> str:
     """How the engine means to find the rows; PostgreSQL with scans of whole tables priced out."""
-    query = compile_query(text, catalog=CATALOG, target=stores.tables.target, maxrec=10_000)
-    sqlite = stores.engine.dialect.name == "sqlite"
+    query = compile_query(
+        text,
+        catalog=with_uploads(CATALOG, uploads),
+        target=stores.tables.target,
+        maxrec=10_000,
+    )
+    explain = _explained_by_sqlite if stores.tables.target == "sqlite" else _explained_by_postgres
+    return "\n".join(map(str, explain(stores, query, uploads)))
+
+
+def _explained_by_sqlite(
+    stores: MetadataStores, query: CompiledQuery, uploads: Sequence[UploadedTable]
+) -> list[object]:
+    with closing(stores.engine.raw_connection()) as pooled:
+        connection = cast(sqlite3.Connection, pooled.driver_connection)
+        load_sqlite(connection, uploads)
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {query.sql}", dict(query.binds)).fetchall()
+        drop_sqlite(connection, uploads)
+    return rows
+
+
+def _explained_by_postgres(
+    stores: MetadataStores, query: CompiledQuery, uploads: Sequence[UploadedTable]
+) -> list[object]:
     with stores.engine.connect() as connection:
-        if not sqlite:
-            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
-        rows = connection.execute(sa.text(f"{explain} {query.sql}"), dict(query.binds))
-        return "\n".join(str(row) for row in rows)
+        load_postgres(postgres_connection(connection.connection).cursor(), uploads)
+        connection.execute(sa.text("ANALYZE obscore"))
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        return list(connection.execute(sa.text(f"EXPLAIN {query.sql}"), dict(query.binds)))
 
 
 @pytest.mark.parametrize("text", [text for text, _ in SEARCHES])
@@ -135,3 +196,46 @@ def test_the_answer_is_one(
 ) -> None:
     here, there = (sorted(ask(s, text, 10_000)) for s in (sqlite_stores, postgres_stores))
     assert here == there
+
+
+def upload_queries(condition: str) -> list[str]:
+    """The join written in either order, and as a condition."""
+    return [
+        f"SELECT o.obs_id, u.ra FROM TAP_UPLOAD.u JOIN {T} AS o ON {condition}",
+        f"SELECT o.obs_id, u.ra FROM {T} AS o JOIN TAP_UPLOAD.u ON {condition}",
+        f"SELECT o.obs_id, u.ra FROM {T} AS o, TAP_UPLOAD.u WHERE {condition}",
+    ]
+
+
+@pytest.mark.parametrize(("condition", "index"), UPLOAD_JOINS)
+def test_sqlite_searches_the_large_table_for_each_uploaded_row(
+    sqlite_stores: MetadataStores, condition: str, index: str
+) -> None:
+    for text in upload_queries(condition):
+        found = plan(sqlite_stores, text, upload())
+        assert f"{index}" in found and "VIRTUAL TABLE INDEX 2:" in found
+        assert "USING INTEGER PRIMARY KEY (rowid=?)" in found
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize(("condition", "index"), UPLOAD_JOINS)
+def test_postgres_searches_the_large_table_for_each_uploaded_row(
+    postgres_stores: MetadataStores, condition: str, index: str
+) -> None:
+    for text in upload_queries(condition):
+        found = plan(postgres_stores, text, upload())
+        assert [line for line in found.splitlines() if "Index" in line and index in line], found
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize("condition", [condition for condition, _ in UPLOAD_JOINS])
+def test_joins_with_an_upload_have_one_answer(
+    sqlite_stores: MetadataStores, postgres_stores: MetadataStores, condition: str
+) -> None:
+    positions = upload()
+    answers = [
+        sorted(ask(stores, text, 100_000, positions))
+        for stores in (sqlite_stores, postgres_stores)
+        for text in upload_queries(condition)
+    ]
+    assert answers[0] and all(answer == answers[0] for answer in answers)
