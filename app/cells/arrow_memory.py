@@ -17,6 +17,9 @@ children, dictionary, release, private_data."""
 _MOST_BUFFERS: Final = 3
 _UNKNOWN: Final = -1
 
+_pointer_in: Final = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_in.restype, _pointer_in.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+
 _RELEASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _alive: Final[dict[int, object]] = {}
 """What the batches that were made here need, by the ``private_data`` of each."""
@@ -54,6 +57,12 @@ def batch_of(schema: pa.Schema, n_rows: int, addresses: Addresses, kept: object)
     arrays[0, 3:7] = 1, n, base + 8 * (len(words) - 1), children.ctypes.data
     _alive[base] = (words, kept)
     return pa.RecordBatch._import_from_c(base, schema)
+
+
+def exported(batch: pa.RecordBatch) -> tuple[int, object]:
+    """Address of the ``struct ArrowArray`` of a batch, and what must stay alive meanwhile."""
+    capsule = batch.__arrow_c_array__()[1]
+    return _pointer_in(capsule, b"arrow_array"), capsule
 
 
 def _forget(address: int) -> None:

@@ -7,6 +7,11 @@ from typing import Final
 COLUMN_BYTES: Final = 64
 """Bytes that describe a column (:mod:`app.cells.columns`)."""
 
+NUMBERS: Final = 0
+BITS: Final = 1
+TEXTS: Final = 2
+"""How the values of a column lie in memory."""
+
 XML: Final = 0
 CSV: Final = 1
 TSV: Final = 2

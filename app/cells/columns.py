@@ -110,16 +110,3 @@ def describe(
     elif not pa.types.is_boolean(column.type):
         values += 8 * start
     target[:] = (kind, validity, start, values, offsets, *aux)
-
-
-def scan_text(column: pa.Array, style: int) -> tuple[int, int]:
-    """What occurs in the values of a string column that the style cannot hold as it is (bits of
-    :mod:`app.cells.codes`), and how many bytes they have."""
-    from app.cells.kernels.characters import scan
-
-    _, offsets, values = column.buffers()
-    if offsets is None or values is None or len(column) == 0:
-        return 0, 0
-    ends = np.frombuffer(offsets, np.int32, len(column) + 1, 4 * column.offset)
-    first, last = int(ends[0]), int(ends[-1])
-    return scan(values.address + first, last - first, style), last - first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from app.cells.codes import (
     BOOLEAN,
     CHAR,
     CODES,
-    COLUMN_BYTES,
+    EMPTY,
     JSON,
     LISTS,
     PLAIN,
@@ -30,9 +31,9 @@ from app.cells.columns import (
     as_travelled,
     describe,
     holds_numbers,
-    scan_text,
     size_of,
 )
+from app.cells.described import DescribedBatch, describe_batch
 from app.cells.scratch import Scratch
 from app.errors import UsageError
 from app.schema.fields import Field
@@ -90,20 +91,22 @@ class TextRows:
         self._pieces = marks.packed()
         self._glue = len(marks.rows) + len(fields) * len(marks.cells)
         self._ends = len(marks.before) + len(marks.after) + 64
+        self._forms = _forms(self._fields)
+        lists = [number for number, field in enumerate(fields) if holds_numbers(field)]
+        self._filled = lists if self._style == XML else []
+        self._lists = lists if self._style == JSON else []
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
         """The rows of a batch that is not empty.
 
         Raises UsageError when an integer does not fit the type of its field.
         """
-        columns = np.zeros((len(self._fields), COLUMN_BYTES // 8), np.int64)
-        alive = []
-        room = self._glue * batch.num_rows + self._ends
-        for field, target, column in zip(self._fields, columns, batch.columns, strict=True):
-            kept, bytes_needed = self._prepare(field, target, column)
-            alive.append(kept)
-            room += bytes_needed
-        out = self._scratch.lend(room)
+        described = describe_batch(self._fields, self._with_filled(batch), self._style)
+        columns, growth = self._columns(described)
+        alive, list_bytes = self._describe_lists(columns, batch)
+        row_bytes = self._glue + int(self._forms[:, 3].sum())
+        text_bytes = int((described.n_bytes * growth).sum())
+        out = self._scratch.lend(row_bytes * batch.num_rows + text_bytes + list_bytes + self._ends)
         start = out.ctypes.data
         from app.cells.kernels.text import put_rows
 
@@ -115,44 +118,62 @@ class TextRows:
             self._style,
             self._pieces.ctypes.data,
         )
+        del alive
         if end < 0:
             name = self._fields[-1 - end].name
             raise UsageError(f"A value of column {name} does not fit its type")
         return out[: end - start].tobytes()
 
-    def _prepare(
-        self, field: Field, target: NDArray[np.int64], column: pa.Array
-    ) -> tuple[pa.Array, int]:
-        """Describe a column in ``target``; the array to keep alive and the bytes it may take."""
-        n_rows = len(column)
-        if self._style == XML and holds_numbers(field):
-            column = pc.fill_null(as_travelled(field, column), _no_numbers(field))
-        if column.null_count == n_rows:
-            return column, 8 * n_rows
-        column = as_travelled(field, column)
-        if field.kind == "boolean":
-            describe(target, BOOLEAN, column)
-            return column, 8 * n_rows
-        if field.kind == "integer":
-            least = LEAST[field.datatype]
-            describe(target, CODES[field.datatype], column, (least, -1 - least, 0))
-            return column, 20 * n_rows
-        if field.kind == "real":
-            describe(target, CODES[field.datatype], column)
-            return column, _LONGEST_NUMBER * n_rows
-        if self._style == JSON and holds_numbers(field):
-            return self._prepare_lists(field, target, column)
-        found, size = scan_text(column, self._style)
-        special = found & SPECIAL
-        describe(target, CHAR, column, (REPLACED if special else PLAIN, 0, 0))
-        return column, 8 * n_rows + size * (_MOST_GROWTH if special else 1)
+    def _with_filled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """With what stands for NULL in columns of arrays."""
+        for number in self._filled:
+            field = self._fields[number]
+            column = pc.fill_null(as_travelled(field, batch.column(number)), _no_numbers(field))
+            batch = batch.set_column(number, field.name, column)
+        return batch
 
-    def _prepare_lists(
-        self, field: Field, target: NDArray[np.int64], column: pa.Array
-    ) -> tuple[pa.Array, int]:
-        lists = as_lists(field, column)
-        describe(target, LISTS + CODES[field.datatype], lists)
-        return lists, 8 * len(column) + (_LONGEST_NUMBER + 1) * len(lists.values)
+    def _columns(self, batch: DescribedBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The columns as the writing loop takes them, and how many bytes each byte of a text in
+        them may become."""
+        columns = batch.columns.copy()
+        special = batch.found & SPECIAL != 0
+        columns[:, 0] = np.where(batch.nulls == batch.given.num_rows, EMPTY, self._forms[:, 0])
+        is_text = self._forms[:, 0] == CHAR
+        ways = np.where(special, REPLACED, PLAIN)
+        columns[:, 5] = np.where(is_text, ways, self._forms[:, 1])
+        columns[:, 6] = self._forms[:, 2]
+        return columns, np.where(special, _MOST_GROWTH, 1)
+
+    def _describe_lists(
+        self, columns: NDArray[np.int64], batch: pa.RecordBatch
+    ) -> tuple[list[pa.Array], int]:
+        """Describe the columns of arrays; what to keep alive and the bytes they may take beyond
+        those of a text."""
+        alive, room = [], 0
+        for number in self._lists:
+            field = self._fields[number]
+            lists = as_lists(field, batch.column(number))
+            describe(columns[number], LISTS + CODES[field.datatype], lists)
+            alive.append(lists)
+            room += (_LONGEST_NUMBER + 1) * len(lists.values)
+        return alive, room
+
+
+@lru_cache(maxsize=256)
+def _forms(fields: tuple[Field, ...]) -> NDArray[np.int64]:
+    """Of each field: code, least and greatest number, most bytes of a cell without its text."""
+    return np.array([_form(field) for field in fields], np.int64)
+
+
+def _form(field: Field) -> tuple[int, int, int, int]:
+    if field.kind == "boolean":
+        return BOOLEAN, 0, 0, 8
+    if field.kind == "integer":
+        least = LEAST[field.datatype]
+        return CODES[field.datatype], least, -1 - least, 20
+    if field.kind == "real":
+        return CODES[field.datatype], 0, 0, _LONGEST_NUMBER
+    return CHAR, 0, 0, 8
 
 
 def _no_numbers(field: Field) -> str:

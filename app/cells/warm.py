@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Final
 
-_KERNELS: Final = ("base64", "binary", "characters", "text")
+_KERNELS: Final = ("base64", "batches", "binary", "characters", "text")
 
 
 def warm_up() -> None:

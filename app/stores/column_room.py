@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -75,17 +76,17 @@ class ColumnRoom:
         self._valid = np.zeros((self._kinds.size, (size + 7) // 8), np.uint8)
         self._offsets = np.empty((texts, size + 1), np.int32)
         self._offsets[:, 0] = 0
-        self._texts = [np.empty(size * each, np.uint8) for each in self._text_bytes]
+        capacities = size * np.array(self._text_bytes, np.int64)
+        # One piece of memory for all; a text column that outgrows its part gets a new one.
+        self._texts = [np.empty(capacities.sum(), np.uint8)]
+        starts = self._texts[0].ctypes.data + np.cumsum(capacities) - capacities
         self._columns = np.zeros((self._kinds.size, COLUMN_BYTES // 8), np.int64)
         self._columns[:, 0] = self._kinds
         self._columns[:, VALIDITY // 8] = _rows_of(self._valid)
         self._columns[~self._is_text, VALUES // 8] = _rows_of(self._numbers)
+        self._columns[self._is_text, VALUES // 8] = starts
         self._columns[self._is_text, OFFSETS // 8] = _rows_of(self._offsets)
-        self._note_texts()
-
-    def _note_texts(self) -> None:
-        self._columns[self._is_text, VALUES // 8] = [text.ctypes.data for text in self._texts]
-        self._columns[self._is_text, CAPACITY // 8] = [text.size for text in self._texts]
+        self._columns[self._is_text, CAPACITY // 8] = capacities
 
     def limits(self) -> tuple[int, int]:
         """The rows there is room for, and the bytes of text that are enough."""
@@ -97,12 +98,12 @@ class ColumnRoom:
 
     def widen(self, needed: int = 1) -> None:
         """Double the room for the texts of the current column until ``needed`` bytes more fit."""
-        slot = self._slots[self.column]
-        used = int(self._offsets[slot, self.row])
-        wider = np.empty(max(2 * self._texts[slot].size, 2 * (used + needed)), np.uint8)
-        wider[:used] = self._texts[slot][:used]
-        self._texts[slot] = wider
-        self._note_texts()
+        column = self._columns[self.column]
+        used = int(self._offsets[self._slots[self.column], self.row])
+        wider = np.empty(2 * max(int(column[CAPACITY // 8]), used + needed), np.uint8)
+        ctypes.memmove(wider.ctypes.data, int(column[VALUES // 8]), used)
+        column[VALUES // 8], column[CAPACITY // 8] = wider.ctypes.data, wider.size
+        self._texts.append(wider)
 
     def put(self, value: Any) -> None:
         """Write the current value, which is no NULL, in the type of its column, and pass on."""
@@ -119,11 +120,11 @@ class ColumnRoom:
         self.column += 1
 
     def _put_text(self, slot: int, text: bytes) -> None:
-        start = int(self._offsets[slot, self.row])
-        end = start + len(text)
-        if end > self._texts[slot].size:
+        column = self._columns[self.column]
+        end = int(self._offsets[slot, self.row]) + len(text)
+        if end > column[CAPACITY // 8]:
             self.widen(len(text))
-        self._texts[slot][start:end] = np.frombuffer(text, np.uint8)
+        ctypes.memmove(int(column[VALUES // 8]) + end - len(text), text, len(text))
         self._offsets[slot, self.row + 1] = end
 
     def batch(self) -> pa.RecordBatch:
@@ -133,9 +134,10 @@ class ColumnRoom:
             used = self._offsets[:, size].tolist()
             self._text_bytes = [1 + each * 5 // (4 * size) for each in used]
         columns = self._columns
-        bits = self._numbers[self._slots[self._kinds == BOOLEAN], :size] != 0
+        is_boolean = self._kinds == BOOLEAN
+        bits = self._numbers[self._slots[is_boolean], :size] != 0
         packed = np.packbits(bits, axis=1, bitorder="little")
-        columns[self._kinds == BOOLEAN, VALUES // 8] = _rows_of(packed)
+        columns[is_boolean, VALUES // 8] = _rows_of(packed)
         addresses = Addresses(
             validity=columns[:, VALIDITY // 8],
             offsets=columns[:, OFFSETS // 8],

@@ -15,16 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from astropy.io import fits
 
-from app.cells.binary import WIDTHS, BinaryRows, Layout
-from app.cells.columns import (
-    LEAST,
-    as_lists,
-    as_travelled,
-    holds_numbers,
-    integers_of,
-    parts_of,
-    size_of,
-)
+from app.cells.binary import WIDTHS, BinaryPlan, BinaryRows, Layout
+from app.cells.codes import XML
+from app.cells.columns import LEAST, as_lists, holds_numbers, integers_of, parts_of, size_of
+from app.cells.described import batch_as_travelled, describe_batch
 from app.schema.batches import RowLimit, arrow_schema
 from app.schema.fields import Field
 
@@ -59,15 +53,10 @@ class _Spool:
         self._writer = pa.ipc.new_stream(self._file, arrow_schema(fields), options=options)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        columns = [
-            as_travelled(field, column)
-            for field, column in zip(self.fields, batch.columns, strict=True)
-        ]
-        for number, (field, column) in enumerate(zip(self.fields, columns, strict=True)):
+        travelled = batch_as_travelled(self.fields, batch)
+        for number, (field, column) in enumerate(zip(self.fields, travelled.columns, strict=True)):
             self._learn(number, field, column)
-        self._writer.write_batch(
-            pa.RecordBatch.from_arrays(columns, schema=arrow_schema(self.fields))
-        )
+        self._writer.write_batch(travelled)
         self.rows += batch.num_rows
 
     def _learn(self, number: int, field: Field, column: pa.Array) -> None:
@@ -129,10 +118,10 @@ def write(
             spool.add(batch)
         layouts = spool.layouts()
         yield _headers(layouts, limit)
-        rows = BinaryRows(layouts, null_flags=False)
+        rows = BinaryRows(BinaryPlan(layouts, null_flags=False))
         n_bytes = 0
         for batch in spool.batches():
-            data, size = rows.encode(batch)
+            data, size = rows.encode(describe_batch(fields, batch, XML))
             n_bytes += size
             yield data[:size].tobytes()
         yield bytes(-n_bytes % _BLOCK)

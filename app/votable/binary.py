@@ -8,13 +8,16 @@ one base64 text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import pyarrow as pa
 
 from app.cells.base64 import SLACK, Base64
-from app.cells.binary import BinaryRows, Layout
+from app.cells.binary import BinaryPlan, BinaryRows, Layout
+from app.cells.codes import XML
 from app.cells.columns import LEAST, as_travelled, integers_of, size_of
+from app.cells.described import describe_batch
 from app.schema.fields import Datatype, Field
 from app.votable.wide import wide_columns
 
@@ -38,7 +41,9 @@ class Binary:
         tag = "BINARY2" if null_flags else "BINARY"
         self.opening = f'<{tag}>\n<STREAM encoding="base64">\n'
         self.closing = f"</STREAM>\n</{tag}>\n"
-        wide = wide_columns(fields, sample)
+        self._fields = tuple(fields)
+        self._sample = None if sample is None else describe_batch(fields, sample, XML)
+        wide = wide_columns(fields, self._sample)
         self.datatypes: tuple[Datatype, ...] = tuple(
             "unicodeChar" if number in wide else field.datatype
             for number, field in enumerate(fields)
@@ -49,22 +54,14 @@ class Binary:
         )
         self._null_flags = null_flags
         self._base64 = Base64()
-        self._rows = BinaryRows(
-            [
-                Layout(
-                    field=field,
-                    datatype=datatype,
-                    size=size_of(field),
-                    null=_UNKNOWN if datatype == "boolean" else null or 0,
-                )
-                for field, datatype, null in zip(fields, self.datatypes, self.nulls, strict=True)
-            ],
-            null_flags=null_flags,
-        )
+        self._rows = BinaryRows(_plan(self._fields, self.datatypes, self.nulls, null_flags))
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
         """The base64 text of the rows; up to two bytes are held back for the next call."""
-        data, n_bytes = self._rows.encode(batch, before=self._base64.held, slack=SLACK)
+        described, self._sample = self._sample, None
+        if described is None or described.given is not batch:
+            described = describe_batch(self._fields, batch, XML)
+        data, n_bytes = self._rows.encode(described, before=self._base64.held, slack=SLACK)
         return self._base64.encode(data, n_bytes)
 
     def finish(self) -> bytes:
@@ -80,6 +77,25 @@ class Binary:
         for name in () if self._null_flags else self._rows.mistaken:
             found[name] = f"some values of column {name} are the number that stands for NULL"
         return found
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    fields: tuple[Field, ...],
+    datatypes: tuple[Datatype, ...],
+    nulls: tuple[int | None, ...],
+    null_flags: bool,
+) -> BinaryPlan:
+    layouts = [
+        Layout(
+            field=field,
+            datatype=datatype,
+            size=size_of(field),
+            null=_UNKNOWN if datatype == "boolean" else null or 0,
+        )
+        for field, datatype, null in zip(fields, datatypes, nulls, strict=True)
+    ]
+    return BinaryPlan(layouts, null_flags=null_flags)
 
 
 def _null_of(field: Field, number: int, sample: pa.RecordBatch | None) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from app.cells.codes import XML
+from app.cells.described import describe_batch
 from app.cells.text import Marks, TextRows
 from app.schema.fields import Datatype, Field
 from app.votable.wide import wide_columns
@@ -36,7 +37,8 @@ class TableData:
     closing = "</TABLEDATA>\n"
 
     def __init__(self, fields: Sequence[Field], sample: pa.RecordBatch | None = None) -> None:
-        wide = wide_columns(fields, sample)
+        described = None if sample is None else describe_batch(fields, sample, XML)
+        wide = wide_columns(fields, described)
         self.datatypes: tuple[Datatype, ...] = tuple(
             "unicodeChar" if number in wide else field.datatype
             for number, field in enumerate(fields)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-
-from app.cells.codes import BEYOND_ASCII, XML
-from app.cells.columns import as_travelled, scan_text
+from app.cells.codes import BEYOND_ASCII
+from app.cells.described import DescribedBatch
 from app.schema.fields import Field
 
 
-def wide_columns(fields: Sequence[Field], sample: pa.RecordBatch | None) -> frozenset[int]:
-    """Numbers of the ``char`` columns in which ``sample`` has text outside ASCII."""
+def wide_columns(fields: Sequence[Field], sample: DescribedBatch | None) -> frozenset[int]:
+    """Numbers of the ``char`` columns in which ``sample``, described for XML, has text outside
+    ASCII."""
     if sample is None:
         return frozenset()
     return frozenset(
         number
-        for number, (field, column) in enumerate(zip(fields, sample.columns, strict=True))
-        if field.datatype == "char" and column.null_count < len(column)
-        if scan_text(as_travelled(field, column), XML)[0] & BEYOND_ASCII
+        for number in (sample.found & BEYOND_ASCII).nonzero()[0].tolist()
+        if fields[number].datatype == "char"
     )

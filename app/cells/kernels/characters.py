@@ -8,6 +8,7 @@ import numpy as np
 
 from app.cells.codes import BEYOND_ASCII, CSV, SPECIAL, TSV, XML
 from app.cells.kernels.machine import (
+    BLOCK,
     compiled,
     copy,
     inlined,
@@ -16,60 +17,59 @@ from app.cells.kernels.machine import (
     store_16,
     store_64,
     store_big_16,
+    which,
+    which_beyond_ascii,
 )
 
+_PAGE: Final = 4096
+"""No page of memory is smaller."""
 
-@inlined
-def _scan_xml(at: int, n: int) -> tuple[bool, bool]:
-    special = False
-    wide = False
-    for i in range(n):
-        byte = load_8(at + i)
-        # U+FFFE and U+FFFF, which XML cannot hold, begin with 0xEF.
-        special |= (byte == 38) | (byte == 60) | (byte == 62) | (byte == 0xEF)
-        special |= (byte < 32) | (byte == 127)
-        wide |= byte >= 128
-    return special, wide
+# U+FFFE and U+FFFF, which XML cannot hold, begin with 0xEF.
+_xml_specials = which((38, 60, 62, 127, 0xEF), below=32)
+_csv_specials = which((34, 44, 10, 13))
+_tsv_specials = which((9, 10, 13))
+_json_specials = which((34, 92), below=32)
 
 
 @inlined
-def _scan_csv(at: int, n: int) -> tuple[bool, bool]:
-    special = False
-    for i in range(n):
-        byte = load_8(at + i)
-        special |= (byte == 34) | (byte == 44) | (byte == 10) | (byte == 13)
-    return special, False
+def _specials(at: int, style: int) -> int:
+    """Bits of the bytes of a block that a style cannot hold as they are."""
+    if style == XML:
+        return _xml_specials(at)
+    if style == CSV:
+        return _csv_specials(at)
+    if style == TSV:
+        return _tsv_specials(at)
+    return _json_specials(at)
 
 
 @inlined
-def _scan_tsv(at: int, n: int) -> tuple[bool, bool]:
-    special = False
-    for i in range(n):
-        byte = load_8(at + i)
-        special |= (byte == 9) | (byte == 10) | (byte == 13)
-    return special, False
-
-
-@inlined
-def _scan_json(at: int, n: int) -> tuple[bool, bool]:
-    special = False
-    for i in range(n):
-        byte = load_8(at + i)
-        special |= (byte == 34) | (byte == 92) | (byte < 32)
-    return special, False
+def _scan_short(at: int, n: int, style: int) -> tuple[int, int]:
+    """Fewer than BLOCK bytes. A page of memory is readable whole: the block begins or ends with
+    them, so that it touches no page but theirs."""
+    if at & (_PAGE - 1) <= _PAGE - BLOCK:
+        mask = (1 << n) - 1
+    else:
+        mask = ((1 << n) - 1) << (BLOCK - n)
+        at += n - BLOCK
+    return _specials(at, style) & mask, which_beyond_ascii(at) & mask
 
 
 @compiled("int64(int64, int64, int64)")
 def scan(at: int, n: int, style: int) -> int:
-    """Which of SPECIAL and BEYOND_ASCII occur (the latter is looked for in XML only)."""
-    if style == XML:
-        special, wide = _scan_xml(at, n)
-    elif style == CSV:
-        special, wide = _scan_csv(at, n)
-    elif style == TSV:
-        special, wide = _scan_tsv(at, n)
+    """Which of SPECIAL and BEYOND_ASCII occur."""
+    special = 0
+    wide = 0
+    if n < BLOCK:
+        special, wide = _scan_short(at, n, style)
     else:
-        special, wide = _scan_json(at, n)
+        last = at + n - BLOCK
+        while at < last:
+            special |= _specials(at, style)
+            wide |= which_beyond_ascii(at)
+            at += BLOCK
+        special |= _specials(last, style)
+        wide |= which_beyond_ascii(last)
     return (SPECIAL if special else 0) + (BEYOND_ASCII if wide else 0)
 
 
@@ -127,7 +127,7 @@ def put_csv(at: int, source: int, n: int, clean: bool) -> int:
     if n == 0:
         store_16(at, 0x2222)
         return at + 2
-    quoted = not clean and _scan_csv(source, n)[0]
+    quoted = not clean and scan(source, n, CSV) & SPECIAL != 0
     quoted |= (load_8(source) == 32) | (load_8(source + n - 1) == 32)
     if not quoted:
         copy(at, source, n)

@@ -6,7 +6,7 @@ and unsigned integers into floats, and makes every kernel's signature plain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from llvmlite import ir
@@ -94,6 +94,53 @@ store_big_32 = _store(_I32, types.int64, swapped=True)
 store_big_64 = _store(_I64, types.int64, swapped=True)
 
 
+BLOCK: Final = 32
+"""Bytes that are looked at together."""
+
+
+def _which(test: Build) -> Any:
+    """A look at BLOCK bytes: a number with a bit for each of them that passes ``test``, which
+    compares a vector of them."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = ir.VectorType(_I8, BLOCK)
+        value = builder.load(builder.inttoptr(arguments[0], block.as_pointer()), align=1)
+        bits = builder.bitcast(test(builder, value), ir.IntType(BLOCK))
+        return builder.zext(bits, _I64)
+
+    def typed(typing_context: Any, address: Any) -> Any:
+        return types.int64(types.int64), build
+
+    return intrinsic(typed)
+
+
+def _is_any(values: Sequence[int], below: int = 0) -> Build:
+    """Whether a byte is one of ``values`` or less than ``below``."""
+
+    def test(builder: Any, block: Any) -> Any:
+        found = builder.icmp_unsigned("<", block, ir.Constant(block.type, [below] * BLOCK))
+        for value in values:
+            same = builder.icmp_unsigned("==", block, ir.Constant(block.type, [value] * BLOCK))
+            found = builder.or_(found, same)
+        return found
+
+    return test
+
+
+def _is_beyond_ascii(builder: Any, block: Any) -> Any:
+    return builder.icmp_signed("<", block, ir.Constant(block.type, [0] * BLOCK))
+
+
+def which(values: Sequence[int], *, below: int = 0) -> Load:
+    """A look at BLOCK bytes: bits of those that are one of ``values`` or less than ``below``."""
+    look: Load = _which(_is_any(values, below))
+    return look
+
+
+which_beyond_ascii: Load = _which(_is_beyond_ascii)
+"""A look at BLOCK bytes: bits of those that are 128 or more."""
+
+
 def _copy(typing_context: Any, target: Any, source: Any, n_bytes: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _I8.as_pointer()
@@ -143,6 +190,17 @@ def _leading_zeros(typing_context: Any, value: Any) -> Any:
 
 leading_zeros: Callable[[int], int] = intrinsic(_leading_zeros)
 """How many of the upper bits of a 64-bit number are 0; ``value`` is not 0."""
+
+
+def _ones(typing_context: Any, value: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.int64), build
+
+
+ones: Callable[[int], int] = intrinsic(_ones)
+"""How many bits of a number are 1."""
 
 
 def _bits_of_double(typing_context: Any, value: Any) -> Any:
