@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from app.schema.fields import Field
 from app.services.query import QueryRequest, QueryService
+from app.stores.tables.control import StatementControl
 
 Scalar = str | int | float | bool | None
 
@@ -44,9 +45,18 @@ class CellTable:
     truncated: bool
 
 
-def fetch(queries: QueryService, adql: str, *, service_url: str, maxrec: int) -> Records:
-    """Run a query whose answer is small. Raises what the query service raises."""
-    result = queries.run(QueryRequest(query=adql, service_url=service_url, maxrec=maxrec))
+def fetch(
+    queries: QueryService,
+    adql: str,
+    *,
+    service_url: str,
+    maxrec: int,
+    control: StatementControl | None = None,
+) -> Records:
+    """Run a query whose answer is small; ``control`` stops it. Raises what the query service
+    raises."""
+    request = QueryRequest(query=adql, service_url=service_url, maxrec=maxrec)
+    result = queries.run(request, control=control)
     rows: list[tuple[Scalar, ...]] = []
     with closing(result.batches):
         for batch in result.batches:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Final, cast
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from app.errors import (
 )
 from app.pages.document import PageWriter, read_static
 from app.pages.examples import find_sample, make_examples, write_targets
+from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
 from app.pages.image_view import relate, view_image
 from app.pages.job_view import BUILDS, KINDS, view_job
@@ -37,6 +39,7 @@ from app.services.parameters import ParameterSet
 from app.services.query import QueryService
 from app.stores.images import ImageStore
 from app.stores.previews import PreviewCache
+from app.stores.tables.control import StatementControl
 from app.stores.tables.datasets import DatasetStore
 from app.uws.job import JobKind
 
@@ -179,10 +182,11 @@ class _ReadPages:
 
     async def query(self, request: Request, asked: Asked) -> Response:
         """Runs ADQL and shows the table; a fault is shown above the text it is in. Such queries
-        have threads of their own: slow ones hold up nobody else."""
-        return await to_thread.run_sync(self._query, request, asked, limiter=self._query_places)
+        have threads of their own: slow ones hold up nobody else, and end with their reader."""
+        answer = partial(self._query, request, asked)
+        return await answer_while_waited_for(request, answer, places=self._query_places)
 
-    def _query(self, request: Request, asked: ParameterSet) -> Response:
+    def _query(self, request: Request, asked: ParameterSet, control: StatementControl) -> Response:
         service_url = self._writer.service_url(request)
         text = asked.single("QUERY")
         values: dict[str, Any] = {
@@ -196,7 +200,13 @@ class _ReadPages:
         status = 200
         if text is not None:
             try:
-                records = fetch(self._queries, text, service_url=service_url, maxrec=QUERY_ROWS)
+                records = fetch(
+                    self._queries,
+                    text,
+                    service_url=service_url,
+                    maxrec=QUERY_ROWS,
+                    control=control,
+                )
                 values["table"] = to_cells(records, self._writer.root(request))
             except AdqlError as fault:
                 status = 400

@@ -68,10 +68,16 @@ def url(stores: MetadataStores, tmp_path: Path) -> Iterator[str]:
 @contextmanager
 def asking(url: str, query: str) -> Iterator[socket.socket]:
     """A connection on which a query was sent."""
+    with sending(url, f"/tap/sync?LANG=ADQL&FORMAT=csv&QUERY={quote(query)}") as client:
+        yield client
+
+
+@contextmanager
+def sending(url: str, target: str) -> Iterator[socket.socket]:
+    """A connection on which something was asked for."""
     where = urlsplit(url)
-    line = f"GET /tap/sync?LANG=ADQL&FORMAT=csv&QUERY={quote(query)} HTTP/1.1\r\n"
     with socket.create_connection((where.hostname, where.port)) as client:
-        client.sendall(f"{line}Host: x\r\n\r\n".encode())
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         yield client
 
 
