@@ -62,6 +62,19 @@ def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+@contextmanager
+def write_transaction_with(engine: sa.Engine, file: Path, name: str) -> Iterator[sa.Connection]:
+    """The same on SQLite, with another database ``file`` attached as ``name``."""
+    with database_faults(), engine.connect() as connection:
+        inner = sqlite_connection(connection)
+        inner.execute(f"ATTACH ? AS {name}", (str(file),))
+        try:
+            with connection.execution_options(**{_WRITE: True}).begin():
+                yield connection
+        finally:
+            inner.execute(f"DETACH {name}")
+
+
 def sqlite_file(url: str) -> Path | None:
     """The file of a SQLite URL, None for PostgreSQL."""
     parsed = _parse_url(url)
@@ -183,6 +196,14 @@ def _has_news(socket: int) -> bool:
     poll = select.poll()
     poll.register(socket, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def sqlite_connection(connection: sa.Connection) -> sqlite3.Connection:
+    """The connection of Python's ``sqlite3`` inside."""
+    inner = connection.connection.driver_connection
+    if not isinstance(inner, sqlite3.Connection):
+        raise TypeError(f"not a SQLite connection: {type(inner).__name__}")
+    return inner
 
 
 def postgres_connection(connection: sa.PoolProxiedConnection) -> psycopg.Connection[tuple[object]]:

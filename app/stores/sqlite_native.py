@@ -30,6 +30,12 @@ COMPILED_USE: Final = (
     "sqlite3_mutex_enter",
     "sqlite3_mutex_leave",
     "sqlite3_step",
+    "sqlite3_reset",
+    "sqlite3_bind_null",
+    "sqlite3_bind_int64",
+    "sqlite3_bind_double",
+    "sqlite3_bind_text",
+    "sqlite3_bind_blob",
     "sqlite3_column_value",
     "sqlite3_value_type",
     "sqlite3_value_int64",
@@ -163,6 +169,16 @@ class NativeSqlite:
             )
             if status:
                 raise self.error(handle)
+
+    def prepare(self, handle: int, sql: str) -> int:
+        """A statement, to be finalized. Raises sqlite3.Error."""
+        text, pointer = sql.encode(), ctypes.c_void_p()
+        status = self.call["sqlite3_prepare_v2"](
+            handle, text, len(text), ctypes.byref(pointer), None
+        )
+        if status or not pointer.value:
+            raise self.error(handle)
+        return pointer.value
 
     def error(self, handle: int) -> sqlite3.Error:
         """What the connection complains of, as ``sqlite3`` would raise it."""

@@ -59,14 +59,7 @@ class NativeStatement:
     ) -> None:
         self._native = native
         self._handle = handle
-        text = sql.encode()
-        pointer = ctypes.c_void_p()
-        status = native.call["sqlite3_prepare_v2"](
-            handle, text, len(text), ctypes.byref(pointer), None
-        )
-        if status or not pointer.value:
-            raise native.error(handle)
-        self.pointer = pointer.value
+        self.pointer = native.prepare(handle, sql)
         try:
             self._bind(binds)
         except BaseException:

@@ -301,7 +301,7 @@ def test_the_indexes_are_there_after_a_first_load(
     }
     query = catalogs[stores.engine.dialect.name]
     before = sorted(str(r[0]) for r in execute(stores, query))
-    run(service, write(tmp_path / "x.parquet", [row(n) for n in range(10)]))
+    run(service, write(tmp_path / "x.parquet", [row(n) for n in range(6_000)]))
     assert sorted(str(r[0]) for r in execute(stores, query)) == before
 
 
@@ -309,25 +309,88 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from app.services.external.service import RowImportService
+from app.services.publishing import parquet_files
 from app.stores.metadata import open_stores
 from app.stores.tables.external_rows import ExternalRowStore
 from app.stores.tables.published import PublishedStore
+parquet_files.BATCH_ROWS = int(sys.argv[3])
 stores = open_stores(sys.argv[1])
 service = RowImportService(
     rows=ExternalRowStore(engine=stores.engine), loaders=PublishedStore(engine=stores.engine)
 )
-service.run(Path(sys.argv[2]), progress=lambda done, total: os.kill(os.getpid(), 9))
+calls = []
+def progress(done, total):
+    calls.append(done)
+    if len(calls) == 2:
+        os.kill(os.getpid(), 9)
+service.run(Path(sys.argv[2]), progress=progress)
 """
 
 
-def test_an_import_that_is_killed_leaves_all_as_it_was(
-    stores: MetadataStores, service: RowImportService, database_url: str, tmp_path: Path
+@pytest.mark.parametrize(("rows", "batch", "left"), [(50, 20, 40), (12_000, 6_000, 0)])
+def test_an_import_that_is_killed_leaves_whole_steps(
+    stores: MetadataStores,
+    service: RowImportService,
+    database_url: str,
+    tmp_path: Path,
+    rows: int,
+    batch: int,
+    left: int,
 ) -> None:
-    path = write(tmp_path / "x.parquet", [row(n) for n in range(50)])
-    command = [sys.executable, "-c", KILLED, database_url, str(path)]
+    """Few rows come batch by batch, many into an empty table at once."""
+    path = write(tmp_path / "x.parquet", [row(n) for n in range(rows)])
+    command = [sys.executable, "-c", KILLED, database_url, str(path), str(batch)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
-    assert ask(stores, "SELECT obs_id FROM ivoa.ObsCore") == []
-    assert run(service, path).inserted == 50
+    assert count(stores) == left
+    assert regions_without_index(stores.engine) == 0
+    again = run(service, path)
+    assert (again.inserted, again.unchanged) == (rows - left, left)
+    assert count(stores) == rows
+    assert regions_without_index(stores.engine) == 0
+
+
+def count(stores: MetadataStores) -> int:
+    ((rows,),) = execute(stores, "SELECT COUNT(*) FROM obscore")
+    return int(rows)
+
+
+def test_many_rows_into_an_empty_table_and_beside_others(
+    stores: MetadataStores, service: RowImportService, tmp_path: Path
+) -> None:
+    rows = [row(n) for n in range(6_000)]
+    rows[17] |= {"s_region": None, "s_ra": 12.5, "s_dec": -80.0}
+    rows[18] |= {"s_region": None}
+    path = write(tmp_path / "x.parquet", rows)
+    assert run(service, path).inserted == 6_000
+    assert run(service, path).unchanged == 6_000
+    more = [row(n) for n in range(6_000, 9_000)]
+    changed = [each | {"obs_id": "changed"} for each in rows[:2_000]]
+    report = run(service, write(path, [*more, *changed]))
+    assert (report.inserted, report.updated) == (3_000, 2_000)
+    inside = "SELECT obs_id FROM ivoa.ObsCore WHERE CONTAINS(POINT(47.2, 10.5), s_region) = 1"
+    assert len(ask(stores, inside)) == 9_000 // 300
+    cone = "SELECT obs_id FROM ivoa.ObsCore WHERE DISTANCE(POINT(s_ra, s_dec), POINT(12.5, -80)) "
+    assert [r["obs_id"] for r in ask(stores, cone + "< 0.01")] == ["changed"]
+    assert regions_without_index(stores.engine) == 0
+
+
+def test_a_row_that_comes_meanwhile_stays(
+    stores: MetadataStores,
+    service: RowImportService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody stores an image of this service while rows for the empty table are gathered."""
+    rows = [row(n) for n in range(6_000)]
+    rows[5] |= {"obs_publisher_did": dataset(1).dataset_id}
+    path = write(tmp_path / "x.parquet", rows)
+    monkeypatch.setattr(ExternalRowStore, "_is_empty", lambda _: True)
+    stores.datasets.upsert([dataset(1)])
+    report = run(service, path)
+    assert report.inserted == 5_999
+    assert faults(report) == [(6, "obs_publisher_did")]
+    assert stores.datasets.get(dataset(1).dataset_id) == dataset(1)
+    assert count(stores) == 6_000
     assert regions_without_index(stores.engine) == 0
 
 

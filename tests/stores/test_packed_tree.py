@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -48,7 +50,7 @@ def fill(engine: sa.Engine, row_ids: range, boxes: Any) -> None:
         tree, half = TreeWriter(connection, "tree"), len(row_ids) // 2
         for part in (slice(0, half), slice(half, None)):
             outlines = [str(row_id).encode() for row_id in row_ids[part]]
-            tree.put(row_ids[part], boxes[part], outlines)
+            tree.put(row_ids[part], boxes[part], pa.array(outlines, pa.binary()))
         tree.finish()
 
 
@@ -79,10 +81,12 @@ def test_a_packed_tree_is_whole_and_holds_every_row(engine: sa.Engine, count: in
         check_boxes(connection, row_ids, boxes)
 
 
-def test_rows_come_to_a_packed_tree_and_go(engine: sa.Engine) -> None:
+@pytest.mark.parametrize("ends", [[3000, 4000], [20, 4000], [3600, 3990, 4000], [60, 1000, 4000]])
+def test_rows_come_to_a_packed_tree_and_go(engine: sa.Engine, ends: list[int]) -> None:
+    """Many (whole pages at a time) and few (one after another)."""
     boxes = boxes_of(4000)
-    fill(engine, range(3000), boxes[:3000])
-    fill(engine, range(3000, 4000), boxes[3000:])
+    for start, end in pairwise([0, *ends]):
+        fill(engine, range(start, end), boxes[start:end])
     with write_transaction(engine) as connection:
         assert judged(connection) == "ok"
         check_boxes(connection, range(4000), boxes)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from app.schema.batches import arrow_type
 from app.schema.fields import Field
 from app.schema.obscore import OBSCORE, REQUIRED
+from app.sky.bulk_polygons import BulkPolygons
 from app.sky.bulk_regions import read_regions
 
 Columns = dict[str, pa.Array]
@@ -59,10 +60,12 @@ class Fault:
 
 @dataclass(slots=True)
 class Checked:
-    """A batch after the checks: values in the types of ObsCore, and what is wrong with them."""
+    """A batch after the checks: values in the types of ObsCore, what is wrong with them, and the
+    shapes of their regions."""
 
     columns: Columns
     faults: list[Fault] = field(default_factory=list)
+    polygons: BulkPolygons | None = None
 
     def good(self, first_row: int, rows: int) -> Any:
         """Which rows have no fault."""
@@ -93,7 +96,7 @@ def check_batch(columns: Mapping[str, pa.Array], first_row: int) -> Checked:
         if not report.has(name):
             report.add(name, pc.fill_null(empty, True), values, "must not be empty")
     _check_values(checked.columns, report)
-    _check_regions(checked.columns, report)
+    checked.polygons = _check_regions(checked.columns, report)
     return checked
 
 
@@ -168,7 +171,7 @@ def _check_values(columns: Columns, report: _Reporter) -> None:
             report.add(name, wrong, values, "must not hold a NUL character")
 
 
-def _check_regions(columns: Columns, report: _Reporter) -> None:
+def _check_regions(columns: Columns, report: _Reporter) -> BulkPolygons:
     given = columns["s_region"]
     regions = read_regions(given)
     for row, reason in regions.faults.items():
@@ -176,12 +179,13 @@ def _check_regions(columns: Columns, report: _Reporter) -> None:
     columns["s_region"] = regions.texts
     shapes = regions.polygons
     if not shapes.plain.any():
-        return
+        return shapes
     for name, values in _derived(shapes, columns):
         known = pa.array(values, mask=~shapes.plain | ~np.isfinite(values))
         if columns[name].type == pa.int64():
             known = pc.cast(pc.round(known), pa.int64())
         columns[name] = pc.coalesce(columns[name], known)
+    return shapes
 
 
 def _derived(shapes: Any, columns: Columns) -> Iterator[tuple[str, Any]]:

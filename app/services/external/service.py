@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +15,13 @@ import pyarrow.compute as pc
 from astropy import units
 
 from app.schema.obscore import OBSCORE, REQUIRED
-from app.services.external.checks import Checked, Columns, Fault, check_batch
+from app.services.external.checks import Checked, Fault, check_batch
 from app.services.publishing.files import open_table
 from app.services.publishing.source import FileError, Source
 from app.stores.tables.digests import row_digests
 from app.stores.tables.external_rows import ExternalRowStore
 from app.stores.tables.published import PublishedStore
+from app.stores.tables.row_batch import RowBatch, row_batch
 
 SHOWN_FAULTS: Final = 20
 
@@ -77,8 +79,8 @@ class RowImportService:
     def run(self, path: Path, *, progress: Callable[[int, int | None], None]) -> RowReport:
         """Import the rows of a file that are right; the others are in the report with reasons.
 
-        Raises FileError when the file cannot be read or has not the columns of ObsCore; then, and
-        when the import breaks off, nothing was changed.
+        They come in steps, each a transaction. Raises FileError when the file cannot be read (rows
+        before that place may be in) or has not the columns of ObsCore (nothing is changed).
         """
         source = open_table(path)
         report = RowReport(path=path)
@@ -87,8 +89,8 @@ class RowImportService:
         batches = _Batches(source, matched, report)
         with self._loaders.loading():
             counts = self._rows.upsert(
-                batches.good(),
-                on_batch=lambda _: progress(report.rows, source.rows),
+                one_ahead(batches.good()),
+                on_batch=lambda: progress(report.rows, source.rows),
                 refused=batches.refuse,
             )
         report.inserted, report.updated = counts.inserted, counts.updated
@@ -151,10 +153,8 @@ class _Batches:
         self._matched = matched
         self._report = report
         self._seen = _Seen()
-        self._numbers: Any = None
-        self._known: Any = None
 
-    def good(self) -> Iterator[Columns]:
+    def good(self) -> Iterator[RowBatch]:
         """The rows that are right."""
         for batch in self._source.read():
             first, count = self._report.rows, batch.num_rows
@@ -165,13 +165,9 @@ class _Batches:
             keep = checked.good(first, count)
             self._refuse_twins(checked, keep, first)
             self._report.faults += checked.faults
-            chosen = pa.array(keep)
-            self._numbers = np.flatnonzero(keep) + first + 1
-            self._known = checked.columns["obs_publisher_did"].filter(chosen)
-            if keep.all():
-                yield checked.columns
-            elif keep.any():
-                yield {name: values.filter(chosen) for name, values in checked.columns.items()}
+            if keep.any():
+                numbers = np.arange(first + 1, first + count + 1)
+                yield row_batch(checked.columns, numbers, checked.polygons, keep)
 
     def _columns(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         columns = {}
@@ -200,11 +196,18 @@ class _Batches:
                 )
             )
 
-    def refuse(self, place: int, reason: str) -> None:
-        """Report a row of the batch at hand that the store does not take."""
-        row = int(self._numbers[place])
-        value = str(self._known[place].as_py())
-        self._report.faults.append(Fault(row, "obs_publisher_did", value, reason))
+    def refuse(self, number: int, identifier: str, reason: str) -> None:
+        """Report a row that the store does not take."""
+        self._report.faults.append(Fault(number, "obs_publisher_did", identifier, reason))
+
+
+def one_ahead(source: Iterator[RowBatch]) -> Iterator[RowBatch]:
+    """What ``source`` yields; a thread is always at the next one already."""
+    with ThreadPoolExecutor(1, "rows-ahead") as pool:
+        waiting = pool.submit(next, source, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, source, None)
+            yield item
 
 
 class _Seen:
@@ -217,12 +220,15 @@ class _Seen:
         """Which of these came before, or earlier in the same batch; all are known afterwards."""
         repeated = np.ones(len(digests), bool)
         fresh, first_places = np.unique(digests, return_index=True)
-        repeated[first_places] = False
+        is_known = np.zeros(len(fresh), bool)
         for known in self._sorted:
-            at = np.minimum(np.searchsorted(known, digests), len(known) - 1)
-            repeated |= known[at] == digests
+            at = np.minimum(np.searchsorted(known, fresh), len(known) - 1)
+            is_known |= known[at] == fresh
+        repeated[first_places] = is_known
         if len(fresh):
             self._sorted.append(fresh)
-        if len(self._sorted) > 16:
-            self._sorted = [np.unique(np.concatenate(self._sorted))]
+        # Runs of about the same length become one, so there are few of them.
+        while len(self._sorted) > 1 and len(self._sorted[-2]) < 2 * len(self._sorted[-1]):
+            last = self._sorted.pop()
+            self._sorted[-1] = np.union1d(self._sorted[-1], last)
         return repeated

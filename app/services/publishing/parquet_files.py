@@ -110,9 +110,9 @@ def _is_nested(kind: pa.DataType) -> bool:
 
 def _batches(path: Path, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:
     done = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         try:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
                 arrays = [
                     plain_array(field, column, path=path, first_row=done)
                     for field, column in zip(fields, batch.columns, strict=True)

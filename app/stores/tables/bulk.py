@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import csv
+
+from app.stores.database import sqlite_connection
+from app.stores.sqlite_native import handle_of, native_sqlite
 
 _CHUNK_BYTES = 1 << 20
 
@@ -19,16 +21,20 @@ def insert_batch(
     connection: sa.Connection, physical: str, names: Sequence[str], columns: Sequence[pa.Array]
 ) -> None:
     """Insert rows, given by columns, in the transaction of the connection."""
+    if not names or not len(columns[0]):
+        return
+    # What is null everywhere need not be named.
+    known = [n for n, column in enumerate(columns) if column.null_count < len(column)]
+    names, columns = [names[n] for n in known], [columns[n] for n in known]
     quoted = ", ".join(f'"{name}"' for name in names)
     inner = connection.connection.driver_connection
     if isinstance(inner, sqlite3.Connection):
         marks = ", ".join("?" * len(names))
-        rows = zip(*(column.to_pylist() for column in columns), strict=True)
-        inner.executemany(f'INSERT INTO "{physical}" ({quoted}) VALUES ({marks})', rows)
+        run_for_rows(connection, f'INSERT INTO "{physical}" ({quoted}) VALUES ({marks})', columns)
         return
     if not isinstance(inner, psycopg.Connection):
         raise TypeError(f"no known driver: {type(inner).__name__}")
-    table = pa.table(list(columns), [str(number) for number in range(len(names))])
+    table = pa.table(columns, [str(number) for number in range(len(names))])
     statement = f'COPY "{physical}" ({quoted}) FROM STDIN (FORMAT csv)'
     with inner.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for chunk in _csv(table):
@@ -44,9 +50,13 @@ def _csv(rows: pa.Table) -> Iterator[memoryview]:
         yield view[start : start + _CHUNK_BYTES]
 
 
-def insert_rows(connection: sa.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Run a statement of SQLite for each of many rows."""
-    inner = connection.connection.driver_connection
-    if not isinstance(inner, sqlite3.Connection):
-        raise TypeError(f"not a SQLite connection: {type(inner).__name__}")
-    inner.executemany(statement, rows)
+def run_for_rows(connection: sa.Connection, statement: str, columns: Sequence[pa.Array]) -> None:
+    """Run a statement of SQLite for each row of values (``?`` for each column)."""
+    inner = sqlite_connection(connection)
+    native, handle = native_sqlite(), handle_of(connection.info)
+    if native is None or handle is None:
+        inner.executemany(statement, zip(*(c.to_pylist() for c in columns), strict=True))
+        return
+    from app.stores import sqlite_native_writer
+
+    sqlite_native_writer.run_for_rows(native, handle, statement, columns)

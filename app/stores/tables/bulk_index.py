@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 
 from app.errors import UsageError
 from app.sky.boxes import box_of
-from app.sky.bulk_polygons import BOX_MARGIN
+from app.sky.bulk_polygons import BOX_MARGIN, BulkPolygons
 from app.sky.bulk_regions import polygons_of
 from app.sky.outlines import outline_of
 from app.sky.shapes import Polygon
@@ -26,14 +25,24 @@ def put_in_tree(tree: TreeWriter, row_ids: Sequence[int], texts: Sequence[str]) 
     ``texts`` are STC-S. Raises UsageError, naming the row, when one is no polygon.
     """
     shapes = polygons_of(pa.array(texts, pa.string()))
-    content, boxes = shapes.vectors.tobytes(), shapes.boxes
-    starts = (24 * shapes.starts).tolist()
-    outlines = [content[start:end] for start, end in pairwise(starts)]
-    for row in np.flatnonzero(~shapes.plain).tolist():
-        polygon = _polygon(row_ids[row], texts[row])
-        boxes[row], outlines[row] = astuple(box_of(polygon)), outline_of(polygon)
+    boxes, outlines = shapes.boxes, outlines_of(shapes)
+    others = np.flatnonzero(~shapes.plain).tolist()
+    if others:
+        contents = outlines.to_pylist()
+        for row in others:
+            polygon = _polygon(row_ids[row], texts[row])
+            boxes[row], contents[row] = astuple(box_of(polygon)), outline_of(polygon)
+        outlines = pa.array(contents, pa.binary())
     tree.put(row_ids, boxes, outlines)
     return len(row_ids)
+
+
+def outlines_of(shapes: BulkPolygons) -> pa.Array:
+    """Outlines of polygons (:mod:`app.sky.outlines`)."""
+    offsets = (24 * shapes.starts).astype(np.int32)
+    vectors = shapes.vectors.astype("<f8", copy=False)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(vectors)]
+    return pa.Array.from_buffers(pa.binary(), len(shapes.plain), buffers)
 
 
 def _polygon(row_id: int, text: str) -> Polygon:
@@ -43,13 +52,9 @@ def _polygon(row_id: int, text: str) -> Polygon:
     return region
 
 
-def sky_order(texts: pa.Array) -> Any:
-    """Places of regions in an order in which neighbours on the sky stand together."""
-    return _along_the_sky(polygons_of(texts).boxes)
-
-
-def _along_the_sky(boxes: Any) -> Any:
-    """An order in which neighbours stand together: bits of x, y and z interleaved (Morton 1966)."""
+def along_the_sky(boxes: Any) -> Any:
+    """An order of boxes in which neighbours stand together: bits of x, y and z interleaved
+    (Morton 1966)."""
     middles = (boxes[:, 0::2] + boxes[:, 1::2]) / 2.0
     cells = np.clip((middles + 1.0) * 512.0, 0, 1023).astype(np.uint64)
     key = np.zeros(len(cells), np.uint64)

@@ -8,11 +8,14 @@ protection against somebody who wants two rows to collide.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numba
 import numpy as np
 import pyarrow as pa
+
+_DIGITS: Final = 32
+_HEXADECIMAL: Final = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
 
 Lanes = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -37,10 +40,12 @@ def row_digests(columns: Sequence[pa.Array]) -> Lanes:
     return state
 
 
-def as_text(digests: Lanes) -> list[str]:
+def as_text(digests: Lanes) -> pa.Array:
     """Hexadecimal text of each fingerprint."""
-    content = np.ascontiguousarray(digests).tobytes()
-    return [content[start : start + 16].hex() for start in range(0, len(content), 16)]
+    content = _HEXADECIMAL[np.ascontiguousarray(digests).view(np.uint8)]
+    offsets = np.arange(len(digests) + 1, dtype=np.int32) * np.int32(_DIGITS)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.string(), len(digests), buffers)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -44,7 +44,7 @@ def create_spatial_indexes(connection: sa.Connection, table: Table) -> int:
     Raises UsageError when a region in it is no polygon.
     """
     sqlite = connection.dialect.name == "sqlite"
-    for statement in _sqlite_tables(table) if sqlite else _postgres_tables(table):
+    for statement in sqlite_trees(table) if sqlite else _postgres_tables(table):
         connection.exec_driver_sql(statement)
     count = index_rows(connection, table)
     if not sqlite:
@@ -83,7 +83,8 @@ def index_rows(connection: sa.Connection, table: Table, *, after: int = 0) -> in
     return count
 
 
-def _sqlite_tables(table: Table) -> Iterator[str]:
+def sqlite_trees(table: Table) -> Iterator[str]:
+    """Statements that make the R*Trees of a table."""
     names = [outline_index(table.physical, column) for column in region_columns(table)]
     for name in names:
         yield f'CREATE VIRTUAL TABLE "{name}" USING rtree(row_id, {_AXES}, +outline BLOB)'
