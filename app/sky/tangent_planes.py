@@ -25,7 +25,9 @@ OUTER_MARGIN_RAD: Final = 2.0 * FUZZ_RAD
 _LEAST_COSINE: Final = 0.5
 """Beyond 60 deg from the centre the plane stretches too much."""
 _MOST_VERTICES: Final = 1024
-_LEAST_EDGE: Final = 1e-6
+_LEAST_EDGE: Final = 2e-6
+"""PostgreSQL takes a product of lengths below 1e-6 of its units for none: at this length, 32768
+units a radian, that is half of our own fuzz."""
 _LEAST_BEND: Final = 0.01
 _POLE_MARGIN_RAD: Final = 1e-6
 
@@ -49,19 +51,18 @@ class TangentPolygons:
 def tangent_polygons(polygons: BulkPolygons) -> TangentPolygons:
     """What :class:`TangentPolygons` tells of the plain ones; of others it means nothing."""
     count = len(polygons.plain)
-    outer = np.arccos(np.clip(polygons.cosines, -1.0, 1.0)) + OUTER_MARGIN_RAD
-    corners, inner = np.zeros(2 * int(polygons.starts[-1])), np.zeros(count)
-    spans, bends = np.zeros((count, 2)), np.zeros(count, np.bool_)
-    _carry_all(polygons.vectors, polygons.starts, polygons.centres, corners, inner, spans, bends)
-    sizes = np.diff(polygons.starts)
-    has_plane = polygons.plain & (polygons.cosines > _LEAST_COSINE)
+    corners, radii = np.zeros(2 * int(polygons.starts[-1])), np.zeros((count, 2))
+    spans, forms = np.zeros((count, 2)), np.zeros((count, 2), np.bool_)
+    _carry_all(polygons.vectors, polygons.starts, polygons.centres, corners, radii, spans, forms)
+    outer = radii[:, 1] + OUTER_MARGIN_RAD
+    has_plane = polygons.plain & forms[:, 0] & (polygons.cosines > _LEAST_COSINE)
     return TangentPolygons(
         corners=corners,
-        inner=inner,
+        inner=radii[:, 0],
         outer=outer,
         bounds=_bounds(polygons, spans, outer),
         has_plane=has_plane,
-        is_firm=has_plane & bends & (sizes <= _MOST_VERTICES),
+        is_firm=has_plane & forms[:, 1] & (np.diff(polygons.starts) <= _MOST_VERTICES),
     )
 
 
@@ -79,7 +80,7 @@ def _bounds(polygons: BulkPolygons, spans: Any, outer: Any) -> Numbers:
 
 @numba.njit(cache=True, nogil=True)
 def _carry_all(
-    vectors: Any, starts: Any, centres: Any, corners: Any, inner: Any, spans: Any, bends: Any
+    vectors: Any, starts: Any, centres: Any, corners: Any, radii: Any, spans: Any, forms: Any
 ) -> None:
     for row in range(len(starts) - 1):
         own = vectors[3 * starts[row] : 3 * starts[row + 1]].reshape(-1, 3)
@@ -87,8 +88,8 @@ def _carry_all(
             continue
         plane = corners[2 * starts[row] : 2 * starts[row + 1]].reshape(-1, 2)
         _carry(own, centres[row], plane)
-        inner[row] = _inner_radius(plane)
-        bends[row] = _is_firm(plane)
+        radii[row, 0], radii[row, 1] = _inner_radius(plane), _outer_radius(plane)
+        forms[row, 0], forms[row, 1] = _has_long_edges(plane), _is_convex(plane)
         _span(own, centres[row], spans[row])
 
 
@@ -121,7 +122,26 @@ def _inner_radius(plane: Any) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_firm(plane: Any) -> bool:
+def _outer_radius(plane: Any) -> float:
+    """Angle from the centre to the farthest corner."""
+    most = 0.0
+    for k in range(len(plane)):
+        most = max(most, math.hypot(plane[k, 0], plane[k, 1]))
+    return math.atan(most)
+
+
+@numba.njit(cache=True, nogil=True)
+def _has_long_edges(plane: Any) -> bool:
+    n = len(plane)
+    for k in range(n):
+        j = (k + 1) % n
+        if math.hypot(plane[j, 0] - plane[k, 0], plane[j, 1] - plane[k, 1]) < _LEAST_EDGE:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_convex(plane: Any) -> bool:
     """Whether every corner turns the same way, by far more than rounding."""
     n = len(plane)
     turns = 0
@@ -129,11 +149,10 @@ def _is_firm(plane: Any) -> bool:
         ax, ay = plane[(k + 1) % n, 0] - plane[k, 0], plane[(k + 1) % n, 1] - plane[k, 1]
         bx = plane[(k + 2) % n, 0] - plane[(k + 1) % n, 0]
         by = plane[(k + 2) % n, 1] - plane[(k + 1) % n, 1]
-        a, b = math.hypot(ax, ay), math.hypot(bx, by)
-        bend = (ax * by - ay * bx) / (a * b)
-        if a < _LEAST_EDGE or abs(bend) < _LEAST_BEND:
+        sine = (ax * by - ay * bx) / (math.hypot(ax, ay) * math.hypot(bx, by))
+        if abs(sine) < _LEAST_BEND:
             return False
-        turns += 1 if bend > 0.0 else -1
+        turns += 1 if sine > 0.0 else -1
     return abs(turns) == n
 
 
