@@ -75,6 +75,7 @@ def make_plan(
         tract=tract,
         patch=patch,
         explicit=explicit,
+        rejected=chosen.rejected,
     )
 
 

@@ -30,7 +30,8 @@ class ImageRef:
     ``grid`` is :meth:`app.pixels.grid.Grid.to_text`. ``mask_planes`` maps the file's own mask
     plane names to bits; ``mask_codes`` maps whole values to plane names where a file numbers its
     defects instead (both empty: the mask is 0 = good, anything else = BAD). ``flux_scale`` turns
-    stored values into the unit named by ``bunit``; ``saturation`` is in stored values.
+    stored values into the unit named by ``bunit``; ``saturation`` is in stored values. ``noise``
+    is the standard deviation of a pixel of sky in the unit of ``bunit``.
     """
 
     dataset_id: str
@@ -43,6 +44,7 @@ class ImageRef:
     fwhm_arcsec: float | None = None
     zero_point_mag: float | None = None
     gain_e_per_unit: float | None = None
+    noise: float | None = None
     saturation: float | None = None
     mask_planes: tuple[tuple[str, int], ...] = ()
     mask_codes: tuple[tuple[int, str], ...] = ()
@@ -74,7 +76,7 @@ class TemplateOptions:
     """How inputs become a template; part of the key."""
 
     kernel: Literal["lanczos3", "lanczos5", "bilinear"] = "lanczos3"
-    statistic: Literal["mean", "meanclip"] = "meanclip"
+    statistic: Literal["mean", "meanclip", "median"] = "meanclip"
     clip_sigma: float = 3.0
     clip_iterations: int = 2
 
@@ -113,6 +115,17 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputUse:
+    """How one input took part: its role, weight and photometric scale, or why it was left out."""
+
+    dataset_id: str
+    role: Literal["template", "science"]
+    weight: float | None
+    scale: float | None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
     """How to build a recipe: everything a worker needs, and nothing that needs the database."""
 
@@ -129,17 +142,9 @@ class BuildPlan:
     """For each input the name of the exposure it is part of; empty: each is one of its own."""
     explicit: bool = False
     """The inputs were named one by one: an input that cannot be read fails the build."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputUse:
-    """How one input took part: its role, weight and photometric scale, or why it was left out."""
-
-    dataset_id: str
-    role: Literal["template", "science"]
-    weight: float | None
-    scale: float | None
-    rejected: str | None = None
+    rejected: tuple[InputUse, ...] = ()
+    """The images that were not chosen. They are recorded with the product but are not in its
+    file: the same recipe gives the same bytes, whatever else is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

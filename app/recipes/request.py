@@ -1,58 +1,29 @@
 """What a user asks to have built, read from DALI parameters or from a JSON object.
 
-Parameters are pairs (name, value); names are case-insensitive (DALI 1.1, section 3.1) and a name
-that is not known is refused rather than ignored: a misspelt selection would silently build
-something else than was asked.
+Parameters are pairs (name, value); names are case-insensitive (DALI 1.1, section 3.1).
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args, get_type_hints
 
-from app.errors import MultiValuedParameterError, ParameterError, RegionError
+from app.errors import ParameterError, RegionError
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
-from app.sky.dali import parse_interval, parse_pos
+from app.recipes.selection import SELECTION_NAMES, Selection, parse_selection
+from app.recipes.values import Parameters, Values, group, number, one_of, single, text, whole
+from app.sky.dali import parse_pos
 from app.sky.shapes import Point, Shape
 
-Parameters = Sequence[tuple[str, str]]
-Interval = tuple[float, float]
+OPTION_NAMES = ("STATISTIC", "KERNEL")
+"""How the inputs are resampled and combined."""
+TEMPLATE_NAMES = ("ID", "POS", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
+MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
+DIFFERENCE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, *MATCHING_NAMES)
 
-SELECTION_NAMES = ("TEMPLATE_IDS", "FWHM_FRACTION", "TIME", "EXCLUDE_TIME")
-TEMPLATE_NAMES = ("ID", "POS", "BAND", *SELECTION_NAMES)
-DIFFERENCE_NAMES = ("ID", "BAND", *SELECTION_NAMES, "CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
-STANDARD_NAMES = frozenset(
-    {"REQUEST", "VERSION", "RESPONSEFORMAT", "FORMAT", "MAXREC", "RUNID", "PHASE", "WAIT", "LAST"}
-)
-"""Names that DALI and UWS give a meaning and a build does not use: accepted and left aside."""
-
-MAX_IDS = 1000
 MAX_ORDER = 4
-IDENTIFIER_SEPARATOR = re.compile(r"\s*,\s*(?=ivo://)|\s*,\s*$|\s+(?=ivo://)", re.IGNORECASE)
-CONVOLVE_CHOICES: tuple[Literal["auto", "template", "science"], ...] = (
-    "auto",
-    "template",
-    "science",
-)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which images a template is made of: a list, or everything that passes the limits.
-
-    ``fwhm_fraction`` None means Rubin's rule (see :mod:`app.recipes.select`). Times are MJD (TT
-    and UTC are not told apart: the limits are nights, not seconds).
-    """
-
-    template_ids: tuple[str, ...] = ()
-    fwhm_fraction: float | None = None
-    times: tuple[Interval, ...] = ()
-    exclude_times: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +57,10 @@ def parse_request(kind: BuildKind, parameters: Parameters) -> BuildRequest:
 
 
 def parse_template(parameters: Parameters) -> TemplateRequest:
-    """A template request: ID or POS (with BAND), and the selection of its inputs."""
-    values = _group(parameters, TEMPLATE_NAMES)
-    science_id, target = _single(values, "ID", _text), _single(values, "POS", parse_target)
-    band = _single(values, "BAND", _text)
+    """A template request: ID or POS (with BAND), the selection of its inputs and the options."""
+    values = group(parameters, TEMPLATE_NAMES)
+    science_id, target = single(values, "ID", text), single(values, "POS", _target)
+    band = single(values, "BAND", text)
     if science_id is None and target is None:
         raise ParameterError("POS", "give a position (POS and BAND) or a science image (ID)")
     if science_id is not None and target is not None:
@@ -97,40 +68,69 @@ def parse_template(parameters: Parameters) -> TemplateRequest:
     if target is not None and band is None:
         raise ParameterError("BAND", "required together with POS, such as BAND=i")
     return TemplateRequest(
-        science_id=science_id, target=target, band=band, selection=_selection(values)
+        science_id=science_id,
+        target=target,
+        band=band,
+        selection=parse_selection(values),
+        options=_template_options(values),
     )
 
 
 def parse_difference(parameters: Parameters) -> DifferenceRequest:
-    """A difference request: ID of the science image, the selection and the matching options."""
-    values = _group(parameters, DIFFERENCE_NAMES)
-    science_id = _single(values, "ID", _text)
+    """A difference request: ID of the science image, the selection and the options of the
+    template, and how they are matched."""
+    values = group(parameters, DIFFERENCE_NAMES)
+    science_id = single(values, "ID", text)
     if science_id is None:
         raise ParameterError("ID", "required: the obs_publisher_did of the science image")
-    default = DifferenceOptions()
+    order = whole(0, MAX_ORDER)
+    given = {
+        "convolve": single(values, "CONVOLVE", one_of(choices(DifferenceOptions, "convolve"))),
+        "kernel_spatial_order": single(values, "KERNEL_ORDER", order),
+        "background_order": single(values, "BACKGROUND_ORDER", order),
+    }
     return DifferenceRequest(
         science_id=science_id,
-        band=_single(values, "BAND", _text),
-        selection=_selection(values),
-        options=DifferenceOptions(
-            convolve=_single(values, "CONVOLVE", _convolve) or default.convolve,
-            kernel_spatial_order=_order(values, "KERNEL_ORDER", default.kernel_spatial_order),
-            background_order=_order(values, "BACKGROUND_ORDER", default.background_order),
-        ),
+        band=single(values, "BAND", text),
+        selection=parse_selection(values),
+        template=_template_options(values),
+        options=replace(DifferenceOptions(), **_known(given)),
     )
 
 
-def parse_target(text: str) -> Shape:
+def choices(options: type[TemplateOptions | DifferenceOptions], name: str) -> tuple[str, ...]:
+    """The words that an option takes."""
+    return tuple(get_args(get_type_hints(options)[name]))
+
+
+def _template_options(values: Values) -> TemplateOptions:
+    given = {
+        name: single(values, parameter, one_of(choices(TemplateOptions, name)))
+        for parameter, name in (("STATISTIC", "statistic"), ("KERNEL", "kernel"))
+    }
+    return replace(TemplateOptions(), **_known(given))
+
+
+def _known(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not given keeps its default."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _target(_name: str, given: str) -> Shape:
+    return parse_target(given)
+
+
+def parse_target(given: str) -> Shape:
     """A POS value: ``CIRCLE``, ``RANGE``, ``POLYGON`` (SODA 1.0) or a plain ``lon lat``."""
-    words = text.replace(",", " ").split()
+    words = given.replace(",", " ").split()
     if len(words) != 2:
         try:
-            return parse_pos(text)
+            return parse_pos(given)
         except RegionError as fault:
-            raise ParameterError("POS", f"{text.strip()!r}: {fault.args[1]}") from fault
-    lon_deg, lat_deg = (_number("POS", word) for word in words)
+            raise ParameterError("POS", f"{given.strip()!r}: {fault.args[1]}") from fault
+    lon_deg, lat_deg = (number("POS", word) for word in words)
     if not (math.isfinite(lon_deg) and 0 <= lon_deg <= 360 and abs(lat_deg) <= 90):
-        raise ParameterError("POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {text}")
+        raise ParameterError("POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {given}")
     return Point(lon_deg % 360.0, lat_deg)
 
 
@@ -171,85 +171,8 @@ def _is_number(value: object) -> bool:
 def _json_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return str(value).lower()
     if _is_number(value):
         return repr(value)
     raise ParameterError(name, f"text, numbers or lists of them are taken, got {value!r}")
-
-
-def _group(parameters: Parameters, allowed: Sequence[str]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for name, value in parameters:
-        folded = name.upper()
-        if folded in allowed:
-            values.setdefault(folded, []).append(value)
-        elif folded not in STANDARD_NAMES:
-            raise ParameterError(name, f"not known here; allowed are {', '.join(allowed)}")
-    return {name: given for name, given in values.items() if any(v.strip() for v in given)}
-
-
-def _single(values: Mapping[str, Sequence[str]], name: str, parse: Callable[[str], T]) -> T | None:
-    given = values.get(name, ())
-    if len(given) > 1:
-        raise MultiValuedParameterError(name, f"{len(given)} values were given")
-    return parse(given[0]) if given else None
-
-
-def _selection(values: Mapping[str, Sequence[str]]) -> Selection:
-    ids = _identifiers(values.get("TEMPLATE_IDS", ()))
-    if ids:
-        others = [name for name in SELECTION_NAMES[1:] if name in values]
-        if others:
-            raise ParameterError(others[0], "TEMPLATE_IDS names every input; leave this one out")
-    return Selection(
-        template_ids=ids,
-        fwhm_fraction=_single(values, "FWHM_FRACTION", _fraction),
-        times=_intervals(values, "TIME"),
-        exclude_times=_intervals(values, "EXCLUDE_TIME"),
-    )
-
-
-def _identifiers(given: Sequence[str]) -> tuple[str, ...]:
-    parts = (part.strip() for text in given for part in IDENTIFIER_SEPARATOR.split(text.strip()))
-    unique = tuple(dict.fromkeys(part for part in parts if part))
-    if len(unique) > MAX_IDS:
-        raise ParameterError("TEMPLATE_IDS", f"at most {MAX_IDS} identifiers, got {len(unique)}")
-    return unique
-
-
-def _intervals(values: Mapping[str, Sequence[str]], name: str) -> tuple[Interval, ...]:
-    return tuple(parse_interval(name, text) for text in values.get(name, ()))
-
-
-def _text(value: str) -> str:
-    return value.strip()
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(name, f"a number is needed, got {text!r}") from None
-
-
-def _fraction(text: str) -> float:
-    value = _number("FWHM_FRACTION", text)
-    if not 0 < value <= 1:
-        raise ParameterError("FWHM_FRACTION", f"above 0 and at most 1, got {text.strip()}")
-    return value
-
-
-def _convolve(text: str) -> Literal["auto", "template", "science"]:
-    for choice in CONVOLVE_CHOICES:
-        if text.strip().lower() == choice:
-            return choice
-    raise ParameterError("CONVOLVE", f"one of {', '.join(CONVOLVE_CHOICES)}, got {text.strip()!r}")
-
-
-def _order(values: Mapping[str, Sequence[str]], name: str, default: int) -> int:
-    def parse(text: str) -> int:
-        if text.strip() not in {str(n) for n in range(MAX_ORDER + 1)}:
-            raise ParameterError(name, f"a whole number from 0 to {MAX_ORDER}, got {text.strip()}")
-        return int(text)
-
-    order = _single(values, name, parse)
-    return default if order is None else order

@@ -3,8 +3,12 @@
 The rule without FWHM_FRACTION is Rubin's (BestSeeingQuantileSelectVisits of the template_coadd
 task): exposures are sorted by seeing and the best third is taken, but never fewer than
 :data:`MIN_EXPOSURES`; with fewer exposures than that, all of them. With FWHM_FRACTION exactly
-``ceil(fraction * n)`` exposures are taken, at least two. An exposure's seeing is the median over
-its images here; an exposure of unknown seeing sorts last.
+``ceil(fraction * n)`` exposures are taken, at least two; with MAX_INPUTS alone that many, and with
+both the fewer. An exposure's seeing is the median over its images here; an exposure of unknown
+seeing sorts last. Limits (:mod:`app.recipes.limits`) come before the ranking.
+
+The database finds candidates by an index; here an image must truly overlap: its valid pixels
+(``s_region``) and the outline of its pixel grid, which its own WCS gives.
 
 Whatever the rule, the exposure of the science image is never part of its own template, and one
 exposure is no template: nothing could be told apart from a defect or a transient in it.
@@ -14,20 +18,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 from app.errors import CoverageError, RecipeError
+from app.pixels.grid import Grid
+from app.recipes.limits import reason_against
+from app.recipes.photometry import effective_times_s
 from app.recipes.recipe import ImageRef, InputUse
-from app.recipes.request import Interval, Selection
+from app.recipes.selection import LEAST_INPUTS, Selection
 from app.sky.predicates import contains_point, intersects
-from app.sky.shapes import Point, Region, Shape
+from app.sky.shapes import Point, Polygon, Region, Shape
 
 BEST_FRACTION = 1 / 3
 MIN_EXPOSURES = 6
-NEEDED_EXPOSURES = 2
-"""Two exposures: the least that makes a template."""
+_KNOWN_OUTLINES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +80,66 @@ def select_inputs(
     overlaps ``target``): the template is sure to have pixels where it was asked for.
     """
     reasons: dict[str, str] = {}
-    left: list[Candidate] = []
-    seen: set[tuple[str, object]] = set()
-    for candidate in sorted(candidates, key=lambda c: c.dataset_id):
-        reason = _unfit(candidate, target, band, selection, science_exposure)
-        copy = (candidate.ref.checksum or candidate.dataset_id, candidate.ref.planes[:1])
-        if reason is None and copy in seen:
-            reason = "a copy of another input"
+    left = _keep(
+        sorted(candidates, key=lambda c: c.dataset_id),
+        lambda c: _unfit(c, target, band, science_exposure),
+        reasons,
+    )
+    seconds = effective_times_s([c.ref for c in left]) if selection.effective_time_min_s else {}
+    left = _keep(
+        left, lambda c: reason_against(c.ref, selection, seconds.get(c.dataset_id)), reasons
+    )
+    left = _keep(left, _copy_finder(), reasons)
+    there = _exposures_at(left, position)
+    left = _keep(left, lambda c: None if c.exposure in there else "not over the position", reasons)
+    _require_exposures(left, band, reasons)
+    best = best_exposures(left, selection.fwhm_fraction, selection.max_inputs)
+    left = _keep(
+        left, lambda c: None if c.exposure in best else "its seeing is not among the best", reasons
+    )
+    return _chosen(left, reasons)
+
+
+def overlaps(candidate: Candidate, target: Region) -> bool:
+    """Whether an image has pixels on ``target``: valid ones, and by its own WCS."""
+    if candidate.region is None or not intersects(candidate.region, target):
+        return False
+    return intersects(_outline(candidate.ref.grid), target)
+
+
+@lru_cache(maxsize=_KNOWN_OUTLINES)
+def _outline(grid: str) -> Polygon:
+    """The outer edge of the pixels of a grid, distortions included."""
+    return Grid.from_text(grid).footprint()
+
+
+def _keep(
+    candidates: Sequence[Candidate],
+    against: Callable[[Candidate], str | None],
+    reasons: dict[str, str],
+) -> list[Candidate]:
+    """The candidates that nothing speaks against; the reasons of the others are written down."""
+    kept = []
+    for candidate in candidates:
+        reason = against(candidate)
         if reason is None:
-            left.append(candidate)
-            seen.add(copy)
+            kept.append(candidate)
         else:
             reasons[candidate.dataset_id] = reason
-    there = _exposures_at(left, position)
-    reasons |= {c.dataset_id: "not over the position" for c in left if c.exposure not in there}
-    left = [c for c in left if c.exposure in there]
-    _require_exposures(left, band, reasons)
-    best = best_exposures(left, selection.fwhm_fraction)
-    reasons |= {
-        c.dataset_id: "its seeing is not among the best" for c in left if c.exposure not in best
-    }
-    return _chosen([c for c in left if c.exposure in best], reasons)
+    return kept
+
+
+def _copy_finder() -> Callable[[Candidate], str | None]:
+    seen: set[tuple[str, object]] = set()
+
+    def against(candidate: Candidate) -> str | None:
+        copy = (candidate.ref.checksum or candidate.dataset_id, candidate.ref.planes[:1])
+        if copy in seen:
+            return "a copy of another input"
+        seen.add(copy)
+        return None
+
+    return against
 
 
 def check_listed(
@@ -129,7 +175,9 @@ def check_listed(
     return _chosen(candidates, {})
 
 
-def best_exposures(candidates: Sequence[Candidate], fraction: float | None) -> frozenset[str]:
+def best_exposures(
+    candidates: Sequence[Candidate], fraction: float | None, most: int | None = None
+) -> frozenset[str]:
     """The exposures of best seeing: how many is said at the top of this file."""
     widths: dict[str, list[float]] = {}
     for candidate in candidates:
@@ -137,9 +185,12 @@ def best_exposures(candidates: Sequence[Candidate], fraction: float | None) -> f
         if candidate.ref.fwhm_arcsec is not None:
             known.append(candidate.ref.fwhm_arcsec)
     ranked = sorted(widths, key=lambda name: (median(widths[name] or [math.inf]), name))
-    least = NEEDED_EXPOSURES if fraction is not None else MIN_EXPOSURES
-    count = math.ceil((fraction or BEST_FRACTION) * len(ranked) - 1e-9)
-    return frozenset(ranked[: max(count, least)])
+    if fraction is None and most is None:
+        fraction, least = BEST_FRACTION, MIN_EXPOSURES
+    else:
+        least = LEAST_INPUTS
+    count = max(math.ceil((fraction or 1.0) * len(ranked) - 1e-9), least)
+    return frozenset(ranked[: count if most is None else min(count, most)])
 
 
 def _exposures_at(candidates: Sequence[Candidate], position: Shape | None) -> frozenset[str]:
@@ -167,37 +218,14 @@ def _chosen(inputs: Sequence[Candidate], reasons: Mapping[str, str]) -> Chosen:
 
 
 def _unfit(
-    candidate: Candidate,
-    target: Region,
-    band: str,
-    selection: Selection,
-    science_exposure: str | None,
+    candidate: Candidate, target: Region, band: str, science_exposure: str | None
 ) -> str | None:
     """Why ``candidate`` cannot be an input, or None."""
     if candidate.ref.band != band:
         return "another band"
     if candidate.exposure == science_exposure or science_exposure in candidate.members:
         return "the exposure of the science image itself"
-    if candidate.region is None or not intersects(candidate.region, target):
-        return "no true overlap"
-    return _untimely(candidate, selection)
-
-
-def _untimely(candidate: Candidate, selection: Selection) -> str | None:
-    if not (selection.times or selection.exclude_times):
-        return None
-    if candidate.ref.t_min is None or candidate.ref.t_max is None:
-        return "its time is not known"
-    taken = (candidate.ref.t_min, candidate.ref.t_max)
-    if selection.times and not any(_meets(taken, interval) for interval in selection.times):
-        return "outside TIME"
-    if any(_meets(taken, interval) for interval in selection.exclude_times):
-        return "inside EXCLUDE_TIME"
-    return None
-
-
-def _meets(a: Interval, b: Interval) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
+    return None if overlaps(candidate, target) else "no true overlap"
 
 
 def _check_one(
@@ -213,13 +241,13 @@ def _check_one(
             f"the template {name} contains the science exposure; "
             "leave TEMPLATE_IDS away to have one made without it"
         )
-    if candidate.region is None or not intersects(candidate.region, target):
+    if not overlaps(candidate, target):
         raise RecipeError(f"{name} does not overlap the target")
 
 
 def _require_exposures(left: Sequence[Candidate], band: str, reasons: Mapping[str, str]) -> None:
     found = len({candidate.exposure for candidate in left})
-    if found >= NEEDED_EXPOSURES:
+    if found >= LEAST_INPUTS:
         return
     what = (
         f"No image of band {band} to make a template from"
@@ -228,6 +256,4 @@ def _require_exposures(left: Sequence[Candidate], band: str, reasons: Mapping[st
     )
     counts = Counter(reasons.values())
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    raise CoverageError(
-        f"{what} (left out: {left_out})" if left_out else what, found, NEEDED_EXPOSURES
-    )
+    raise CoverageError(f"{what} (left out: {left_out})" if left_out else what, found, LEAST_INPUTS)

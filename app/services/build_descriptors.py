@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-from app.recipes.request import CONVOLVE_CHOICES, MAX_ORDER
+from app.recipes.recipe import DifferenceOptions, TemplateOptions
+from app.recipes.request import MAX_ORDER, choices
+from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
 from app.votable.descriptors import InputParameter, ServiceDescriptor
 
@@ -15,6 +17,9 @@ _TITLES: Final = {
 }
 _UWS_TYPE: Final = "application/xml"
 _FITS_TYPE: Final = "application/fits"
+_SEEING: Final = "instr.obsty.seeing"
+_MAG: Final = "phot.mag"
+_TIME: Final = "time.interval;obs.exposure"
 
 
 def build_descriptors(
@@ -41,7 +46,12 @@ def _descriptor(
         else "makes a job of what is POSTed (UWS 1.1)"
     )
     example = f"{address}?ID={quote(row.dataset_id, safe='')}"
-    inputs = (_identifier(row), *_selection(row), *(_matching() if kind == "difference" else ()))
+    inputs = (
+        _identifier(row),
+        *_selection(row),
+        *_options(),
+        *(_matching() if kind == "difference" else ()),
+    )
     return ServiceDescriptor(
         resource_id=f"{kind}_{mode}_{number}",
         name=f"{kind}-{mode}" if number == 1 else f"{kind}-{mode}-{number}",
@@ -72,16 +82,36 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
             description="Band of the template",
             options=() if band is None else (str(band),),
         ),
-        InputParameter(
-            name="FWHM_FRACTION",
-            datatype="double",
-            arraysize="1*",  # at most one; pyvo 1.9 fails on a scalar without a value
-            description="Use this fraction of the exposures, those with the best seeing",
-            minimum="0",
-            maximum="1",
+        _number(
+            "FWHM_FRACTION",
+            "Use this fraction of the exposures, those with the best seeing",
+            limits=("0", "1"),
         ),
-        _interval("TIME", "Use only exposures in this range of MJD; may be repeated"),
-        _interval("EXCLUDE_TIME", "Leave out exposures in this range of MJD; may be repeated"),
+        _number(
+            "MAX_INPUTS",
+            "Use this many exposures at most, those with the best seeing",
+            datatype="int",
+            limits=(str(LEAST_INPUTS), str(MAX_IDS)),
+        ),
+        _number("FWHM_MIN", "Leave out sharper images", "arcsec", _SEEING, limits=("0", None)),
+        _number("FWHM_MAX", "Leave out blurred images", "arcsec", _SEEING, limits=("0", None)),
+        _interval(
+            "EXPTIME", "Use only exposures of this length", "s", "time.duration;obs.exposure"
+        ),
+        _number(
+            "EFFTIME_MIN",
+            "Leave out images that are worth less than this exposure time under the median "
+            "conditions of all",
+            "s",
+            "time.duration;obs.exposure",
+            limits=("0", None),
+        ),
+        _interval("ZEROPOINT", "Use only images with a zero point in this range", "mag", _MAG),
+        _number("DEPTH_MIN", "Leave out images of a brighter 5 sigma depth", "mag", _MAG),
+        _interval("TIME", "Use only exposures in this range of MJD; may be repeated", "d", _TIME),
+        _interval(
+            "EXCLUDE_TIME", "Leave out exposures in this range of MJD; may be repeated", "d", _TIME
+        ),
         InputParameter(
             name="TEMPLATE_IDS",
             ucd="meta.id",
@@ -90,15 +120,49 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
     )
 
 
-def _interval(name: str, description: str) -> InputParameter:
+def _interval(name: str, description: str, unit: str, ucd: str) -> InputParameter:
     return InputParameter(
         name=name,
         datatype="double",
         arraysize="2",
         xtype="interval",
-        unit="d",
-        ucd="time.interval;obs.exposure",
+        unit=unit,
+        ucd=ucd,
         description=description,
+    )
+
+
+def _number(
+    name: str,
+    description: str,
+    unit: str | None = None,
+    ucd: str | None = None,
+    *,
+    datatype: str = "double",
+    limits: tuple[str | None, str | None] = (None, None),
+) -> InputParameter:
+    """At most one number: pyvo 1.9 fails on a scalar without a value."""
+    return InputParameter(
+        name=name,
+        datatype=datatype,
+        arraysize="1*",
+        unit=unit,
+        ucd=ucd,
+        description=description,
+        minimum=limits[0],
+        maximum=limits[1],
+    )
+
+
+def _options() -> tuple[InputParameter, ...]:
+    """How the inputs are resampled and combined."""
+    offered = (
+        ("STATISTIC", "statistic", "How the exposures are combined"),
+        ("KERNEL", "kernel", "The kernel by which they are resampled"),
+    )
+    return tuple(
+        InputParameter(name=name, description=told, options=choices(TemplateOptions, field))
+        for name, field, told in offered
     )
 
 
@@ -106,7 +170,7 @@ def _matching() -> tuple[InputParameter, ...]:
     convolve = InputParameter(
         name="CONVOLVE",
         description="Which image is convolved to match the other",
-        options=CONVOLVE_CHOICES,
+        options=choices(DifferenceOptions, "convolve"),
     )
     orders = (
         ("KERNEL_ORDER", "Order of the polynomial by which the kernel changes over the image"),

@@ -18,13 +18,13 @@ from app.recipes.plan import difference_recipe, make_plan, template_recipe
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe
 from app.recipes.request import (
     DifferenceRequest,
-    Parameters,
-    Selection,
     TemplateRequest,
     parse_request,
 )
 from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
+from app.recipes.selection import Selection
 from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
+from app.recipes.values import Parameters
 from app.schema.catalog import CatalogSource
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
@@ -146,7 +146,11 @@ class BuildService:
     def cost_of_product(self, dataset_id: str) -> float:
         """What :meth:`cost` said of a product before it was built."""
         size = self._datasets.get(dataset_id).columns
-        uses = [use for use in self._datasets.inputs_of(dataset_id) if use.role == "template"]
+        uses = [
+            use
+            for use in self._datasets.inputs_of(dataset_id)
+            if use.role == "template" and use.rejected is None
+        ]
         pixels = int(size.get("s_xel1") or 0) * int(size.get("s_xel2") or 0)
         return float(max(1, pixels * len(uses)))
 

@@ -91,7 +91,7 @@ def product_inputs(plan: BuildPlan, report: BuildReport) -> tuple[ProductInput, 
             rejected=use.rejected,
             input_checksum=checksums.get(use.dataset_id, ""),
         )
-        for use in report.uses
+        for use in (*report.uses, *plan.rejected)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class ImageStore:
             stored = reader.read(image)
             mask = _read_mask(ref, reader, stored)
             flux = _scaled(stored, ref.flux_scale)
-            variance = _read_variance(ref, reader, flux, mask)
+            variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
             flux,
             variance,
@@ -63,6 +63,13 @@ class ImageStore:
         Returns its size and SHA-256. Raises StorageFullError, and then leaves nothing behind.
         """
         return write_atomically(self._data_dir / path, product)
+
+
+class StoredPlanes(Protocol):
+    """Where the stored values of planes come from."""
+
+    def read(self, plane: PlaneRef) -> NDArray[Any]:
+        """Stored values (ny, nx) of a plane. Raises ImageFormatError."""
 
 
 class _PlaneReader:
@@ -108,8 +115,9 @@ def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mas
     return mask
 
 
-def _read_variance(ref: ImageRef, reader: _PlaneReader, flux: Float, mask: Mask) -> Float:
-    """Variance in flux units squared; marks pixels without weight BAD."""
+def read_variance(ref: ImageRef, reader: StoredPlanes, flux: Float, mask: Mask) -> Float:
+    """Variance in flux units squared, of the noise plane or of ``flux`` where ``mask`` is 0; marks
+    pixels without weight BAD."""
     scale = np.float32(ref.flux_scale**2)
     if (plane := find_plane(ref, "variance")) is not None:
         return _native(reader.read(plane)) * scale

@@ -16,10 +16,11 @@ from app.pixels.mapping import overlap_bounds
 from app.pixels.merge import EDGES, NO_DATA, Merger
 from app.pixels.scaling import rescaled
 from app.pixels.warp import warp
+from app.recipes.photometry import flux_factor
 from app.recipes.recipe import ImageRef, InputUse
 from app.recipes.target import Bounds, cut
 from app.stores.images import ImageStore
-from app.workers.inputs import flux_factor, read_image
+from app.workers.inputs import read_image
 
 MARGIN_PX = 8
 """Read around what the target needs: the reach of the widest stencil and some."""

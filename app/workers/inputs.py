@@ -12,13 +12,10 @@ from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.scaling import measured_scale, rescaled
 from app.pixels.warp import warp
+from app.recipes.photometry import flux_factor
 from app.recipes.recipe import ImageRef
 from app.stores.fits_files import Bounds
 from app.stores.images import ImageStore
-
-NANOJANSKY_ZERO_POINT_MAG = 31.4
-"""AB magnitude of 1 nJy, the unit of templates whose inputs all have a zero point."""
-NANOJANSKY = "nJy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +81,3 @@ def to_one_scale(warped: WarpedInput, reference: WarpedInput) -> WarpedInput:
 def shifted(image: MaskedImage, offset: float) -> MaskedImage:
     """``image`` with ``offset`` added to its flux."""
     return replace(image, flux=(image.flux + np.float32(offset)).astype(np.float32))
-
-
-def zero_point_of(ref: ImageRef) -> float | None:
-    """The zero point of an image; that of nanojansky when its unit says so."""
-    if ref.zero_point_mag is None and ref.bunit == NANOJANSKY:
-        return NANOJANSKY_ZERO_POINT_MAG
-    return ref.zero_point_mag
-
-
-def common_zero_point(inputs: tuple[ImageRef, ...], science: ImageRef | None) -> float | None:
-    """The zero point to bring all inputs to; None when one of them has none.
-
-    That of the science image, so that the matching kernel has a sum near 1, else nanojansky.
-    """
-    if any(zero_point_of(ref) is None for ref in inputs):
-        return None
-    known = None if science is None else zero_point_of(science)
-    return NANOJANSKY_ZERO_POINT_MAG if known is None else known
-
-
-def flux_factor(ref: ImageRef, zero_point_mag: float | None) -> float:
-    """What turns the flux of ``ref`` into that of ``zero_point_mag``; 1 when either is unknown."""
-    own = zero_point_of(ref)
-    if own is None or zero_point_mag is None:
-        return 1.0
-    return float(10.0 ** (0.4 * (zero_point_mag - own)))

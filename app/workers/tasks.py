@@ -20,19 +20,21 @@ from app.pixels.matching import Match, match
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.subtract import Difference, subtract
 from app.pixels.warped import in_memory
+from app.recipes.photometry import (
+    NANOJANSKY,
+    NANOJANSKY_ZERO_POINT_MAG,
+    common_zero_point,
+    zero_point_of,
+)
 from app.recipes.recipe import BuildPlan, BuildReport, DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow, product_fits
 from app.stores.images import ImageStore
 from app.workers.engine import Progress
 from app.workers.inputs import (
-    NANOJANSKY,
-    NANOJANSKY_ZERO_POINT_MAG,
     WarpedInput,
-    common_zero_point,
     read_image,
     to_one_scale,
     warp_input,
-    zero_point_of,
 )
 from app.workers.product import Product, build_report, header_cards, input_rows, product_region
 

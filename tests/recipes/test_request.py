@@ -66,6 +66,28 @@ def test_times_and_fraction() -> None:
     assert request.selection.fwhm_fraction == 0.5
 
 
+def test_limits_and_options() -> None:
+    request = parse_difference(
+        parameters_of_json(
+            {
+                "ID": "ivo://a/c?x",
+                "MAX_INPUTS": 12,
+                "FWHM_MAX": 1.4,
+                "EXPTIME": [20, None],
+                "ZEROPOINT": [29, 31],
+                "DEPTH_MIN": 22,
+                "STATISTIC": "Median",
+                "KERNEL": "lanczos5",
+            }
+        )
+    )
+    selection = request.selection
+    assert (selection.max_inputs, selection.fwhm_max_arcsec) == (12, 1.4)
+    assert (selection.exposure_s, selection.zero_point_mag) == ((20.0, math.inf), (29.0, 31.0))
+    assert selection.depth_min_mag == 22.0
+    assert (request.template.statistic, request.template.kernel) == ("median", "lanczos5")
+
+
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [
@@ -77,6 +99,17 @@ def test_times_and_fraction() -> None:
         ([("POS", "ten twenty"), ("BAND", "i")], "POS"),
         ([("POS", "10 20"), ("ID", "ivo://a/b?c")], "POS"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "0")], "FWHM_FRACTION"),
+        ([("POS", "1 2"), ("BAND", "i"), ("MAX_INPUTS", "1")], "MAX_INPUTS"),
+        ([("POS", "1 2"), ("BAND", "i"), ("MAX_INPUTS", "2.5")], "MAX_INPUTS"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MAX", "-1")], "FWHM_MAX"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MAX", "inf")], "FWHM_MAX"),
+        ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MIN", "2"), ("FWHM_MAX", "1")], "FWHM_MIN"),
+        ([("POS", "1 2"), ("BAND", "i"), ("EXPTIME", "60 30")], "EXPTIME"),
+        ([("POS", "1 2"), ("BAND", "i"), ("ZEROPOINT", "deep")], "ZEROPOINT"),
+        ([("POS", "1 2"), ("BAND", "i"), ("DEPTH_MIN", "nan")], "DEPTH_MIN"),
+        ([("POS", "1 2"), ("BAND", "i"), ("EFFTIME_MIN", "0")], "EFFTIME_MIN"),
+        ([("POS", "1 2"), ("BAND", "i"), ("STATISTIC", "mode")], "STATISTIC"),
+        ([("POS", "1 2"), ("BAND", "i"), ("KERNEL", "nearest")], "KERNEL"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "1.01")], "FWHM_FRACTION"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "nan")], "FWHM_FRACTION"),
         ([("POS", "1 2"), ("BAND", "i"), ("TIME", "yesterday")], "TIME"),
@@ -156,7 +189,7 @@ def test_json_gives_the_same_request() -> None:
     )
 
 
-@pytest.mark.parametrize("body", [[], "x", None, {"ID": {"a": 1}}, {"ID": True}])
+@pytest.mark.parametrize("body", [[], "x", None, {"ID": {"a": 1}}, {"ID": [{"a": 1}]}])
 def test_json_of_another_form_is_refused(body: object) -> None:
     with pytest.raises(ParameterError):
         parameters_of_json(body)

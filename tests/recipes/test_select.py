@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from astropy.io.fits import Header
 
 from app.errors import CoverageError, RecipeError
+from app.pixels.grid import Grid
+from app.recipes.photometry import effective_times_s, point_source_depth_mag
 from app.recipes.recipe import ImageRef, PlaneRef
-from app.recipes.request import Selection
 from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
+from app.recipes.selection import Selection
+from app.sky.predicates import bounding_circle, centroid
 from app.sky.shapes import Point, Polygon, Region
 
 TARGET = Polygon(((10.0, 0.0), (11.0, 0.0), (11.0, 1.0), (10.0, 1.0)))
 ELSEWHERE = Polygon(((20.0, 0.0), (21.0, 0.0), (21.0, 1.0), (20.0, 1.0)))
 WEST_HALF = Polygon(((9.5, 0.0), (10.4, 0.0), (10.4, 1.0), (9.5, 1.0)))
+
+
+def grid_over(region: Region | None) -> Grid:
+    """Pixels whose outline is about that of a square region."""
+    centre = Point(0.0, 0.0) if region is None else centroid(region)
+    side_px, width_deg = 100, 0.0 if region is None else 2 * bounding_circle(region).radius_deg
+    header = Header()
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    header["CRVAL1"], header["CRVAL2"] = centre.lon_deg, centre.lat_deg
+    header["CRPIX1"] = header["CRPIX2"] = (side_px + 1) / 2
+    header["CDELT1"] = -(width_deg or 1.0) / math.sqrt(2) / side_px
+    header["CDELT2"] = -header["CDELT1"]
+    return Grid.from_header(header, (side_px, side_px))
 
 
 def candidate(
@@ -27,18 +45,21 @@ def candidate(
     region: Region | None = TARGET,
     calib_level: int = 2,
     members: frozenset[str] = frozenset(),
+    pixels: Region | None = None,
+    **facts: float | None,
 ) -> Candidate:
     """An image of the target."""
     return Candidate(
         ref=ImageRef(
             dataset_id=name,
             planes=(PlaneRef(path=f"/{name}.fits", hdu=0, role="image"),),
-            grid="{}",
+            grid=grid_over(pixels or region).to_text(),
             band=band,
             t_min=time_mjd,
             t_max=None if time_mjd is None else time_mjd + 0.001,
             fwhm_arcsec=fwhm_arcsec,
             checksum=name,
+            **facts,  # type: ignore[arg-type]
         ),
         region=region,
         exposure=exposure or name,
@@ -127,6 +148,70 @@ def test_only_true_overlap_in_the_band_counts() -> None:
         "nowhere": "no true overlap",
         "red": "another band",
     }
+
+
+def test_a_padded_footprint_is_no_overlap() -> None:
+    padded = candidate("padded", region=TARGET, pixels=ELSEWHERE)
+    chosen = choose([*many(2), padded])
+    assert reasons(chosen) == {"padded": "no true overlap"}
+    with pytest.raises(RecipeError, match="padded does not overlap"):
+        listed([*many(2), padded])
+
+
+def test_a_number_of_exposures_is_taken_from_the_sharpest() -> None:
+    assert names(choose(many(9), max_inputs=8)) == [f"e{n:02d}" for n in range(8)]
+    assert names(choose(many(9), max_inputs=3)) == ["e00", "e01", "e02"]
+    assert len(names(choose(many(9), max_inputs=3, fwhm_fraction=1.0))) == 3
+    assert len(names(choose(many(9), max_inputs=8, fwhm_fraction=0.5))) == 5
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept", "told"),
+    [
+        ({"fwhm_max_arcsec": 1.2}, ["a", "b"], {"c": "its seeing is above FWHM_MAX"}),
+        ({"fwhm_min_arcsec": 1.1}, ["b", "c"], {"a": "its seeing is below FWHM_MIN"}),
+        ({"exposure_s": (20.0, 60.0)}, ["a", "b"], {"c": "its exposure time is below EXPTIME"}),
+        ({"zero_point_mag": (-math.inf, 30.0)}, ["a", "c"], {"b": "its zero point is above ZERO"}),
+        ({"depth_min_mag": 30.0}, ["a", "b"], {"c": "its depth is below DEPTH_MIN"}),
+        ({"effective_time_min_s": 12.0}, ["a", "b"], {"c": "its effective time is below EFFTIME"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_limits_say_why(limits: dict[str, object], kept: list[str], told: dict[str, str]) -> None:
+    """c is as long as the limits ask for in nothing: blurred, short, shallow."""
+    images = [
+        candidate("a", fwhm_arcsec=1.0, exposure_s=30.0, zero_point_mag=30.0, noise=3.0),
+        candidate("b", fwhm_arcsec=1.2, exposure_s=30.0, zero_point_mag=30.1, noise=3.3),
+        candidate("c", fwhm_arcsec=1.6, exposure_s=15.0, zero_point_mag=29.2, noise=2.8),
+        candidate("unknown", fwhm_arcsec=None),
+    ]
+    chosen = choose(images, **limits)
+    assert names(chosen) == kept
+    found = reasons(chosen)
+    assert str(found.pop("unknown")).endswith("is not known")
+    assert {name: str(text)[: len(told[name])] for name, text in found.items()} == told
+
+
+def test_the_effective_time_of_a_median_image_is_its_exposure_time() -> None:
+    images = [
+        candidate(name, fwhm_arcsec=fwhm, exposure_s=30.0, zero_point_mag=30.0, noise=3.0)
+        for name, fwhm in (("sharp", 0.8), ("usual", 1.0), ("blurred", 2.0))
+    ]
+    seconds = effective_times_s([each.ref for each in images])
+    assert seconds["usual"] == pytest.approx(30.0)
+    assert seconds["blurred"] == pytest.approx(30.0 / 4)
+    assert seconds["sharp"] == pytest.approx(30.0 / 0.64)
+
+
+def test_depth_is_five_sigma_of_a_gaussian_star() -> None:
+    sigma_px, noise = 2.0, 3.0
+    y, x = np.mgrid[-20:21, -20:21]
+    psf = np.exp(-(x**2 + y**2) / (2 * sigma_px**2))
+    psf /= psf.sum()
+    error = noise / math.sqrt(float((psf**2).sum()))  # of the best (matched) estimate of the flux
+    fwhm_px = sigma_px * math.sqrt(8 * math.log(2))
+    depth = point_source_depth_mag(noise, fwhm_px, 30.0)
+    assert depth == pytest.approx(30.0 - 2.5 * math.log10(5 * error), abs=1e-3)
 
 
 def test_exposures_that_miss_the_position_stay_out() -> None:

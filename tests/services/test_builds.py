@@ -183,8 +183,12 @@ def test_a_difference_is_published_with_its_science_exposure(field: Field) -> No
         ]
         pulls = hdus["IMAGE"].data[box] / np.sqrt(hdus["VARIANCE"].data[box])
     assert pulls.max() > 10
-    roles = [i.role for i in field.stores.datasets.inputs_of(product.dataset_id)]
-    assert roles == ["science"] + ["template"] * 4
+    inputs = field.stores.datasets.inputs_of(product.dataset_id)
+    used = [i.role for i in inputs if i.rejected is None]
+    assert used == ["science"] + ["template"] * 4
+    assert [(i.input_id, i.rejected) for i in inputs if i.rejected] == [
+        (SCIENCE.dataset_id, "the exposure of the science image itself")
+    ]
 
 
 def test_a_published_template_serves_a_difference(field: Field) -> None:
@@ -242,8 +246,9 @@ def test_the_same_builds_on_postgresql(
         assert [job.phase for job in jobs] == [Phase.COMPLETED] * 3
         assert len(field.engine.submitted) == 1
         product = field.builds.get_product(str(jobs[0].results[0].dataset_id))
-        roles = [i.role for i in field.stores.datasets.inputs_of(product.dataset_id)]
-        assert roles == ["science"] + ["template"] * 4
+        inputs = field.stores.datasets.inputs_of(product.dataset_id)
+        used = [i.role for i in inputs if i.rejected is None]
+        assert used == ["science"] + ["template"] * 4
 
 
 # -- what goes wrong ------------------------------------------------------------------------------

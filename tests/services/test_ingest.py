@@ -133,6 +133,7 @@ def test_a_three_plane_file_needs_no_profile(stores: MetadataStores, tmp_path: P
     image = ImageStore(data_dir=tmp_path).read(ImageRef.from_text(row.image_ref))
     assert image.mask[3, 5] == bits("SAT")
     assert (image.variance == 100).all()
+    assert ImageRef.from_text(row.image_ref).noise == pytest.approx(10.0)
 
 
 def test_a_second_run_changes_nothing(stores: MetadataStores, tmp_path: Path) -> None:
@@ -416,6 +417,18 @@ def test_companion_files_by_name(stores: MetadataStores, tmp_path: Path) -> None
     (row,) = stores.datasets.get_many(["ivo://test.org/night?x_img"])
     image = ImageStore(data_dir=tmp_path).read(ImageRef.from_text(row.image_ref))
     assert (image.variance == 4.0).all()
+    assert ImageRef.from_text(row.image_ref).noise == pytest.approx(2.0)
+
+
+def test_the_noise_of_an_image_without_a_noise_plane_is_that_of_its_pixels(
+    stores: MetadataStores, tmp_path: Path
+) -> None:
+    flux = np.random.default_rng(2).normal(100.0, 3.0, (512, 512)).astype("f4")
+    flux[:300:8, 3] = np.nan
+    (tmp_path / "plain.fits").write_bytes(image_bytes(flux, wcs_header()))
+    ingest(stores, tmp_path)
+    (row,) = stores.datasets.get_many(["ivo://test.org/night?plain"])
+    assert ImageRef.from_text(row.image_ref).noise == pytest.approx(3.0, rel=0.1)
 
 
 def test_a_damaged_companion_is_named(stores: MetadataStores, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +24,7 @@ from app.services.ingest.describe import (
 )
 from app.services.ingest.files import FoundFile
 from app.services.ingest.hdus import ImageUnit, is_cube
+from app.services.ingest.noise import measure_noise
 from app.services.ingest.open_file import OpenFile, checksum_of
 from app.services.ingest.profile import Profile
 from app.services.ingest.rules import find_value
@@ -133,7 +134,7 @@ class FileReader:
             file_size=opened.file.size,
             file_mtime_ns=opened.file.mtime_ns,
             file_checksum=checksum,
-            image_ref=ref.to_text(),
+            image_ref=replace(ref, noise=measure_noise(ref, grid.shape, planes)).to_text(),
         )
 
     def _identifier(self, path: str) -> str:
