@@ -51,6 +51,18 @@ class PixelMap:
     step_px: int
     x: Floats
     y: Floats
+    error_px: float
+    """Largest error of the interpolated positions, measured midway between the nodes."""
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(y_start, y_stop, x_start, x_stop)."""
+        return self.y_start, self.y_stop, self.x_start, self.x_stop
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the target pixels within the bounds."""
+        return self.y_stop - self.y_start, self.x_stop - self.x_start
 
     def shift_px(self) -> tuple[int, int] | None:
         """(dy, dx) when the map is one whole-pixel shift to within TOLERANCE_PX, else None."""
@@ -78,21 +90,19 @@ class PixelMap:
 def map_pixels(source: PixelGrid, target: PixelGrid) -> PixelMap | None:
     """The map from target pixels to source pixels, or None when the two do not overlap.
 
-    The interpolation error of the returned table is below TOLERANCE_PX (for a step of 1 px there
-    is none).
+    The interpolation error of the returned table is measured, and below TOLERANCE_PX.
     """
     bounds = overlap_bounds(source, target)
     if bounds is None:
         return None
-    step = FIRST_STEP_PX
-    coarse = _positions(source, target, bounds, step)
+    step, nodes = FIRST_STEP_PX, _positions(source, target, bounds, FIRST_STEP_PX)
     while step > 1:
         fine = _positions(source, target, bounds, step // 2)
-        error = max(_worst_error(c, f) for c, f in zip(coarse, fine, strict=True))
-        coarse, step = fine, step // 2
-        if error < TOLERANCE_PX:
-            break
-    return PixelMap(*bounds, step, *coarse)
+        error = max(_worst_error(c, f) for c, f in zip(nodes, fine, strict=True))
+        if error < 0.5 * TOLERANCE_PX:
+            return PixelMap(*bounds, step, *nodes, error)
+        nodes, step = fine, step // 2
+    return PixelMap(*bounds, step, *nodes, 0.0)
 
 
 def _positions(

@@ -1,4 +1,4 @@
-"""Interpolation stencils: Lanczos-3, Lanczos-5 and bilinear, tabulated over the pixel phase.
+"""Interpolation stencils: Lanczos-3, Lanczos-5, bilinear, nearest, tabulated over the pixel phase.
 
 A table has one row per phase 0, 1/1024, … 1 and one column per tap; tap ``t`` is the pixel
 ``floor(x) - taps/2 + 1 + t``. Lanczos weights (Duchon 1979, J. Appl. Meteorology 18, 1016) neither
@@ -12,27 +12,33 @@ both; interpolated weights are right to 5e-7.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ParameterError
 
-StencilName = Literal["lanczos3", "lanczos5", "bilinear"]
+StencilName = Literal["lanczos3", "lanczos5", "bilinear", "nearest"]
+STENCILS: Final[tuple[StencilName, ...]] = get_args(StencilName)
 PHASES: Final = 1024
 
 
 @lru_cache(maxsize=8)
 def stencil_table(name: str) -> NDArray[np.float32]:
-    """Weights of shape (PHASES + 1, taps), float32, read-only. Raises ParameterError."""
+    """Weights of shape (PHASES + 1, taps), float32, read-only. Raises ParameterError.
+
+    Of ``nearest`` the one tap is the pixel that holds the position, at every phase.
+    """
     if name == "bilinear":
         phase = np.arange(PHASES + 1) / PHASES
         table = np.stack([1.0 - phase, phase], axis=1)
     elif name in ("lanczos3", "lanczos5"):
         table = _lanczos(int(name[-1]))
+    elif name == "nearest":
+        table = np.ones((PHASES + 1, 1))
     else:
-        raise ParameterError("kernel", f"{name!r} is not one of lanczos3, lanczos5, bilinear")
+        raise ParameterError("kernel", f"{name!r} is not one of {', '.join(STENCILS)}")
     weights = np.ascontiguousarray(table, dtype=np.float32)
     weights.flags.writeable = False
     return weights

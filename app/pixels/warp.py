@@ -3,12 +3,14 @@
 Flux is conserved: each value is the stencil-interpolated source value times the number of source
 pixels in the target pixel (the Jacobian of the map). Stencil weights sum to 1; variance is carried
 with the squared weights (diagonal only: neighbouring output pixels share noise). The mask is the OR
-over all taps. Pixels without data (NaN, infinite, NO_DATA) lend no tap; where some taps are missing
-the rest is renormalised and the pixel flagged EDGE. Where the nearest source pixel has no data or
-lies outside, the result is NO_DATA with flux and variance NaN.
+over all taps. Pixels without data (NaN, infinite, variance not above 0, NO_DATA) lend no tap; where
+some taps are missing the rest is renormalised and the pixel flagged EDGE. Where the nearest source
+pixel has no data or lies outside, the result is NO_DATA with flux and variance NaN.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,34 +18,80 @@ from numpy.typing import NDArray
 from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage
 from app.pixels.mapping import PixelGrid, PixelMap, map_pixels
-from app.pixels.resample import MISSING, NO_DATA, warp_rows
+from app.pixels.resample import NO_DATA, Planes, mark_blocks, warp_rows
 from app.pixels.stencil import stencil_table
+from app.pixels.taps import lanes_of, padded_table
+from app.pixels.warped import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the target that an image can reach: pixels outside ``bounds`` are NO_DATA.
+
+    ``position_error_px`` is the largest error measured of the interpolated source positions.
+    """
+
+    image: MaskedImage
+    bounds: Bounds
+    position_error_px: float
 
 
 def warp(
     image: MaskedImage, source: PixelGrid, target: PixelGrid, *, kernel: str = "lanczos3"
 ) -> MaskedImage:
-    """``image`` on the pixels of ``target``; all NO_DATA when the two do not overlap.
+    """``image`` on all pixels of ``target``; all NO_DATA when the two do not overlap.
 
-    ``kernel`` is lanczos3, lanczos5 or bilinear (ParameterError otherwise). A map that is a
-    whole-pixel shift copies pixels and adds no correlation. ``fwhm_px`` is rescaled to target
+    See :func:`warp_window` for the kernels and what becomes of width and zero point.
+    """
+    window = warp_window(image, source, target, kernel=kernel)
+    if window is None:
+        return _blank(target.shape, image.zero_point_mag)
+    return widened(window, target.shape)
+
+
+def warp_window(
+    image: MaskedImage,
+    source: PixelGrid,
+    target: PixelGrid,
+    *,
+    kernel: str = "lanczos3",
+    sky: float = 0.0,
+    scale: float = 1.0,
+) -> Window | None:
+    """(``image`` - ``sky``) x ``scale`` on the pixels of ``target`` that it can reach, or None.
+
+    ``kernel`` is lanczos3, lanczos5, bilinear or nearest (ParameterError otherwise). A map that is
+    a whole-pixel shift copies pixels and adds no correlation. ``fwhm_px`` is rescaled to target
     pixels; the zero point stays.
     """
     table = stencil_table(kernel)
     pixel_map = map_pixels(source, target)
-    blank = _blank(target.shape, image.zero_point_mag)
     if pixel_map is None:
-        return blank
-    shift = pixel_map.shift_px()
-    if shift is not None:
-        _copy_shifted(image, blank, pixel_map, shift)
-        fwhm_px = image.fwhm_px
-    else:
-        _resample(image, blank, pixel_map, table)
+        return None
+    whole = pixel_map.shift_px()
+    if whole is None:
+        planes = _resampled(image, pixel_map, table, sky, scale)
         fwhm_px = _rescaled_fwhm(image.fwhm_px, pixel_map)
-    return MaskedImage(
-        blank.flux, blank.variance, blank.mask, fwhm_px=fwhm_px, zero_point_mag=image.zero_point_mag
+    else:
+        planes = _shifted(image, pixel_map, whole, sky, scale)
+        fwhm_px = image.fwhm_px
+    warped = MaskedImage(*planes, fwhm_px=fwhm_px, zero_point_mag=image.zero_point_mag)
+    return Window(warped, pixel_map.bounds, pixel_map.error_px)
+
+
+def widened(window: Window, shape: tuple[int, int]) -> MaskedImage:
+    """The window in an image of ``shape`` that is NO_DATA outside of it."""
+    image, (y_start, y_stop, x_start, x_stop) = window.image, window.bounds
+    if image.shape == shape:
+        return image
+    wide = _blank(shape, image.zero_point_mag, image.fwhm_px)
+    part = np.s_[y_start:y_stop, x_start:x_stop]
+    wide.flux[part], wide.variance[part], wide.mask[part] = (
+        image.flux,
+        image.variance,
+        image.mask,
     )
+    return wide
 
 
 def _rescaled_fwhm(fwhm_px: float | None, pixel_map: PixelMap) -> float | None:
@@ -53,91 +101,105 @@ def _rescaled_fwhm(fwhm_px: float | None, pixel_map: PixelMap) -> float | None:
     return float(fwhm_px / np.sqrt(ratio))
 
 
-def _blank(shape: tuple[int, int], zero_point_mag: float | None) -> MaskedImage:
+def _blank(
+    shape: tuple[int, int], zero_point_mag: float | None, fwhm_px: float | None = None
+) -> MaskedImage:
     """An image without any data."""
     return MaskedImage(
         np.full(shape, np.nan, dtype=np.float32),
         np.full(shape, np.nan, dtype=np.float32),
         np.full(shape, NO_DATA, dtype=np.int32),
         zero_point_mag=zero_point_mag,
+        fwhm_px=fwhm_px,
     )
 
 
-def _missing(image: MaskedImage) -> NDArray[np.bool_]:
-    """True where a pixel holds no value that may lend a tap."""
-    absent: NDArray[np.bool_] = (
-        ~np.isfinite(image.flux)
-        | ~np.isfinite(image.variance)
-        | (image.variance < 0)
-        | ((image.mask & NO_DATA) != 0)
+def _empty(pixel_map: PixelMap) -> Planes:
+    shape = pixel_map.shape
+    return (
+        np.empty(shape, dtype=np.float32),
+        np.empty(shape, dtype=np.float32),
+        np.empty(shape, dtype=np.int32),
     )
-    return absent
 
 
-def _copy_shifted(
-    image: MaskedImage, out: MaskedImage, pixel_map: PixelMap, shift: tuple[int, int]
-) -> None:
-    """Fill ``out`` from source pixels a whole number of pixels away."""
-    dy, dx = shift
-    ny, nx = image.shape
-    y_start, y_stop = max(pixel_map.y_start, -dy), min(pixel_map.y_stop, ny - dy)
-    x_start, x_stop = max(pixel_map.x_start, -dx), min(pixel_map.x_stop, nx - dx)
-    if y_stop <= y_start or x_stop <= x_start:
-        return
-    to = (slice(y_start, y_stop), slice(x_start, x_stop))
-    origin = (slice(y_start + dy, y_stop + dy), slice(x_start + dx, x_stop + dx))
-    absent = _missing(image)[origin]
-    out.flux[to] = np.where(absent, np.nan, image.flux[origin])
-    out.variance[to] = np.where(absent, np.nan, image.variance[origin])
-    out.mask[to] = image.mask[origin] | np.where(absent, NO_DATA, 0)
+def _native(image: MaskedImage) -> Planes:
+    """Planes as compiled kernels take them."""
+    return (
+        np.ascontiguousarray(image.flux, dtype=np.float32),
+        np.ascontiguousarray(image.variance, dtype=np.float32),
+        np.ascontiguousarray(image.mask, dtype=np.int32),
+    )
 
 
-def _resample(
-    image: MaskedImage, out: MaskedImage, pixel_map: PixelMap, table: NDArray[np.float32]
-) -> None:
-    """Fill ``out`` inside the map's bounds by interpolation."""
-    absent = _missing(image)
-    taps = table.shape[1]
-    marked = np.where(absent, (image.mask & ~NO_DATA) | MISSING, image.mask).astype(np.int32)
-    footprint = or_over_footprint(marked, taps)
-    flux = np.ascontiguousarray(image.flux, dtype=np.float32)
-    variance = np.ascontiguousarray(image.variance, dtype=np.float32)
-    bounds = (pixel_map.y_start, pixel_map.x_start, pixel_map.x_stop)
+def _shifted(
+    image: MaskedImage, pixel_map: PixelMap, shift: tuple[int, int], sky: float, scale: float
+) -> Planes:
+    """Source pixels a whole number of pixels away."""
+    blank = _blank(pixel_map.shape, None)
+    dy, dx = shift[0] + pixel_map.y_start, shift[1] + pixel_map.x_start
+    (ny, nx), (rows, columns) = image.shape, pixel_map.shape
+    y_start, y_stop = max(0, -dy), min(rows, ny - dy)
+    x_start, x_stop = max(0, -dx), min(columns, nx - dx)
+    if y_stop > y_start and x_stop > x_start:
+        to = (slice(y_start, y_stop), slice(x_start, x_stop))
+        origin = (slice(y_start + dy, y_stop + dy), slice(x_start + dx, x_stop + dx))
+        flux, variance, mask = (plane[origin] for plane in _native(image))
+        with np.errstate(invalid="ignore"):
+            absent = ~np.isfinite(flux) | ~np.isfinite(variance) | ~(variance > 0)
+        absent |= (mask & NO_DATA) != 0
+        factor = np.float32(scale)
+        blank.flux[to] = np.where(absent, np.nan, (flux - np.float32(sky)) * factor)
+        blank.variance[to] = np.where(absent, np.nan, variance * factor * factor)
+        blank.mask[to] = mask | np.where(absent, NO_DATA, 0)
+    return blank.flux, blank.variance, blank.mask
+
+
+def _resampled(
+    image: MaskedImage,
+    pixel_map: PixelMap,
+    table: NDArray[np.float32],
+    sky: float,
+    scale: float,
+) -> Planes:
+    """The source interpolated at every pixel of the window."""
+    planes, out, taps = _native(image), _empty(pixel_map), table.shape[1]
+    side = lanes_of(taps)
+    marks = _marks(planes, side)
+    if taps == 1:
+        marks[:] = True  # a single pixel is copied, not summed
+    wide, shift = padded_table(table), side.bit_length() - 1
+    level = (np.float32(sky), np.float32(scale))
+    nodes = (pixel_map.x, pixel_map.y)
 
     def rows(start: int, stop: int) -> None:
         warp_rows(
-            start + pixel_map.y_start,
-            stop + pixel_map.y_start,
-            bounds,
+            start,
+            stop,
             pixel_map.step_px,
-            pixel_map.x,
-            pixel_map.y,
-            flux,
-            variance,
-            marked,
-            footprint,
-            table,
-            out.flux,
-            out.variance,
-            out.mask,
+            nodes,
+            planes,
+            marks,
+            shift,
+            wide,
+            taps,
+            level,
+            out,
         )
 
-    over_rows(rows, pixel_map.y_stop - pixel_map.y_start)
+    over_rows(rows, pixel_map.shape[0])
+    return out
 
 
-def or_over_footprint(mask: NDArray[np.int32], taps: int) -> NDArray[np.int32]:
-    """OR of the mask over the taps of a stencil whose floor pixel is each pixel.
-
-    Taps reach from ``1 - taps/2`` to ``taps/2``; those outside the image count as MISSING.
-    """
-    half = taps // 2
-    ny, nx = mask.shape
-    wide = np.full((ny + taps, nx + taps), MISSING, dtype=np.int32)
-    wide[half - 1 : half - 1 + ny, half - 1 : half - 1 + nx] = mask
-    rows = wide[:ny].copy()
-    for tap in range(1, taps):
-        rows |= wide[tap : tap + ny]
-    result = rows[:, :nx].copy()
-    for tap in range(1, taps):
-        result |= rows[:, tap : tap + nx]
-    return result
+def _marks(planes: Planes, side: int) -> NDArray[np.bool_]:
+    """By the block that holds the corner of a window of ``side`` pixels: True where one of the
+    pixels that such a window can touch has a mask bit or no value."""
+    rows, columns = (-(-size // side) for size in planes[0].shape)
+    single = np.zeros((rows + 1, columns + 1), dtype=np.bool_)
+    over_rows(
+        lambda start, stop: mark_blocks(start, stop, planes, side, single), rows, band_rows=16
+    )
+    joined: NDArray[np.bool_] = (
+        single[:-1, :-1] | single[1:, :-1] | single[:-1, 1:] | single[1:, 1:]
+    )
+    return joined
