@@ -1,25 +1,29 @@
-"""Stack masked images of one pixel grid: inverse-variance weighted mean, plain or clipped.
+"""Stack masked images of one pixel grid: inverse-variance weighted mean, clipped mean, or median.
 
 Flux is ``sum(w x) / sum(w)`` and variance ``sum(w^2 v) / (sum w)^2`` over the pixels used; ``w`` is
 one number per input, 1 / clipped mean of its variance plane, so that the PSF of the stack does not
 depend on brightness. The variance is right for inputs whose noise is independent of each other.
+
+Inputs are read by bands of rows, as many as a given memory holds; every pixel is computed from its
+own values and those of a fixed surrounding, so that the bytes do not depend on the bands.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import over_rows
-from app.pixels.image import MaskedImage, bits
-from app.pixels.stack import add_rows, centre_rows, clip_rows
+from app.pixels.clip import clip_rows, shelter_rows
+from app.pixels.image import UNUSABLE, MaskedImage
+from app.pixels.networks import sorting_network
+from app.pixels.stack import EXCLUDED, Centres, Rows, centre_rows, combine_rows
 from app.pixels.statistics import clipped_mean, thinned
 from app.pixels.warped import PixelSet, Warped
 
@@ -27,9 +31,11 @@ LEAST_FRACTION: Final = 0.3
 UNKNOWN_FRACTION: Final = 0.6
 """Share of the local brightness by which inputs may differ unclipped, as flux scales and PSF shapes
 do; the second where the seeing of an input is unknown. It grows with known seeing differences."""
-SAT_FRACTION: Final = 0.1
-"""A pixel is SAT when more than this share of its weight was rejected as SAT."""
-NO_DATA: Final = bits("NO_DATA")
+SKY_ROWS: Final = 32
+"""How many rows of the target tell the sky level that the local brightness is counted from."""
+BAND_MEMORY: Final = 256 * 2**20
+_BYTES_PER_PIXEL: Final = 12
+_TASK_ROWS: Final = 8
 
 Statistic = Literal["mean", "meanclip", "median"]
 STATISTICS: Final = get_args(Statistic)
@@ -49,14 +55,6 @@ class Coadd:
     clipped_fraction: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Running sums; the planes are those of :func:`app.pixels.stack.add_rows`."""
-
-    sums: NDArray[np.float64]
-    planes: NDArray[np.int32]
-
-
 def coadd(
     inputs: Sequence[Warped],
     weights: Sequence[float] | None = None,
@@ -65,22 +63,223 @@ def coadd(
     clip_sigma: float = 3.0,
     clip_iterations: int = 2,
     excluded: Sequence[PixelSet | None] = (),
+    memory_bytes: int = BAND_MEMORY,
+    between_bands: Callable[[int, int], None] | None = None,
 ) -> Coadd:
-    """The weighted mean of ``inputs``, which share one grid, unit and zero point.
+    """The weighted mean, or the median, of ``inputs``, which share one grid, unit and zero point.
 
     ``meanclip`` leaves out values more than ``clip_sigma`` from the rest (around the median first,
     then around the clipped mean) beyond a share of the local brightness (0.3, more when seeing
-    differs). ``median`` takes the unweighted median; its variance is pi/2 times the mean's where
-    three inputs or more meet. ``excluded`` (nothing, or one entry for each input) names pixels
-    that are left out of an input; they count as clipped. Mask: OR of the pixels used; NO_DATA
-    where none was; CLIPPED, REJECTED, SENSOR_EDGE where an input was left out, and with any of
-    those INEXACT_PSF.
+    differs). ``median`` takes the unweighted median; its variance is that of medians of normal
+    values. ``excluded`` (nothing, or one entry for each input) names pixels that are left out of
+    an input; they count as clipped. Mask: OR of the pixels used; NO_DATA where none was; CLIPPED,
+    REJECTED, SENSOR_EDGE where an input was left out, and with any of those INEXACT_PSF.
+
+    ``memory_bytes`` bounds the rows of all inputs held at a time (a band is never less than the
+    surroundings of one row); ``between_bands(rows done, rows in all)`` is called before each band
+    and may raise to stop.
+
     Raises CoverageError when no input has a usable pixel, RecipeError when shapes or zero points
-    differ, ParameterError on an unknown statistic.
+    differ, ParameterError on an unknown statistic or a weight that is no number >= 0.
     """
     if statistic not in STATISTICS:
         raise ParameterError("statistic", f"{statistic!r} is not one of {', '.join(STATISTICS)}")
-    return _stack(inputs, weights, statistic, clip_sigma, clip_iterations, excluded)
+    for each in inputs:
+        _check_alike(inputs[0], each)
+    every = [_weight(each, weights, index) for index, each in enumerate(inputs)]
+    if not any(every):
+        raise CoverageError("images with usable pixels", 0, 1)
+    stack = _Stack(inputs, every, excluded, statistic, clip_sigma, clip_iterations)
+    ny = inputs[0].shape[0]
+    band = stack.band_rows(memory_bytes)
+    for start in range(0, ny, band):
+        if between_bands is not None:
+            between_bands(start, ny)
+        stack.add_band(start, min(start + band, ny))
+    return stack.finish()
+
+
+class _Stack:
+    """The planes of a coadd while it is made, band by band."""
+
+    def __init__(
+        self,
+        inputs: Sequence[Warped],
+        every: Sequence[float],
+        excluded: Sequence[PixelSet | None],
+        statistic: Statistic,
+        clip_sigma: float,
+        clip_iterations: int,
+    ) -> None:
+        self._every = every
+        self._all = inputs
+        self._chosen = [index for index, weight in enumerate(every) if weight > 0]
+        self._inputs = [inputs[index] for index in self._chosen]
+        self._excluded = [excluded[index] if excluded else None for index in self._chosen]
+        self._statistic = statistic
+        self._clip = (clip_sigma, clip_iterations)
+        self._shape = ny, nx = inputs[0].shape
+        used = np.array([every[index] for index in self._chosen])
+        self._unit_weight = float(used.max())
+        self._weights = (used / used.max()).astype(np.float32)
+        self._network = sorting_network(len(self._inputs))
+        self._out = (
+            np.empty((ny, nx), dtype=np.float32),
+            np.empty((ny, nx), dtype=np.float32),
+            np.empty((ny, nx), dtype=np.int32),
+            np.empty((ny, nx), dtype=np.int32),
+        )
+        self._good = np.zeros(len(self._inputs), dtype=np.int64)
+        self._clipped = np.zeros(len(self._inputs), dtype=np.int64)
+        self._widths = [each.fwhm_px for each in self._inputs]
+        self._reach = _reach_px(self._widths) if statistic == "meanclip" else 0
+        self._sky = 0.0
+        if statistic == "meanclip":
+            self._sky = self._sky_level()
+
+    def band_rows(self, memory_bytes: int) -> int:
+        """Rows of a band whose inputs, its surroundings included, fit the memory."""
+        row_bytes = _BYTES_PER_PIXEL * self._shape[1] * len(self._inputs)
+        return max(1, self._reach, memory_bytes // row_bytes - 2 * self._reach)
+
+    def add_band(self, start: int, stop: int) -> None:
+        """Combine the rows ``start <= y < stop``."""
+        if self._statistic == "meanclip":
+            self._clip_band(start, stop)
+            return
+        rows, planes = self._read(start, stop)
+        out = tuple(plane[start:stop] for plane in self._out)
+        medians = self._statistic == "median"
+
+        def combine(first: int, last: int) -> None:
+            combine_rows(first, last, rows, self._weights, self._network, medians, out)
+
+        over_rows(combine, stop - start, band_rows=_TASK_ROWS)
+        del planes
+
+    def _clip_band(self, start: int, stop: int) -> None:
+        """The same with values clipped; the centres of ``reach`` rows on either side count."""
+        first, last = max(0, start - self._reach), min(self._shape[0], stop + self._reach)
+        rows, planes = self._read(first, last, (start - first, stop - first))
+        centres, band = self._centres(rows)
+        shelter = self._shelter(centres)
+        counts = np.zeros((last - first, len(self._inputs)), dtype=np.int64)
+
+        def clip(begin: int, end: int) -> None:
+            low, high = begin + start - first, end + start - first
+            clip_rows(
+                low, high, rows, self._weights, centres, shelter, *self._clip, band[:3], counts
+            )
+
+        over_rows(clip, stop - start, band_rows=_TASK_ROWS)
+        self._clipped += counts.sum(axis=0)
+        for plane, part in zip(self._out, band, strict=True):
+            plane[start:stop] = part[start - first : stop - first]
+        del planes
+
+    def _read(
+        self, start: int, stop: int, counted: tuple[int, int] | None = None
+    ) -> tuple[Rows, list[MaskedImage]]:
+        """Rows of every input, where they lie, and what keeps them alive.
+
+        Of the ``counted`` rows (all) the good and the excluded pixels are added up.
+        """
+        planes: list[MaskedImage] = [self._inputs[0].rows(start, start)] * len(self._inputs)
+        own = np.s_[:] if counted is None else np.s_[counted[0] : counted[1]]
+
+        def read(first: int, last: int) -> None:
+            for n in range(first, last):
+                planes[n] = self._read_input(n, start, stop, own)
+
+        over_rows(read, len(self._inputs), band_rows=1)
+        places = np.array(
+            [
+                [getattr(p, name).ctypes.data for p in planes]
+                for name in ("flux", "variance", "mask")
+            ],
+            dtype=np.int64,
+        )
+        return (places, stop - start, self._shape[1]), planes
+
+    def _read_input(self, n: int, start: int, stop: int, own: slice) -> MaskedImage:
+        image = self._inputs[n].rows(start, stop)
+        flux = np.ascontiguousarray(image.flux, dtype=np.float32)
+        variance = np.ascontiguousarray(image.variance, dtype=np.float32)
+        mask = np.ascontiguousarray(image.mask, dtype=np.int32)
+        left_out = self._excluded[n]
+        good = (mask[own] & UNUSABLE) == 0
+        self._good[n] += np.count_nonzero(good)
+        if left_out is not None:
+            chosen = left_out.rows(start, stop, self._shape[1])
+            mask = mask | np.where(chosen, np.int32(EXCLUDED), np.int32(0))
+            self._clipped[n] += np.count_nonzero(good & chosen[own])
+        return MaskedImage(flux, variance, mask)
+
+    def _centres(
+        self, rows: Rows
+    ) -> tuple[
+        Centres,
+        tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]],
+    ]:
+        """Where values lie, and the mean with nothing clipped."""
+        shape, sky = rows[1:], np.float32(self._sky)
+        centres = tuple(np.empty(shape, dtype=np.float32) for _ in range(5))
+        out = (
+            np.empty(shape, dtype=np.float32),
+            np.empty(shape, dtype=np.float32),
+            np.empty(shape, dtype=np.int32),
+            np.empty(shape, dtype=np.int32),
+        )
+
+        def centre(first: int, last: int) -> None:
+            centre_rows(first, last, rows, self._weights, self._network, sky, centres, out)
+
+        over_rows(centre, shape[0], band_rows=_TASK_ROWS)
+        return (centres[0], centres[1], centres[2], centres[3], centres[4]), out
+
+    def _shelter(self, centres: Centres) -> NDArray[np.float32]:
+        """A share of the brightness within about a PSF width, above sky and noise.
+
+        The wings of a star differ between seeings by more than a share of their own brightness,
+        but by less than that share of what stands a little nearer to the centre.
+        """
+        bright = centres[4]
+        shelter = np.empty_like(bright)
+        share = _fraction(self._widths)
+
+        def spread(first: int, last: int) -> None:
+            shelter_rows(first, last, bright, self._reach, share, shelter)
+
+        over_rows(spread, bright.shape[0])
+        return shelter
+
+    def _sky_level(self) -> float:
+        """The level of the sky, from rows all over the target."""
+        ny = self._shape[0]
+        lines = [
+            self._centres(self._read(y, y + 1, (0, 0))[0])[0][0]
+            for y in range(0, ny, -(-ny // SKY_ROWS))
+        ]
+        level = np.concatenate(lines)
+        return clipped_mean(thinned(level[np.isfinite(level)])).mean
+
+    def finish(self) -> Coadd:
+        """The coadd, once all bands are in. Raises CoverageError when no pixel has data."""
+        flux, variance, mask, n_image = self._out
+        if not n_image.any():
+            raise CoverageError("pixels with a usable input", 0, 1)
+        fractions = [0.0] * len(self._all)
+        for n, index in enumerate(self._chosen):
+            fractions[index] = float(self._clipped[n] / max(1, self._good[n]))
+        widths = [each.fwhm_px for each in self._all]
+        image = MaskedImage(
+            flux,
+            variance,
+            mask,
+            fwhm_px=combined_fwhm_px(list(zip(widths, self._every, strict=True))),
+            zero_point_mag=self._all[0].zero_point_mag,
+        )
+        return Coadd(image, n_image, tuple(self._every), tuple(fractions))
 
 
 def _weight(image: Warped, weights: Sequence[float] | None, index: int) -> float:
@@ -90,126 +289,9 @@ def _weight(image: Warped, weights: Sequence[float] | None, index: int) -> float
     return weight
 
 
-def _stack(
-    warped: Sequence[Warped],
-    weights: Sequence[float] | None,
-    statistic: Statistic,
-    clip_sigma: float,
-    clip_iterations: int,
-    excluded: Sequence[PixelSet | None],
-) -> Coadd:
-    for each in warped:
-        _check_alike(warped[0], each)
-    every = [_weight(each, weights, index) for index, each in enumerate(warped)]
-    chosen = [index for index, weight in enumerate(every) if weight > 0]
-    if not chosen:
-        raise CoverageError("images with usable pixels", 0, 1)
-    ny, nx = warped[0].shape
-    inputs = [replace(warped[index].rows(0, ny), fwhm_px=warped[index].fwhm_px) for index in chosen]
-    used = np.array([every[index] for index in chosen])
-    sums = _empty_sums(inputs[0].shape)
-    clipped = np.zeros((len(inputs), *inputs[0].shape), dtype=np.bool_)
-    sets = [excluded[index] if excluded else None for index in chosen]
-    for n, left_out in enumerate(sets):
-        if left_out is not None:
-            clipped[n] = left_out.rows(0, ny, nx)
-    if statistic != "mean":
-        centres = _centres(inputs, used, clipped)
-    if statistic == "meanclip":
-        allowance = _allowance(centres, used, inputs)
-
-    def rows(start: int, stop: int) -> None:
-        part = np.s_[start:stop]
-        flux, variance, good = _cube(inputs, start, stop)
-        out = clipped[:, part]
-        if statistic == "meanclip":
-            more = np.zeros_like(out)
-            clip_rows(
-                flux,
-                good & ~out,
-                used,
-                centres[0][part],
-                centres[1][part],
-                centres[2][part],
-                allowance[part],
-                clip_sigma,
-                clip_iterations,
-                more,
-            )
-            out |= more
-        for n, image in enumerate(inputs):
-            add_rows(
-                flux[n],
-                variance[n],
-                image.mask[part],
-                good[n],
-                out[n],
-                used[n],
-                sums.sums[:, part],
-                sums.planes[:, part],
-            )
-
-    over_rows(rows, inputs[0].shape[0])
-    fractions = [0.0] * len(warped)
-    for n, index in enumerate(chosen):
-        good = inputs[n].usable()
-        out, present = int((clipped[n] & good).sum()), int(good.sum())
-        fractions[index] = out / max(1, present)
-    kept = [(image.fwhm_px, weight) for image, weight in zip(warped, every, strict=True)]
-    return _finish(sums, warped[0], kept, fractions, centres if statistic == "median" else None)
-
-
-def _cube(
-    inputs: Sequence[MaskedImage], start: int, stop: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Flux, variance and goodness of some rows of every input, each (N, rows, nx)."""
-    parts = [
-        MaskedImage(i.flux[start:stop], i.variance[start:stop], i.mask[start:stop]) for i in inputs
-    ]
-    return (
-        np.stack([part.flux for part in parts]).astype(np.float32, copy=False),
-        np.stack([part.variance for part in parts]).astype(np.float32, copy=False),
-        np.stack([part.usable() for part in parts]),
-    )
-
-
-def _centres(
-    inputs: Sequence[MaskedImage],
-    weights: NDArray[np.float64],
-    left_out: NDArray[np.bool_],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Median, scatter and unit variance of every pixel: see :func:`stack.centre_rows`."""
-    planes = tuple(np.empty(inputs[0].shape, dtype=np.float32) for _ in range(3))
-
-    def rows(start: int, stop: int) -> None:
-        flux, variance, good = _cube(inputs, start, stop)
-        good &= ~left_out[:, start:stop]
-        centre_rows(flux, variance, good, weights, *(plane[start:stop] for plane in planes))
-
-    over_rows(rows, inputs[0].shape[0])
-    centre, scatter, unit_variance = planes
-    return centre, scatter, unit_variance
-
-
-def _allowance(
-    centres: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
-    weights: NDArray[np.float64],
-    inputs: Sequence[MaskedImage],
-) -> NDArray[np.float32]:
-    """A share of the brightness within about a PSF width, above sky and noise.
-
-    The wings of a star differ between seeings by more than a share of their own brightness, but by
-    less than that share of what stands a little nearer to the centre.
-    """
-    centre, _, unit_variance = centres
-    sky = clipped_mean(thinned(centre[np.isfinite(centre)])).mean
-    noise = np.sqrt(unit_variance / weights.sum())
-    bright = np.nan_to_num(np.abs(centre - sky) - 3.0 * noise, nan=0.0)
-    widths = [image.fwhm_px for image in inputs]
-    reach = max(1, min(15, round(0.75 * max(width or 4.0 for width in widths))))
-    near = maximum_filter(np.maximum(bright, 0.0), size=2 * reach + 1, mode="nearest")
-    allowance: NDArray[np.float32] = (_fraction(widths) * near).astype(np.float32)
-    return allowance
+def _reach_px(widths: Sequence[float | None]) -> int:
+    """How far around a pixel brightness shelters it: about three quarters of the widest FWHM."""
+    return max(1, min(15, round(0.75 * max(width or 4.0 for width in widths))))
 
 
 def _fraction(widths: Sequence[float | None]) -> float:
@@ -220,10 +302,6 @@ def _fraction(widths: Sequence[float | None]) -> float:
     fwhm = np.array(known)
     relative = np.abs((np.median(fwhm) / fwhm) ** 2 - 1.0).max()
     return max(LEAST_FRACTION, 1.3 * float(relative))
-
-
-def _empty_sums(shape: tuple[int, int]) -> _Sums:
-    return _Sums(np.zeros((5, *shape)), np.zeros((4, *shape), dtype=np.int32))
 
 
 def _check_alike(first: Warped, image: Warped) -> None:
@@ -237,42 +315,6 @@ def _check_alike(first: Warped, image: Warped) -> None:
         )
     if known[0] is not None and known[1] is not None and abs(known[0] - known[1]) > 1e-3:
         raise RecipeError(f"images have different zero points: {known[0]} and {known[1]} mag")
-
-
-def _finish(
-    sums: _Sums,
-    first: Warped,
-    kept: Sequence[tuple[float | None, float]],
-    fractions: Sequence[float],
-    centres: tuple[NDArray[np.float32], ...] | None,
-) -> Coadd:
-    """Means, variances and the final mask from the running sums."""
-    total = sums.sums[2]
-    used = total > 0
-    if not used.any():
-        raise CoverageError("pixels with a usable input", 0, 1)
-    divisor = np.where(used, total, np.nan)
-    flux, variance = sums.sums[0] / divisor, sums.sums[1] / divisor**2
-    if centres is not None:
-        flux, variance = np.where(used, centres[0], np.nan), 0.5 * np.pi * variance
-    image = MaskedImage(
-        flux.astype(np.float32),
-        variance.astype(np.float32),
-        _final_mask(sums, used),
-        fwhm_px=combined_fwhm_px(kept),
-        zero_point_mag=first.zero_point_mag,
-    )
-    weights = tuple(weight for _, weight in kept)
-    return Coadd(image, sums.planes[3], weights, tuple(fractions))
-
-
-def _final_mask(sums: _Sums, used: NDArray[np.bool_]) -> NDArray[np.int32]:
-    seen, lost, flags, _ = sums.planes
-    flagged = flags | np.where(flags != 0, bits("INEXACT_PSF"), 0)
-    saturated = sums.sums[4] > SAT_FRACTION * np.maximum(sums.sums[3], 1e-300)
-    with_data = seen | flagged | np.where(saturated, bits("SAT"), 0)
-    mask: NDArray[np.int32] = np.where(used, with_data, lost | flagged | NO_DATA).astype(np.int32)
-    return mask
 
 
 def combined_fwhm_px(parts: Sequence[tuple[float | None, float]]) -> float | None:

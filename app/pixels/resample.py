@@ -32,7 +32,7 @@ UNDONE: Final = -1
 def _is_missing(flux: np.float32, variance: np.float32, mask: np.int32) -> bool:
     """True for a pixel without a value: it lends no tap."""
     finite = np.isfinite(flux) and np.isfinite(variance)
-    return not finite or variance <= np.float32(0.0) or mask & NO_DATA != 0
+    return bool(not finite or variance <= np.float32(0.0) or mask & NO_DATA != 0)
 
 
 @njit(cache=True, nogil=True)

@@ -144,7 +144,8 @@ def _shifted(
     if y_stop > y_start and x_stop > x_start:
         to = (slice(y_start, y_stop), slice(x_start, x_stop))
         origin = (slice(y_start + dy, y_stop + dy), slice(x_start + dx, x_stop + dx))
-        flux, variance, mask = (plane[origin] for plane in _native(image))
+        planes = _native(image)
+        flux, variance, mask = planes[0][origin], planes[1][origin], planes[2][origin]
         with np.errstate(invalid="ignore"):
             absent = ~np.isfinite(flux) | ~np.isfinite(variance) | ~(variance > 0)
         absent |= (mask & NO_DATA) != 0

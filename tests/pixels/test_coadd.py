@@ -234,3 +234,43 @@ def test_the_median_is_the_median_and_its_variance_the_scatter(observe):
     np.testing.assert_allclose(done.image.flux, expected, rtol=1e-5, atol=1e-5)
     pulls = done.image.flux / np.sqrt(done.image.variance)
     assert pulls.std() == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "meanclip", "median"])
+def test_bytes_do_not_depend_on_the_memory(paint, observe, statistic):
+    rng = np.random.default_rng(21)
+    stars = np.array([[60.2, 60.4, 3e5], [140.0, 99.7, 2e6]])
+    inputs = [observe(paint(SHAPE, stars, f), rng, fwhm_px=f) for f in (3.0, 3.4, 4.1, 5.0, 3.7)]
+    inputs[2].flux[:, 77] += 900.0
+    inputs[3].mask[90:110] = bits("NO_DATA")
+    seen = []
+
+    def remember(done, rows):
+        assert rows == SHAPE[0]
+        seen.append(done)
+
+    whole = coadd(inputs, statistic=statistic)
+    banded = coadd(
+        inputs, statistic=statistic, memory_bytes=5 * 12 * 200 * 23, between_bands=remember
+    )
+    assert len(seen) > 8 and seen == sorted(set(seen))
+    assert (banded.image.mask & bits("CLIPPED")).any() == (statistic == "meanclip")
+    for plane in ("flux", "variance", "mask"):
+        assert getattr(banded.image, plane).tobytes() == getattr(whole.image, plane).tobytes()
+    assert banded.n_image.tobytes() == whole.n_image.tobytes()
+    assert banded.clipped_fraction == whole.clipped_fraction
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 17, 33, 70])
+def test_sorting_by_network_agrees_with_sorted_values(observe, count):
+    """Medians of any number of inputs, some of them missing, are those numpy finds."""
+    rng = np.random.default_rng(count)
+    inputs = [observe(np.zeros((20, 300)), rng) for _ in range(count)]
+    for image in inputs:
+        image.mask[rng.random((20, 300)) < 0.3] = bits("BAD")
+    cube = np.array([np.where(image.mask != 0, np.nan, image.flux) for image in inputs])
+    done = coadd(inputs, statistic="median")
+    there = np.isfinite(cube).any(axis=0)
+    np.testing.assert_array_equal(np.isfinite(done.image.flux), there)
+    expected = np.nanmedian(cube[:, there], axis=0)
+    np.testing.assert_allclose(done.image.flux[there], expected, rtol=1e-5, atol=1e-5)
