@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from app.adql.degrees import degrees_hint
 from app.adql.tree import (
     At,
     Call,
@@ -158,7 +159,8 @@ def _split_frame(name: str, arguments: tuple[Value, ...]) -> tuple[str, tuple[Va
     words = first.value.upper().split()
     frame = words[0] if words else ""
     if frame not in _FRAMES:
-        raise AdqlSyntaxError(f"{first.value!r} is no coordinate system of ADQL", *first.at)
+        reason = f"{first.value!r} is no coordinate system of ADQL{degrees_hint(first.value)}"
+        raise AdqlSyntaxError(reason, *first.at)
     return frame, arguments[1:]
 
 

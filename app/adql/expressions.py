@@ -10,6 +10,7 @@ from typing import cast
 from app.adql import tree, typed
 from app.adql.casts import make_cast
 from app.adql.conditions import MIRRORED, between, cone, negated, spatial_test
+from app.adql.degrees import degrees_hint
 from app.adql.dispatch import Dispatch
 from app.adql.folding import fold
 from app.adql.functions import make_function
@@ -252,6 +253,8 @@ class Resolver:
             wanted = argument.kind == "point" if first or points else is_number(argument.kind)
             what = "a point" if first or points else "a number"
             reason = f"{call.name} takes {what} here, not {describe_value(argument)}"
+            if what == "a number" and isinstance(argument, typed.Literal):
+                reason += degrees_hint(str(argument.value))
             self._require(wanted, reason, call.arguments[position])
         if call.name == "POLYGON" and arguments[0].kind != "point" and len(arguments) % 2:
             raise AdqlTypeError("POLYGON takes pairs of coordinates", *call.at)

@@ -95,6 +95,8 @@ def hint_for_character(character: str, text: str, position: int) -> str:
     if character == "_" and position + 1 < len(text):
         word = cut(text[position : position + 100])[0].text
         return f'names begin with a letter: write "{word}" in double quotes'
+    if character == ":" and text[position - 1 : position + 2 : 2].isdigit():
+        return "coordinates are numbers in degrees"
     if character in _CHARACTERS:
         return _CHARACTERS[character]
     if unicodedata.category(character) in ("Cf", "Cc", "Co"):
@@ -135,14 +137,23 @@ def _by_word(before: list[Piece], word: str, allowed: Set[str]) -> str:
 def _misspelt(before: list[Piece], word: str, allowed: Set[str]) -> str:
     """A keyword with a slip in it, here or taken for a name just before."""
     known = sorted(name for name in allowed if name in RESERVED)
-    for piece in (word, before[-1].text if before else ""):
+    for piece, shortest in ((word, 2), (before[-1].text if before else "", 3)):
         upper = piece.upper()
-        if upper in RESERVED or upper in _AFTER or not 3 <= len(upper) <= 12:
+        if upper in RESERVED or upper in _AFTER or not shortest <= len(upper) <= 12:
             continue
-        near = get_close_matches(upper, known, n=1, cutoff=0.75)
+        # What stands before may be a name; of what cannot stand here a guess does no harm.
+        cutoff = 0.65 if piece == word and len(word) <= 3 else 0.75
+        near = _nearest(upper, known, cutoff)
         if near:
-            return f"did you mean {near[0]} instead of {piece}?"
+            return f"did you mean {near} instead of {piece}?"
     return ""
+
+
+def _nearest(word: str, known: list[str], cutoff: float) -> str:
+    """The keyword with the same letters in another order, or with a few others."""
+    swapped = [name for name in known if sorted(name) == sorted(word)]
+    near = get_close_matches(word, known, n=1, cutoff=cutoff)
+    return next(iter(swapped + near), "")
 
 
 def _by_last_word(before: list[Piece], word: str, allowed: Set[str]) -> str:
@@ -203,12 +214,16 @@ def reserved_name(before: list[Piece], word: str, allowed: Set[str]) -> Piece | 
 
 def _reserved(before: list[Piece], word: str, allowed: Set[str]) -> str:
     last = reserved_name(before, word, allowed)
-    name = last.text if last is not None else word
-    if last is None and not (word.upper() in RESERVED and "NAME" in allowed):
+    if last is not None:
+        arguments = "*" if last.upper == "COUNT" else "…"
+        return f"{_quoted(last.text)}, or {last.text}({arguments}) to call the function"
+    if word.upper() not in RESERVED - STRUCTURE or "NAME" not in allowed:
         return ""
-    if last is None and word.upper() in STRUCTURE:
-        return ""
-    return f'{name} is a reserved word: write "{name}" in double quotes to use it as a name'
+    return _quoted(word)
+
+
+def _quoted(word: str) -> str:
+    return f'{word} is a reserved word: write "{word}" in double quotes to use it as a name'
 
 
 def _misplaced_clause(before: list[Piece], word: str, allowed: Set[str]) -> str:

@@ -13,6 +13,7 @@ from app.adql.typed import Column, Expression
 from app.adql.walk import columns_in
 from app.errors import UnknownNameError
 from app.schema.fields import Catalog, Field, Table
+from app.schema.uploads import UPLOAD_SCHEMA
 
 _MAX_COMPARED = 60
 """Longer words are not compared with names: no column is called like that."""
@@ -187,8 +188,19 @@ def find_table(catalog: Catalog, parts: Sequence[Name], at: At) -> Table:
             return table
     written = ".".join(part.text for part in parts)
     names = [table.name for table in catalog.tables]
+    if len(parts) == 2 and matches(parts[0], UPLOAD_SCHEMA):
+        raise UnknownNameError(f"no table {written}{_how_to_upload(parts[1], names)}", *at)
     hint = suggestion(written, names) or f"; the tables are {', '.join(names)}"
     raise UnknownNameError(f"no table {written}{hint}", *at)
+
+
+def _how_to_upload(name: Name, names: Sequence[str]) -> str:
+    came = [each for each in names if each.startswith(f"{UPLOAD_SCHEMA}.")]
+    with_it = f"only {', '.join(came)} came" if came else "no table came"
+    return (
+        f": {with_it} with the query; send it in a form item and name both, as in "
+        f"UPLOAD={name.text},param:form_item, or give an address, UPLOAD={name.text},URL"
+    )
 
 
 def matches(name: Name, published: str) -> bool:

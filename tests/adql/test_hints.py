@@ -41,6 +41,28 @@ HINTS: list[tuple[str, str]] = [
     ("SELECT distance FROM {t}", 'distance is a reserved word: write "distance" in double quotes'),
     ("SELECT s_ra AS size FROM {t}", 'size is a reserved word: write "size" in double quotes'),
     ("SELECT MIN FROM {t}", 'MIN is a reserved word: write "MIN" in double quotes'),
+    (
+        "SELECT obs_id FROM {t} GROUP BY obs_id HAVING COUNT > 2",
+        "or COUNT(*) to call the function",
+    ),
+    ("SELECT s_ra FROM {t} WHERE s_ra > 1 ADN s_dec < 2", "did you mean AND instead of ADN?"),
+    ("SELECT s_ra FROM {t} WHERE s_ra > 1 AN s_dec < 2", "did you mean AND instead of AN?"),
+    ("SELECT s_ra FROM {t} WHERE s_ra SI NULL", "did you mean IS instead of SI?"),
+    (
+        "SELECT s_ra FROM {t} WHERE CONTAINS(POINT('12:30:00', '-30:15:00'), s_region) = 1",
+        "coordinates are numbers in degrees: 12.5, or 187.5 if these are hours",
+    ),
+    (
+        "SELECT s_ra FROM {t} WHERE DISTANCE(s_ra, s_dec, 12.5, '-30 15 36') < 1",
+        "coordinates are numbers in degrees: -30.26 (line",
+    ),
+    ("SELECT POINT('12.5', -30) FROM {t}", "coordinates are degrees without quotes: 12.5"),
+    ("SELECT POINT(12:30:00, -30) FROM {t}", "coordinates are numbers in degrees"),
+    (
+        "SELECT n FROM TAP_UPLOAD.mine",
+        "no table came with the query; send it in a form item and name both, as in"
+        " UPLOAD=mine,param:form_item",
+    ),
     ("SELECT _RAJ2000 FROM {t}", 'names begin with a letter: write "_RAJ2000" in double quotes'),
     ("SELECT s_ra, FROM {t}", "found 'FROM'; expected a value; a comma too many stands before it"),
     (
