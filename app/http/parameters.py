@@ -47,7 +47,7 @@ async def read_form(
     ParameterError
         The body cannot be read as its Content-Type says, or a value is no text.
     """
-    pairs = _urlencoded(request.url.query)
+    pairs = _urlencoded(request.scope["query_string"].decode("latin-1"))
     files: tuple[FormFile, ...] = ()
     if request.method in {"POST", "PUT"}:
         body, files = await _read_body(request, MAX_BODY_BYTES + max_file_bytes)

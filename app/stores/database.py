@@ -20,6 +20,7 @@ from app.adql.sqlite_more_functions import AGGREGATES, MORE_FUNCTIONS
 from app.errors import StoreUnavailableError
 from app.stores.database_faults import database_faults
 from app.stores.sqlite_native import native_sqlite
+from app.stores.sqlite_statements import forget_statements
 
 BUSY_TIMEOUT_S = 60.0
 """How long a SQLite writer waits for another one before it gives up."""
@@ -115,6 +116,7 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
     native_sqlite()  # listens for connections from now on
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "checkout", _refresh_sqlite)
+    event.listen(engine, "close", _forget_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -144,6 +146,10 @@ def _refresh_sqlite(
     native = native_sqlite()
     if native is not None:
         native.refresh(entry.info)
+
+
+def _forget_sqlite(_: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    forget_statements(entry.info)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -64,6 +64,8 @@ _INT = ctypes.c_int
 _PYTHON_USE: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "sqlite3_prepare_v2": (_INT, (_POINTER, ctypes.c_char_p, _INT, _POINTER, _POINTER)),
     "sqlite3_finalize": (_INT, (_POINTER,)),
+    "sqlite3_reset": (_INT, (_POINTER,)),
+    "sqlite3_clear_bindings": (_INT, (_POINTER,)),
     "sqlite3_bind_parameter_count": (_INT, (_POINTER,)),
     "sqlite3_bind_parameter_name": (ctypes.c_char_p, (_POINTER, _INT)),
     "sqlite3_bind_int64": (_INT, (_POINTER, _INT, ctypes.c_int64)),

@@ -15,6 +15,7 @@ from app.adql.compiled import CompiledQuery
 from app.stores import sqlite_native_rows as rows
 from app.stores.column_room import DONE, FULL, NO_ROOM, ODD_VALUE, ColumnRoom
 from app.stores.sqlite_native import NativeSqlite
+from app.stores.sqlite_statements import StatementShelf
 
 _PROGRESS_STEPS: Final = 1000
 """SQLite virtual-machine steps between two looks at the clock (tens of microseconds)."""
@@ -52,14 +53,15 @@ def watched(native: NativeSqlite, handle: int, watch: Watch) -> Iterator[None]:
 
 
 class NativeStatement:
-    """One prepared statement with its values. To be closed."""
+    """One statement with its values. To be closed: it goes back to its shelf."""
 
-    def __init__(
-        self, native: NativeSqlite, handle: int, sql: str, binds: Mapping[str, Bound]
-    ) -> None:
-        self._native = native
-        self._handle = handle
-        self.pointer = native.prepare(handle, sql)
+    def __init__(self, shelf: StatementShelf, sql: str, binds: Mapping[str, Bound]) -> None:
+        self._native = shelf.native
+        self._handle = shelf.handle
+        self._shelf = shelf
+        self._sql = sql
+        self._statement = shelf.take(sql)
+        self.pointer = self._statement.pointer
         try:
             self._bind(binds)
         except BaseException:
@@ -68,9 +70,8 @@ class NativeStatement:
 
     def _bind(self, binds: Mapping[str, Bound]) -> None:
         call = self._native.call
-        for number in range(1, call["sqlite3_bind_parameter_count"](self.pointer) + 1):
-            name = call["sqlite3_bind_parameter_name"](self.pointer, number)
-            value = binds[name.decode()[1:]]
+        for number, name in enumerate(self._statement.names, start=1):
+            value = binds[name]
             if value is None:
                 continue
             if isinstance(value, str):
@@ -129,5 +130,5 @@ class NativeStatement:
 
     def close(self) -> None:
         """End the statement."""
-        pointer, self.pointer = self.pointer, 0
-        self._native.call["sqlite3_finalize"](pointer)
+        self.pointer = 0
+        self._shelf.give_back(self._sql, self._statement)

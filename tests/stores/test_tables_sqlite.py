@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from app.errors import StoreUnavailableError, UsageError
+from app.schema.rows import Value
 from app.sky.boxes import box_of
 from app.sky.shapes import Point
-from app.stores.database import open_engine
+from app.stores.database import open_engine, write_transaction
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.sqlite_native import SWITCH, handle_of, native_sqlite
 from tests.stores.contract import (
@@ -129,6 +130,56 @@ def test_python_functions_run_inside_compiled_reading(stores: MetadataStores) ->
 
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(total, range(40))) == {5000 * 5001 // 2}
+
+
+def numbers(stores: MetadataStores, sql: str, **binds: Value) -> list[object]:
+    """The first column of a query."""
+    asked = query(stores, sql, [field("n", "integer")], **binds)
+    return [n for batch in stores.tables.stream(asked) for n in batch.column(0).to_pylist()]
+
+
+def test_a_statement_asked_again_takes_its_new_values_and_the_table_as_it_is(
+    stores: MetadataStores,
+) -> None:
+    change(stores, "CREATE TABLE kept (n INTEGER)", "INSERT INTO kept VALUES (1), (2), (3), (4)")
+    sql = "SELECT n FROM kept WHERE n > :least ORDER BY n"
+    assert numbers(stores, sql, least=1) == [2, 3, 4]
+    assert numbers(stores, sql, least=3) == [4]
+    assert numbers(stores, sql, least=None) == []
+    change(stores, "DROP TABLE kept", "CREATE TABLE kept (other TEXT, n INTEGER)")
+    change(stores, "INSERT INTO kept VALUES ('x', 9)")
+    assert numbers(stores, sql, least=3) == [9]
+
+
+def change(stores: MetadataStores, *statements: str) -> None:
+    """Run statements that give no rows."""
+    with write_transaction(stores.engine) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def test_a_statement_left_in_the_middle_begins_anew(stores: MetadataStores) -> None:
+    many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000) "
+    asked = query(stores, many + "SELECT n FROM c", [field("n", "integer")])
+    rows = stores.tables.stream(asked)
+    assert next(rows).column(0)[0].as_py() == 1
+    rows.close()
+    assert numbers(stores, asked.sql) == list(range(1, 5001))
+
+
+def test_kept_statements_do_not_hold_the_file_open(fresh_sqlite_url: str) -> None:
+    stores = open_stores(fresh_sqlite_url)
+    for number in range(50):
+        assert numbers(stores, f"SELECT {number} AS n") == [number]
+    file = Path(fresh_sqlite_url.removeprefix("sqlite:///")).resolve()
+    assert file in open_files()
+    stores.close()
+    assert file not in open_files()
+
+
+def open_files() -> set[Path]:
+    """What this process has open."""
+    return {link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
 class TestDatasets(DatasetStoreContract):

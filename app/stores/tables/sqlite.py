@@ -16,7 +16,8 @@ from app.errors import StoppedError, TimeLimitError
 from app.schema.uploads import UploadedTable
 from app.stores.database_faults import database_faults
 from app.stores.sqlite_compiled import start_loading
-from app.stores.sqlite_native import NativeSqlite, handle_of, native_sqlite
+from app.stores.sqlite_native import native_sqlite
+from app.stores.sqlite_statements import StatementShelf, shelf_of
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
 from app.stores.tables.control import StatementControl
@@ -53,11 +54,12 @@ class SqliteTableStore(TableStore):
             database_faults(),
             self._reading(uploads) as (connection, info),
         ):
-            native, handle = native_sqlite(), handle_of(info)
-            if native is None or handle is None:
+            native = native_sqlite()
+            shelf = None if native is None else shelf_of(native, info)
+            if shelf is None:
                 yield from _by_python(connection, query, sizes, deadline, control)
             else:
-                yield from _by_machine(connection, native, handle, query, sizes, deadline, control)
+                yield from _by_machine(connection, shelf, query, sizes, deadline, control)
 
     def cost(self, query: CompiledQuery, uploads: Sequence[UploadedTable] = ()) -> float:
         """See :meth:`app.stores.tables.base.TableStore.cost`."""
@@ -83,8 +85,7 @@ class SqliteTableStore(TableStore):
 
 def _by_machine(
     connection: sqlite3.Connection,
-    native: NativeSqlite,
-    handle: int,
+    shelf: StatementShelf,
     query: CompiledQuery,
     sizes: Iterator[int],
     deadline: _Deadline,
@@ -99,12 +100,14 @@ def _by_machine(
         watch.cancel()
         connection.interrupt()
 
-    with control.running(interrupt), watched(native, handle, watch):
-        statement = NativeStatement(native, handle, query.sql, query.binds)
-        with closing(statement):
-            for batch in statement.batches(query, sizes):
-                yield batch
-                control.check()
+    with (
+        control.running(interrupt),
+        watched(shelf.native, shelf.handle, watch),
+        closing(NativeStatement(shelf, query.sql, query.binds)) as statement,
+    ):
+        for batch in statement.batches(query, sizes):
+            yield batch
+            control.check()
 
 
 def _by_python(
