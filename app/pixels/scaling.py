@@ -14,7 +14,8 @@ from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.candidates import find_sources
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
-from app.pixels.psf import PsfModel, measure_psf
+from app.pixels.psf import measure_psf
+from app.pixels.psf_field import Profile
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +106,7 @@ def _same_seeing(image: MaskedImage, reference: MaskedImage) -> tuple[Floats, Fl
         for each in (image, reference)
     ]
     widths = [
-        each.fwhm_px if model is None else model.fwhm_px
+        each.fwhm_px if model is None else model.shape().fwhm_px
         for each, model in zip((image, reference), models, strict=True)
     ]
     known = [width for width in widths if width is not None]
@@ -118,7 +119,7 @@ def _same_seeing(image: MaskedImage, reference: MaskedImage) -> tuple[Floats, Fl
 
 
 def _smoothing_px(
-    sharp: PsfModel | None, broad: PsfModel | None, widths: tuple[float, float]
+    sharp: Profile | None, broad: Profile | None, widths: tuple[float, float]
 ) -> float:
     """Gaussian sigma that makes a one-FWHM aperture hold the same share of a star in both.
 

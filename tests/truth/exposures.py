@@ -68,6 +68,17 @@ class PsfTruth:
         )
         return np.array(image.array)
 
+    def fine_stamp(self, x: float, y: float, half_px: int, sampling: float) -> Floats:
+        """As :meth:`stamp` for a centred star, at places ``sampling`` pixels apart."""
+        jacobian = self.jacobian(x, y)
+        pixel = galsim.Transform(galsim.Pixel(1.0), jac=jacobian.ravel()).withFlux(1.0)
+        size = 2 * int(half_px / sampling) + 1
+        image = galsim.ImageD(size, size)
+        galsim.Convolve(self.profile(x, y), pixel).drawImage(
+            image=image, wcs=galsim.JacobianWCS(*(jacobian * sampling).ravel()), method="no_pixel"
+        )
+        return np.array(image.array) / sampling**2
+
     def jacobian(self, x: float, y: float) -> Floats:
         """d(west, north) / d(x, y) in arcsec."""
         jacobian: Floats = local_jacobians(self._wcs, np.array([x]), np.array([y]))[0]

@@ -1,0 +1,193 @@
+"""The point spread function of an image as a function of position.
+
+The form is that of PSFEx (Bertin 2011, ASP Conf. 442, 435; its manual, "The PSF file"): stamps of
+the PSF as pixels see it, one for each term of a polynomial in the position. A stamp's samples lie
+``sampling`` pixels apart and its middle is the centre of the star.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from app.errors import CoverageError
+from app.pixels.kernels import polynomial_powers
+from app.pixels.psf_moments import adaptive_moments
+from app.pixels.stencil import PHASES, stencil_table
+
+Floats = NDArray[np.float64]
+
+SHAPE_TOLERANCE: Final = 1e-6
+SHAPE_REACH: Final = 4.0
+SPOKES: Final = 32
+RADIAL_STEPS: Final = 20
+"""Steps along a spoke for each sigma, when the half-maximum contour is traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PsfShape:
+    """Adaptive second moments (px²) of a PSF and its full width at half maximum (px).
+
+    ``fwhm_px`` is the diameter of the circle with the area inside the half-maximum contour: that
+    of the profile itself, which is less than 2.355 sigma when it has wings.
+    """
+
+    ixx: float
+    iyy: float
+    ixy: float
+    fwhm_px: float
+
+    @property
+    def sigma_px(self) -> float:
+        """Determinant radius, (Ixx Iyy - Ixy²)^1/4: the sigma of a round Gaussian of this area."""
+        return float((self.ixx * self.iyy - self.ixy**2) ** 0.25)
+
+    @property
+    def ellipticity(self) -> tuple[float, float]:
+        """(Ixx - Iyy) / (Ixx + Iyy) and 2 Ixy / (Ixx + Iyy)."""
+        trace = self.ixx + self.iyy
+        return (self.ixx - self.iyy) / trace, 2.0 * self.ixy / trace
+
+
+class Psf(Protocol):
+    """What is asked of a PSF; :class:`PsfField` and :class:`app.pixels.psf_coadd.CoaddPsf`."""
+
+    def profile(self, x: float, y: float) -> Profile:
+        """The PSF at a pixel position (0-based). Raises CoverageError where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The PSF at one place: ``samples`` (odd, odd), ``sampling`` pixels apart, of unit flux."""
+
+    samples: Floats
+    sampling: float
+
+    @property
+    def reach_px(self) -> float:
+        """How far from the centre the samples go."""
+        return float(self.samples.shape[0] // 2 * self.sampling)
+
+    def stamp(self, half_px: int | None = None, *, dx: float = 0.0, dy: float = 0.0) -> Floats:
+        """Unit-sum stamp (2 half + 1 square) with the star at (dx, dy) from its middle.
+
+        ``half_px``: as far as the samples go unless given; beyond them the stamp is 0.
+        """
+        half = math.floor(self.reach_px + 1e-6) if half_px is None else half_px
+        v, u = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
+        stamp = self.values(u - dx, v - dy)
+        normalised: Floats = stamp / stamp.sum()
+        return normalised
+
+    def values(self, dx: Floats, dy: Floats) -> Floats:
+        """The flux a pixel at these offsets from the centre gets (Lanczos-5 between samples)."""
+        middle = self.samples.shape[0] // 2
+        out = np.zeros(dx.size)
+        table = stencil_table("lanczos5").astype(np.float64)
+        x, y = dx.ravel() / self.sampling + middle, dy.ravel() / self.sampling + middle
+        _interpolate(self.samples, np.ascontiguousarray(x), np.ascontiguousarray(y), table, out)
+        return out.reshape(dx.shape)
+
+    def shape(self) -> PsfShape:
+        """Moments and width. Raises CoverageError when the samples show no single peak."""
+        middle = self.samples.shape[0] // 2
+        first = 0.25 * middle
+        wide = np.pad(self.samples, 2 * middle)
+        centre = 3.0 * middle
+        found = adaptive_moments(wide, centre, centre, first, SHAPE_REACH, SHAPE_TOLERANCE)
+        if not np.isfinite(found).all():
+            raise CoverageError("a PSF with a width", 0, 1)
+        ixx, iyy, ixy = (float(m) * self.sampling**2 for m in found[2:5])
+        fwhm = self._fwhm_px(
+            float(found[0]) - centre, float(found[1]) - centre, (ixx * iyy) ** 0.25
+        )
+        return PsfShape(ixx, iyy, ixy, fwhm)
+
+    def _fwhm_px(self, x: float, y: float, sigma_px: float) -> float:
+        """From the radius, along spokes from the centre, where the profile falls to half."""
+        angle = 2.0 * np.pi * np.arange(SPOKES)[:, None] / SPOKES
+        radius = sigma_px * np.arange(3 * RADIAL_STEPS)[None, :] / RADIAL_STEPS
+        along = self.values(
+            x * self.sampling + radius * np.cos(angle), y * self.sampling + radius * np.sin(angle)
+        )
+        half = 0.5 * along[:, :1]
+        below = np.argmax(along < half, axis=1)
+        if (below == 0).any():
+            raise CoverageError("a PSF that falls to half its peak", 0, 1)
+        spoke = np.arange(SPOKES)
+        high, low = along[spoke, below - 1], along[spoke, below]
+        at = radius[0, below - 1] + sigma_px / RADIAL_STEPS * (high - half[:, 0]) / (high - low)
+        return float(2.0 * np.sqrt(np.mean(at**2)))
+
+
+@njit(cache=True, nogil=True)
+def _interpolate(samples: Floats, x: Floats, y: Floats, table: Floats, out: Floats) -> None:
+    """Values at sample coordinates; samples outside count as 0."""
+    taps = table.shape[1]
+    ny, nx = samples.shape
+    for n in range(x.size):
+        column, row = int(np.floor(x[n])), int(np.floor(y[n]))
+        along_x = table[int((x[n] - column) * PHASES + 0.5)]
+        along_y = table[int((y[n] - row) * PHASES + 0.5)]
+        total = 0.0
+        for t in range(taps):
+            j = row - taps // 2 + 1 + t
+            if 0 <= j < ny:
+                for s in range(taps):
+                    i = column - taps // 2 + 1 + s
+                    if 0 <= i < nx:
+                        total += along_y[t] * along_x[s] * samples[j, i]
+        out[n] = total
+
+
+@dataclass(frozen=True, slots=True)
+class PsfField:
+    """``stamps`` (T, odd, odd): what each of :func:`field_terms` multiplies.
+
+    ``zero`` and ``scale`` (x, y) turn pixels into the polynomial's variables,
+    ``(x - zero) / scale``. ``stars``: how many showed it (0 when that is not known).
+    """
+
+    stamps: Floats
+    degree: int
+    zero: tuple[float, float]
+    scale: tuple[float, float]
+    sampling: float = 1.0
+    stars: int = 0
+
+    def profile(self, x: float, y: float) -> Profile:
+        """The PSF at a pixel position (0-based)."""
+        terms = field_terms(self.degree, self.zero, self.scale, np.array([x]), np.array([y]))[:, 0]
+        samples = np.tensordot(terms, self.stamps, axes=1)
+        return Profile(samples / (samples.sum() * self.sampling**2), self.sampling)
+
+
+def field_terms(
+    degree: int, zero: tuple[float, float], scale: tuple[float, float], x: Floats, y: Floats
+) -> Floats:
+    """Terms (T, …) in PSFEx's order: 1, u, u², …, v, u v, …, v²."""
+    u, v = (x - zero[0]) / scale[0], (y - zero[1]) / scale[1]
+    return np.stack([u**i * v**j for j, i in polynomial_powers(degree)])
+
+
+def fit_field(
+    profiles: Floats,
+    x: Floats,
+    y: Floats,
+    *,
+    degree: int,
+    zero: tuple[float, float],
+    scale: tuple[float, float],
+    sampling: float,
+    stars: int,
+) -> PsfField:
+    """The field through ``profiles`` (K, odd, odd) seen at K places, by least squares."""
+    terms = field_terms(degree, zero, scale, x, y)
+    solve = np.linalg.pinv(terms.T)
+    stamps = np.tensordot(solve, profiles, axes=1)
+    return PsfField(np.ascontiguousarray(stamps), degree, zero, scale, sampling, stars)
