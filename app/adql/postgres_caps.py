@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.adql.spatial_index import PLANE_SCALE
-from app.sky.areas import CircleArea, RangeArea, prepare
+from app.sky.areas import CircleArea, PolygonArea, RangeArea, prepare
 from app.sky.shapes import Circle, Point, Polygon
-from app.sky.tangent_planes import NOT_INSIDE_RAD, OUTER_MARGIN_RAD
+from app.sky.tangent_planes import LEAST_EDGE_RAD, NOT_INSIDE_RAD, OUTER_MARGIN_RAD
 from app.sky.vectors import FUZZ_RAD, unit_vector
 
 _FUZZ: Final = PLANE_SCALE * FUZZ_RAD
@@ -63,26 +63,83 @@ def within(a: Caps, b: Caps, rest: str) -> str:
 
 def point_in_plane(point: Caps, region: Caps, plane: str, rest: str) -> str:
     """Whether a polygon holds a point, in the plane that touches the sky at its centre."""
-    return f"COALESCE({_in_plane(point, region, plane)} <= {_FUZZ!r}, {rest})"
+    return f"COALESCE(({plane} <-> {_place(point, region)}) <= {_FUZZ!r}, {rest})"
 
 
 def circle_in_plane(circle: Caps, region: Caps, plane: str, rest: str) -> str:
-    """Whether a circle and a polygon meet: the plane stretches a distance, by no more than the
-    square of the secant of the farthest angle from its centre."""
-    distance = _in_plane(circle, region, plane)
+    """Whether a circle and a polygon meet."""
+    distance = f"({plane} <-> {_place(circle, region)})"
     radius = f"{PLANE_SCALE!r} * {circle.inner}"
-    farthest = f"greatest({_apart(circle, region)}, {region.outer})"
     return (
         f"CASE WHEN {distance} <= {radius} THEN TRUE"
-        f" WHEN {distance} * (1 + cos(2 * {farthest})) / 2 > {radius} + {2 * _FUZZ!r} THEN FALSE"
+        f" WHEN {distance} * {_shrinking(circle, region)} > {radius} + {2 * _FUZZ!r} THEN FALSE"
         f" ELSE {rest} END"
     )
+
+
+def circle_within(circle: Caps, region: Caps, plane: str, rest: str) -> str:
+    """Whether a polygon holds a circle: its centre, and no edge is nearer than the radius."""
+    place = _place(circle, region)
+    edge = f"(path({plane}) <-> {place})"
+    radius = f"{PLANE_SCALE!r} * {circle.inner}"
+    return (
+        f"CASE WHEN ({plane} <-> {place}) > {_FUZZ!r} AND {circle.inner} >= 0 THEN FALSE"
+        f" WHEN {edge} * {_shrinking(circle, region)} > {radius} THEN TRUE"
+        f" WHEN {edge} < {radius} - {2 * _FUZZ!r} THEN FALSE ELSE {rest} END"
+    )
+
+
+def within_circle(circle: Caps, vertices: str) -> str:
+    """Whether a circle of at most a hemisphere holds a polygon: all its vertices."""
+    distance = f"adql_apart({circle.x}, {circle.y}, {circle.z}, u, v, w)"
+    inside = f"{distance} <= {circle.inner} + {FUZZ_RAD!r}"
+    return f"(SELECT bool_and({inside}) FROM ({vertices}) AS vertices)"
+
+
+def overlap_in_plane(vertices: str, region: Caps, plane: str, rest: str) -> str:
+    """Whether a polygon of some vertices meets one that lies in its plane."""
+    place = f"adql_tangent({region.x}, {region.y}, {region.z}, u, v, w)"
+    other = (
+        "(SELECT CASE WHEN count(p) = count(*) THEN"
+        " CAST(string_agg(CAST(p AS text), ',') AS polygon) END"
+        f" FROM (SELECT {place} AS p FROM ({vertices}) AS vertices OFFSET 0) AS places)"
+    )
+    return f"COALESCE({plane} && {other}, {rest})"
+
+
+def stored_vertices(text: str) -> str:
+    """A query for the unit vectors (u, v, w) of a polygon's vertices, from its STC-S text."""
+    return (
+        "SELECT cos(l) * cos(b) AS u, sin(l) * cos(b) AS v, sin(b) AS w"
+        f" FROM ({stored_angles(text)} OFFSET 0) AS angles"
+    )
+
+
+def stored_angles(text: str) -> str:
+    """The same for longitudes and latitudes (``l`` and ``b``, rad)."""
+    return (
+        "SELECT radians(a[2 * i - 1]) AS l, radians(a[2 * i]) AS b"
+        f" FROM (SELECT CAST(string_to_array(substr({text}, 14), ' ') AS double precision[]) AS a"
+        " OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i"
+    )
+
+
+def has_long_edges(polygon: Polygon) -> bool:
+    """Whether the plane may judge a polygon (see :mod:`app.sky.tangent_planes`)."""
+    area = prepare(polygon)
+    assert isinstance(area, PolygonArea)
+    return all(arc.span_rad > LEAST_EDGE_RAD for arc in area.arcs)
 
 
 def _apart(a: Caps, b: Caps) -> str:
     return f"adql_apart({a.x}, {a.y}, {a.z}, {b.x}, {b.y}, {b.z})"
 
 
-def _in_plane(point: Caps, region: Caps, plane: str) -> str:
-    place = f"adql_tangent({region.x}, {region.y}, {region.z}, {point.x}, {point.y}, {point.z})"
-    return f"({plane} <-> {place})"
+def _place(point: Caps, region: Caps) -> str:
+    return f"adql_tangent({region.x}, {region.y}, {region.z}, {point.x}, {point.y}, {point.z})"
+
+
+def _shrinking(point: Caps, region: Caps) -> str:
+    """The plane stretches distances, by no more than the square of the secant of the farthest
+    angle from its centre: the inverse of that."""
+    return f"(1 + cos(2 * greatest({_apart(point, region)}, {region.outer}))) / 2"

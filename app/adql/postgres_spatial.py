@@ -17,6 +17,17 @@ from typing import Final
 
 from app.adql import postgres_caps, typed
 from app.adql.postgres_caps import Caps, constant_caps
+from app.adql.postgres_shapes import (
+    HEMISPHERE_DEG,
+    beyond_hemisphere,
+    centre_of,
+    great_circle,
+    is_circle,
+    is_indexed,
+    is_plain,
+    spoly_of,
+    spoly_text,
+)
 from app.adql.region_distance import region_distance
 from app.adql.spatial_index import (
     IndexUse,
@@ -33,9 +44,7 @@ from app.sky.dali import format_shape
 from app.sky.predicates import ONE_POINT_DEG
 from app.sky.shapes import Circle, Point, Polygon
 from app.sky.tangent_planes import OUTER_MARGIN_RAD
-
-HEMISPHERE_DEG: Final = 90.0
-"""pgSphere has no circle beyond it."""
+from app.sky.vectors import unit_vector
 
 _DEG2_PER_STERADIAN: Final = (180 / 3.141592653589793) ** 2
 _SIDES: Final = (0, 1)
@@ -67,13 +76,13 @@ class PostgresSpatial(SqlWriter):
 
     def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
         inner, outer = spatial.inner, spatial.outer
-        if spatial.relation == "overlap" and _beyond_hemisphere(inner):
+        if spatial.relation == "overlap" and beyond_hemisphere(inner):
             inner, outer = outer, inner
         if inner.kind == "point" and outer.kind == "point":
             test = f"{self._distance(inner, outer)} < {ONE_POINT_DEG!r}"
-        elif _beyond_hemisphere(outer):
+        elif beyond_hemisphere(outer):
             test = self._beyond(spatial.relation, inner, outer)
-        elif _beyond_hemisphere(inner):
+        elif beyond_hemisphere(inner):
             test = f"CASE WHEN {self._shape(outer)} IS NOT NULL THEN FALSE END"
         else:
             test = self._relation(spatial.relation, inner, outer)
@@ -125,7 +134,7 @@ class PostgresSpatial(SqlWriter):
         if shape.kind == "point":
             return self._reach_frame(shape, self._double(0.0), side)
         if isinstance(shape, typed.CircleOf):
-            return self._reach_frame(_centre(shape), self.real(shape.radius), side)
+            return self._reach_frame(centre_of(shape), self.real(shape.radius), side)
         if isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle):
             circle = shape.shape
             centre = typed.Constant(Point(circle.lon_deg, circle.lat_deg))
@@ -141,19 +150,50 @@ class PostgresSpatial(SqlWriter):
         operator = "<@" if relation == "within" else "&&"
         exact = f"{self._shape(inner)} {operator} {self._shape(outer)}"
         a, b = self._caps(inner), self._caps(outer)
-        if a is None or b is None or not (_is_indexed(inner) or _is_indexed(outer)):
+        if a is None or b is None or not (is_indexed(inner) or is_indexed(outer)):
             return exact
         if inner.kind == "point":
             assert isinstance(outer, typed.Column)
             plane = self._beside(outer).plane
             return postgres_caps.within(a, b, postgres_caps.point_in_plane(a, b, plane, exact))
         if relation == "within":
+            if is_circle(outer) and isinstance(inner, typed.Column):
+                exact = postgres_caps.within_circle(b, self._unit_vectors(inner))
+            elif is_circle(inner) and isinstance(outer, typed.Column):
+                exact = postgres_caps.circle_within(a, b, self._beside(outer).plane, exact)
             return postgres_caps.within(a, b, exact)
-        for circle, caps, region, others in ((inner, a, outer, b), (outer, b, inner, a)):
-            if _is_circle(circle) and isinstance(region, typed.Column):
-                plane = self._beside(region).plane
-                exact = postgres_caps.circle_in_plane(caps, others, plane, exact)
-        return postgres_caps.overlap(a, b, exact)
+        return postgres_caps.overlap(a, b, self._meeting(inner, outer, exact))
+
+    def _meeting(self, one: typed.Geometry, other: typed.Geometry, exact: str) -> str:
+        """Whether a circle or polygon meets a stored region, in the plane of the latter; ``exact``
+        where the plane does not tell."""
+        region, shape = (one, other) if is_indexed(one) else (other, one)
+        assert isinstance(region, typed.Column)
+        beside, caps = self._beside(region), self._caps(region)
+        of_shape = self._caps(shape)
+        assert caps is not None and of_shape is not None
+        if is_circle(shape):
+            return postgres_caps.circle_in_plane(of_shape, caps, beside.plane, exact)
+        if isinstance(shape, typed.Constant):
+            assert isinstance(shape.shape, Polygon)
+            if not postgres_caps.has_long_edges(shape.shape):
+                return exact
+        met = postgres_caps.overlap_in_plane(self._unit_vectors(shape), caps, beside.plane, exact)
+        if isinstance(shape, typed.Column):
+            plane = self._beside(shape).plane
+            return f"CASE WHEN {plane} IS NULL THEN {exact} ELSE {met} END"
+        return met
+
+    def _unit_vectors(self, polygon: typed.Geometry) -> str:
+        """A query for the unit vectors (u, v, w) of a polygon's vertices."""
+        if isinstance(polygon, typed.Column):
+            return postgres_caps.stored_vertices(self._region_text(polygon))
+        assert isinstance(polygon, typed.Constant) and isinstance(polygon.shape, Polygon)
+        vectors = [unit_vector(*vertex) for vertex in polygon.shape.vertices]
+        axes = [
+            f"ARRAY[{', '.join(map(self._double, axis))}]" for axis in zip(*vectors, strict=True)
+        ]
+        return f"SELECT * FROM unnest({', '.join(axes)}) AS vectors (u, v, w)"
 
     def _caps(self, shape: typed.Geometry) -> Caps | None:
         """The circles within and around a shape, where they are known."""
@@ -162,17 +202,20 @@ class PostgresSpatial(SqlWriter):
             return Caps(beside.x, beside.y, beside.z, beside.inner, beside.outer)
         if isinstance(shape, typed.Constant):
             return Caps(*map(self._double, constant_caps(shape.shape)))
-        if isinstance(shape, typed.PointOf) and _is_plain(shape.lon, shape.lat):
+        if isinstance(shape, typed.PointOf) and is_plain(shape.lon, shape.lat):
             return Caps(*self._unit_vector(shape), "0", "0")
-        if isinstance(shape, typed.CircleOf) and _is_plain(shape.lon, shape.lat, shape.radius):
+        if isinstance(shape, typed.CircleOf) and is_plain(shape.lon, shape.lat, shape.radius):
             radius = self._valid_radius(shape)
             outer = f"({radius} + {OUTER_MARGIN_RAD!r})"
-            return Caps(*self._unit_vector(_centre(shape)), radius, outer)
+            return Caps(*self._unit_vector(centre_of(shape)), radius, outer)
         return None
 
     def _unit_vector(self, point: typed.PointOf) -> tuple[str, str, str]:
         lon, lat = (f"radians({angle})" for angle in self._direction(point))
         return f"cos({lon}) * cos({lat})", f"sin({lon}) * cos({lat})", f"sin({lat})"
+
+    def _region_text(self, region: typed.Column) -> str:
+        return self.physical(region, region_text_column(region.field))
 
     def _beside(self, region: typed.Column) -> RegionColumns:
         """SQL of the columns beside a stored region."""
@@ -200,27 +243,12 @@ class PostgresSpatial(SqlWriter):
         return self._distance(separation.start, separation.end)
 
     def _distance(self, start: typed.Geometry, end: typed.Geometry) -> str:
-        """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
-        pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
-        the steps, which would write the arguments out many times over."""
-        lon1, lat1 = self._direction(start)
-        lon2, lat2 = self._direction(end)
-        angles = (
-            f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
-            f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"
-        )
-        parts = (
-            "SELECT cos(b2) * sin(d) AS e,"
-            " cos(b1) * sin(b2) - sin(b1) * cos(b2) * cos(d) AS n,"
-            " sin(b1) * sin(b2) + cos(b1) * cos(b2) * cos(d) AS u"
-            f" FROM ({angles}) AS g WHERE greatest(abs(b1), abs(b2)) <= radians(90) OFFSET 0"
-        )
-        return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
+        return great_circle(*self._direction(start), *self._direction(end))
 
     def region_distance(self, distance: typed.RegionDistance) -> str:
         lon, lat = self._direction(distance.point)
         inside = f"{self._shape(distance.point)} <@ {self._shape(distance.region)}"
-        text = self.physical(distance.region, region_text_column(distance.region.field))
+        text = self._region_text(distance.region)
         return region_distance(inside=inside, text=text, lon=lon, lat=lat)
 
     def cone(self, cone: typed.Cone, is_positive: bool) -> str:
@@ -247,7 +275,9 @@ class PostgresSpatial(SqlWriter):
             valid = f"{self.real(region.radius)} BETWEEN 0 AND {HEMISPHERE_DEG:g}"
             sine = f"sin(radians({self.real(region.radius)}) / 2)"
             surface = f"4 * pi() * {sine} * {sine}"
-            size_of = f"CASE WHEN {valid}{self._latitude_test(_centre(region))} THEN {surface} END"
+            size_of = (
+                f"CASE WHEN {valid}{self._latitude_test(centre_of(region))} THEN {surface} END"
+            )
             return f"({size_of} * {_DEG2_PER_STERADIAN!r})"
         surface = f"adql_area({self._vertices(region)})"
         if not isinstance(region, typed.Column):
@@ -269,7 +299,7 @@ class PostgresSpatial(SqlWriter):
             places = [place for vertex in region.shape.vertices for place in vertex]
             return f"ARRAY[{', '.join(map(self._double, places))}]"
         assert isinstance(region, typed.Column)
-        text = self.physical(region, region_text_column(region.field))
+        text = self._region_text(region)
         return f"CAST(string_to_array(substr({text}, 14), ' ') AS double precision[])"
 
     def _double(self, value: float) -> str:
@@ -285,14 +315,14 @@ class PostgresSpatial(SqlWriter):
         """A geometry of pgSphere."""
         if isinstance(shape, typed.Column):
             if not shape.is_stored:
-                return _spoly_of(self.physical(shape))
-            text = self.physical(shape, region_text_column(shape.field))
+                return spoly_of(self.physical(shape))
+            text = self._region_text(shape)
             sphere = self.physical(shape, RegionColumns.of(shape.field.physical).sphere)
-            return f"COALESCE({sphere}, {_spoly_of(text)})" if _is_indexed(shape) else sphere
+            return f"COALESCE({sphere}, {spoly_of(text)})" if is_indexed(shape) else sphere
         if shape.kind == "point":
             return "spoint(radians({}), radians({}))".format(*self._direction(shape))
         if isinstance(shape, typed.CircleOf):
-            return f"scircle({self._shape(_centre(shape))}, {self._valid_radius(shape)})"
+            return f"scircle({self._shape(centre_of(shape))}, {self._valid_radius(shape)})"
         if isinstance(shape, typed.PolygonOf | typed.BoxOf):
             return f"adql_polygon({self._vertices(shape)})"
         return self._constant(shape)
@@ -300,7 +330,7 @@ class PostgresSpatial(SqlWriter):
     def _valid_radius(self, circle: typed.CircleOf) -> str:
         """A circle's radius (rad), NULL where it is no circle of pgSphere."""
         radius = self.real(circle.radius)
-        valid = f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(_centre(circle))}"
+        valid = f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(centre_of(circle))}"
         return f"CASE WHEN {valid} THEN radians({radius}) END"
 
     def _constant(self, constant: typed.Geometry) -> str:
@@ -311,42 +341,3 @@ class PostgresSpatial(SqlWriter):
             return f"scircle({centre}, radians({self._double(shape.radius_deg)}))"
         assert isinstance(shape, Polygon)
         return f"CAST({self.bind(spoly_text(shape))} AS spoly)"
-
-
-def _centre(circle: typed.CircleOf) -> typed.PointOf:
-    return typed.PointOf(circle.lon, circle.lat)
-
-
-def _beyond_hemisphere(shape: typed.Geometry) -> bool:
-    if not isinstance(shape, typed.Constant) or not isinstance(shape.shape, Circle):
-        return False
-    return shape.shape.radius_deg > HEMISPHERE_DEG
-
-
-def _is_indexed(shape: typed.Geometry) -> bool:
-    return isinstance(shape, typed.Column) and is_published(shape)
-
-
-def _is_plain(*numbers: Expression) -> bool:
-    """Whether numbers may be written many times over at no cost."""
-    return all(isinstance(number, typed.Column | typed.Literal) for number in numbers)
-
-
-def _is_circle(shape: typed.Geometry) -> bool:
-    is_constant = isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle)
-    return is_constant or isinstance(shape, typed.CircleOf)
-
-
-def _spoly_of(text: str) -> str:
-    """A polygon of pgSphere from SQL of STC-S text."""
-    return (
-        "(SELECT spoly(spoint(radians(a[2 * i - 1]), radians(a[2 * i])))"
-        f" FROM (SELECT CAST(string_to_array(substr({text}, 14), ' ') AS double precision[]) AS a"
-        " OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i)"
-    )
-
-
-def spoly_text(polygon: Polygon) -> str:
-    """pgSphere's text of a polygon."""
-    vertices = ",".join(f"({lon:.14f}d,{lat:.14f}d)" for lon, lat in polygon.vertices)
-    return f"{{{vertices}}}"

@@ -25,7 +25,7 @@ OUTER_MARGIN_RAD: Final = 2.0 * FUZZ_RAD
 _LEAST_COSINE: Final = 0.5
 """Beyond 60 deg from the centre the plane stretches too much."""
 _MOST_VERTICES: Final = 1024
-_LEAST_EDGE: Final = 2e-6
+LEAST_EDGE_RAD: Final = 2e-6
 """PostgreSQL takes a product of lengths below 1e-6 of its units for none: at this length, 32768
 units a radian, that is half of our own fuzz."""
 _LEAST_BEND: Final = 0.01
@@ -135,7 +135,7 @@ def _has_long_edges(plane: Any) -> bool:
     n = len(plane)
     for k in range(n):
         j = (k + 1) % n
-        if math.hypot(plane[j, 0] - plane[k, 0], plane[j, 1] - plane[k, 1]) < _LEAST_EDGE:
+        if math.hypot(plane[j, 0] - plane[k, 0], plane[j, 1] - plane[k, 1]) < LEAST_EDGE_RAD:
             return False
     return True
 

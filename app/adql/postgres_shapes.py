@@ -1,0 +1,70 @@
+"""PostgreSQL: what is asked of a shape before SQL is written, and pgSphere's forms of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.adql import typed
+from app.adql.postgres_caps import stored_angles
+from app.adql.spatial_index import is_published
+from app.adql.typed import Expression
+from app.sky.shapes import Circle, Polygon
+
+HEMISPHERE_DEG: Final = 90.0
+"""pgSphere has no circle beyond it."""
+
+
+def centre_of(circle: typed.CircleOf) -> typed.PointOf:
+    """The centre of a circle."""
+    return typed.PointOf(circle.lon, circle.lat)
+
+
+def beyond_hemisphere(shape: typed.Geometry) -> bool:
+    """Whether a shape is a circle that pgSphere does not take."""
+    if not isinstance(shape, typed.Constant) or not isinstance(shape.shape, Circle):
+        return False
+    return shape.shape.radius_deg > HEMISPHERE_DEG
+
+
+def is_indexed(shape: typed.Geometry) -> bool:
+    """Whether a shape is a region column of a published table."""
+    return isinstance(shape, typed.Column) and shape.kind == "region" and is_published(shape)
+
+
+def is_plain(*numbers: Expression) -> bool:
+    """Whether numbers may be written many times over at no cost."""
+    return all(isinstance(number, typed.Column | typed.Literal) for number in numbers)
+
+
+def is_circle(shape: typed.Geometry) -> bool:
+    """Whether a shape is a circle, constant or computed."""
+    is_constant = isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle)
+    return is_constant or isinstance(shape, typed.CircleOf)
+
+
+def spoly_of(text: str) -> str:
+    """A polygon of pgSphere from SQL of STC-S text."""
+    return f"(SELECT spoly(spoint(l, b)) FROM ({stored_angles(text)}) AS v)"
+
+
+def spoly_text(polygon: Polygon) -> str:
+    """pgSphere's text of a polygon."""
+    vertices = ",".join(f"({lon:.14f}d,{lat:.14f}d)" for lon, lat in polygon.vertices)
+    return f"{{{vertices}}}"
+
+
+def great_circle(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
+    """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
+    pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
+    the steps, which would write the arguments out many times over."""
+    angles = (
+        f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
+        f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"
+    )
+    parts = (
+        "SELECT cos(b2) * sin(d) AS e,"
+        " cos(b1) * sin(b2) - sin(b1) * cos(b2) * cos(d) AS n,"
+        " sin(b1) * sin(b2) + cos(b1) * cos(b2) * cos(d) AS u"
+        f" FROM ({angles}) AS g WHERE greatest(abs(b1), abs(b2)) <= radians(90) OFFSET 0"
+    )
+    return f"(SELECT degrees(atan2(sqrt(e * e + n * n), u)) FROM ({parts}) AS h)"
