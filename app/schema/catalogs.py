@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.schema.columns import real, text
+from app.schema.columns import integer, real, text
 from app.schema.fields import ForeignKey, Schema, Table
 
 PRODUCT_INPUT: Final = Table(
@@ -67,8 +67,88 @@ PRODUCT_INPUT: Final = Table(
     ),
 )
 
+BUILD_QUALITY: Final = Table(
+    schema_name="skyloom",
+    name="skyloom.build_quality",
+    physical="build_quality",
+    fields=(
+        text(
+            "obs_publisher_did",
+            "The built image",
+            ucd="meta.id;meta.main",
+            principal=True,
+            indexed=True,
+        ),
+        integer("n_inputs", "Images that the template was made of", ucd="meta.number"),
+        integer("n_rejected", "Images that were left out, with reasons in product_input"),
+        real(
+            "depth_mag",
+            "AB magnitude of a point source at 5 sigma where the sky rules",
+            unit="mag",
+            ucd="phot.mag;stat.min",
+            principal=True,
+        ),
+        real(
+            "fwhm_arcsec",
+            "Full width at half maximum of the PSF",
+            unit="arcsec",
+            ucd="instr.obsty.seeing",
+            principal=True,
+        ),
+        real(
+            "noise",
+            "Median standard deviation of a pixel; null without a zero point",
+            unit="nJy",
+            ucd="stat.stdev;phot.flux.density",
+        ),
+        real("zero_point_mag", "AB magnitude of one unit of the image", unit="mag", ucd="phot.mag"),
+        real(
+            "coverage", "Fraction of the pixels that have data", ucd="stat.fraction", principal=True
+        ),
+        real(
+            "median_n_image",
+            "Median number of images in a pixel that has data (templates)",
+            ucd="meta.number;stat.median",
+        ),
+        real(
+            "clipped_fraction",
+            "Fraction of the input pixels that were clipped, mean over the images (templates)",
+            ucd="stat.fraction",
+        ),
+        real(
+            "kernel_sum",
+            "Sum of the matching kernel at the centre (differences)",
+            ucd="arith.factor",
+        ),
+        real(
+            "photometric_scale",
+            "Factor that brought the template to the flux scale of the science image (differences)",
+            ucd="arith.factor",
+        ),
+        integer("stamps_used", "Stars that the matching kernel was fitted to (differences)"),
+        integer("stamps_rejected", "Stars that were left out of the fit (differences)"),
+        real("stamp_chi", "Median scatter of the residuals of these stars, in sigma (differences)"),
+        real(
+            "pull_sigma",
+            "Scatter of blank pixels before their variance was scaled, in sigma (differences)",
+            ucd="stat.stdev",
+        ),
+        real("variance_factor", "What the variance was multiplied by (differences)"),
+        real("bright_chi", "Scatter of the residuals of bright stars, in sigma (differences)"),
+    ),
+    description="How good each built image is; what does not apply to its kind is null",
+    foreign_keys=(
+        ForeignKey(
+            key_id="build_quality_product",
+            target="ivoa.ObsCore",
+            columns=(("obs_publisher_did", "obs_publisher_did"),),
+            description="The built image",
+        ),
+    ),
+)
+
 SKYLOOM: Final = Schema(
     name="skyloom",
     description="What this service adds to the standard tables",
-    tables=(PRODUCT_INPUT,),
+    tables=(PRODUCT_INPUT, BUILD_QUALITY),
 )

@@ -48,6 +48,14 @@ class DatasetRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProductQuality:
+    """One row of ``skyloom.build_quality``: column -> number; a missing name is NULL."""
+
+    product_id: str
+    numbers: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductInput:
     """One row of ``skyloom.product_input``: which dataset went into which product, and how."""
 

@@ -29,6 +29,7 @@ from app.schema.catalog import CatalogSource
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import CandidateFinder
+from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
 from app.services.executors import ShouldStop, StopSignal
 from app.sky.shapes import Region, Shape
@@ -127,7 +128,11 @@ class BuildService:
             plan, report, templates=templates, science=science[0] if science else None, now=now
         )
         self._datasets.publish(
-            row, product_inputs(plan, report), result_media_type=FITS_MEDIA_TYPE, now=now
+            row,
+            product_inputs(plan, report),
+            product_quality(plan, report),
+            result_media_type=FITS_MEDIA_TYPE,
+            now=now,
         )
         return row
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app import __version__
 from app.errors import CoverageError
@@ -117,9 +118,21 @@ def _input_row(use: InputUse, ref: ImageRef) -> Mapping[str, Cell]:
     }
 
 
+def pixel_quality(image: MaskedImage) -> tuple[tuple[str, float], ...]:
+    """Fraction of pixels with data (COVERAGE) and median noise of the usable ones (NOISE)."""
+    usable = image.usable()
+    noise = float(np.sqrt(np.median(image.variance[usable]))) if usable.any() else float("nan")
+    return ("COVERAGE", float(np.mean(_has_data(image)))), ("NOISE", noise)
+
+
+def _has_data(image: MaskedImage) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isfinite(image.flux) & ((image.mask & bits("NO_DATA")) == 0)
+    return found
+
+
 def product_region(image: MaskedImage, grid: Grid) -> str:
     """s_region of the pixels that have data. Raises CoverageError when there is none."""
-    valid = np.isfinite(image.flux) & ((image.mask & bits("NO_DATA")) == 0)
+    valid = _has_data(image)
     if not valid.any():
         raise CoverageError("pixels with data in the product", 0, 1)
     return format_region(grid.footprint(valid))

@@ -36,7 +36,14 @@ from app.workers.inputs import (
     to_one_scale,
     warp_input,
 )
-from app.workers.product import Product, build_report, header_cards, input_rows, product_region
+from app.workers.product import (
+    Product,
+    build_report,
+    header_cards,
+    input_rows,
+    pixel_quality,
+    product_region,
+)
 
 NEEDED_EXPOSURES = 2
 QUALITY_CARDS = {
@@ -213,7 +220,7 @@ class _Work:
         quality = (
             ("DEPTH", float(np.median(stack.n_image[covered])) if covered.any() else 0.0),
             ("CLIPPED", float(np.average(stack.clipped_fraction))),
-            ("NOISE", _median_noise(image)),
+            *pixel_quality(image),
         )
         return Product(
             image=image,
@@ -254,7 +261,7 @@ class _Work:
             fwhm_arcsec=self._fwhm_arcsec(difference.image, measure=False) or ref.fwhm_arcsec,
             zero_point_mag=zero_point_of(ref),
             bunit=ref.bunit,
-            quality=_difference_quality(difference),
+            quality=(*_difference_quality(difference), *pixel_quality(difference.image)),
             settings=_matching_cards(found, options),
         )
 
@@ -280,11 +287,6 @@ class _Work:
             raise StoppedError()
         written = self._images.write(Path(self._plan.output_path), content)
         return build_report(self._plan, product, written)
-
-
-def _median_noise(image: MaskedImage) -> float:
-    usable = image.usable()
-    return float(np.sqrt(np.median(image.variance[usable]))) if usable.any() else float("nan")
 
 
 def _difference_quality(difference: Difference) -> tuple[tuple[str, float], ...]:

@@ -103,5 +103,6 @@ def test_the_standard_keys_and_those_of_provenance_are_there() -> None:
         ("tap_schema.keys", "target_table", "tap_schema.tables", "table_name"),
         ("tap_schema.key_columns", "key_id", "tap_schema.keys", "key_id"),
         ("skyloom.product_input", "product_id", "ivoa.ObsCore", "obs_publisher_did"),
+        ("skyloom.build_quality", "obs_publisher_did", "ivoa.ObsCore", "obs_publisher_did"),
         ("skyloom.product_input", "input_id", "ivoa.ObsCore", "obs_publisher_did"),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.schema.rows import ProductQuality
 from app.services.doctor import Finding, doctor, postgres_finding
 from app.stores.database import write_transaction
 from app.stores.metadata import MetadataStores
@@ -64,7 +65,8 @@ def test_products_without_provenance_and_stray_files_are_found(
     (folder / "known.fits").write_bytes(b"x")
     (folder / "stray.fits").write_bytes(b"x")
     row = replace(product(1, "k"), file_path="products/ab/known.fits", file_size=1)
-    stores.datasets.publish(row, [], result_media_type="image/fits", now=NOW)
+    quality = ProductQuality(product_id=row.dataset_id, numbers={})
+    stores.datasets.publish(row, [], quality, result_media_type="image/fits", now=NOW)
     details = [f.detail for f in doctor(database_url, data_dir=data_dir) if f.status == "warn"]
     assert any(row.dataset_id in detail for detail in details)
     assert any("stray.fits" in d and "known.fits" not in d for d in details)

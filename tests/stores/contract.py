@@ -29,7 +29,7 @@ from app.errors import (
     UsageError,
 )
 from app.schema.fields import Field
-from app.schema.rows import DatasetRow, ProductInput, Value
+from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.control import StatementControl
 from app.stores.tables.datasets import UpsertCounts
@@ -463,7 +463,9 @@ class PublishContract:
 
     def publish(self, stores: MetadataStores, row: DatasetRow, inputs: list[ProductInput]) -> None:
         """Publish as a build does."""
-        stores.datasets.publish(row, inputs, result_media_type="image/fits", now=NOW)
+        numbers = {"n_inputs": len(inputs), "depth_mag": 24.5, "noise": math.nan}
+        quality = ProductQuality(product_id=row.dataset_id, numbers=numbers)
+        stores.datasets.publish(row, inputs, quality, result_media_type="image/fits", now=NOW)
 
     def test_the_product_is_found_with_its_inputs(self, stores: MetadataStores) -> None:
         row = product(1, "key-1")
@@ -484,6 +486,10 @@ class PublishContract:
         self.publish(stores, row, self.inputs(row.dataset_id))
         self.publish(stores, row, self.inputs(row.dataset_id)[:1])
         assert len(stores.datasets.inputs_of(row.dataset_id)) == 1
+        quality = execute(
+            stores, "SELECT obs_publisher_did, n_inputs, depth_mag, noise FROM build_quality"
+        )
+        assert [tuple(each) for each in quality] == [(row.dataset_id, 1, 24.5, None)]
 
     def test_waiting_and_running_jobs_of_the_recipe_are_completed(
         self, stores: MetadataStores
@@ -519,6 +525,7 @@ class PublishContract:
             self.publish(stores, row, twice)
         assert stores.datasets.find_by_recipe("k") is None
         assert stores.datasets.inputs_of(row.dataset_id) == []
+        assert execute(stores, "SELECT * FROM build_quality") == []
         assert stores.jobs.get("waits").phase is Phase.QUEUED
 
 

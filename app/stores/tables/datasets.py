@@ -10,16 +10,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.errors import DatasetNotFoundError
-from app.schema.rows import DatasetRow, ProductInput, Value
+from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_rows import instant_text, results_text
-from app.stores.tables.physical import job, obscore, product_input
+from app.stores.tables.physical import build_quality, job, obscore, product_input
 from app.stores.tables.regions import region_index
 from app.stores.tables.rows import (
     fold,
     from_record,
     input_from_record,
     input_record,
+    quality_record,
     to_record,
 )
 from app.uws.job import JobResult, Phase
@@ -149,15 +150,16 @@ class DatasetStore:
         self,
         row: DatasetRow,
         inputs: Sequence[ProductInput],
+        quality: ProductQuality,
         *,
         result_media_type: str,
         now: datetime,
     ) -> None:
         """Make a built product known, in one transaction.
 
-        The ObsCore row is upserted, its provenance rows replaced, and every job with
-        ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one result named
-        ``result`` that points to the dataset.
+        The ObsCore row is upserted, its provenance and quality rows are replaced, and every job
+        with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one result
+        named ``result`` that points to the dataset.
         """
         result = JobResult(
             result_id="result",
@@ -169,6 +171,7 @@ class DatasetStore:
             self._index.lock(connection)
             self._upsert(connection, {fold(row.dataset_id): to_record(row)})
             _replace_inputs(connection, row.dataset_id, inputs)
+            _replace_quality(connection, quality)
             if row.recipe_key is not None:
                 connection.execute(_complete_jobs(row.recipe_key, result, now))
 
@@ -253,6 +256,12 @@ def _replace_inputs(
     )
     if inputs:
         connection.execute(product_input.insert(), [input_record(item) for item in inputs])
+
+
+def _replace_quality(connection: sa.Connection, quality: ProductQuality) -> None:
+    same = sa.func.lower(build_quality.c.obs_publisher_did) == fold(quality.product_id)
+    connection.execute(build_quality.delete().where(same))
+    connection.execute(build_quality.insert(), [quality_record(quality)])
 
 
 def _complete_jobs(recipe_key: str, result: JobResult, now: datetime) -> sa.Update:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.schema.catalogs import PRODUCT_INPUT
+from app.schema.catalogs import BUILD_QUALITY, PRODUCT_INPUT
 from app.schema.fields import Field, Kind, Table
 from app.schema.obscore import OBSCORE, REQUIRED
 from app.schema.tap_schema import TAP_SCHEMA_TABLES
@@ -64,6 +64,8 @@ obscore: Final = _table(
 )
 
 product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
+
+build_quality: Final = _table(BUILD_QUALITY, required=("obs_publisher_did",))
 
 tap_schema: Final = {table.physical: _table(table) for table in TAP_SCHEMA_TABLES}
 

@@ -9,9 +9,10 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from app.errors import UsageError
+from app.schema.catalogs import BUILD_QUALITY
 from app.schema.fields import Kind
 from app.schema.obscore import OBSCORE, REQUIRED
-from app.schema.rows import DatasetRow, ProductInput, Value
+from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 
 _KINDS: Final[Mapping[str, Kind]] = {field.name: field.kind for field in OBSCORE.fields}
 _ORIGINS: Final[Mapping[str, Literal["ingested", "built", "external"]]] = {
@@ -111,6 +112,21 @@ def input_record(product: ProductInput) -> dict[str, Value]:
         "scale": _finite(product.scale),
         "rejected": product.rejected,
         "input_checksum": product.input_checksum,
+    }
+
+
+def quality_record(quality: ProductQuality) -> dict[str, Value]:
+    """Columns of ``skyloom.build_quality`` -> value."""
+    numbers = {
+        field.name: quality.numbers.get(field.name)
+        for field in BUILD_QUALITY.fields
+        if field.kind != "text"
+    }
+    whole = {field.name for field in BUILD_QUALITY.fields if field.kind == "integer"}
+    finite = {name: _finite(value) for name, value in numbers.items()}
+    return {
+        "obs_publisher_did": quality.product_id,
+        **{n: int(v) if v is not None and n in whole else v for n, v in finite.items()},
     }
 
 

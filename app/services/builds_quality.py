@@ -1,0 +1,55 @@
+"""The ``skyloom.build_quality`` row of a product."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.pixels.grid import Grid
+from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG, point_source_depth_mag
+from app.recipes.recipe import BuildPlan, BuildReport
+from app.schema.rows import ProductQuality
+
+CARDS: Final = {
+    "COVERAGE": "coverage",
+    "DEPTH": "median_n_image",
+    "CLIPPED": "clipped_fraction",
+    "KERNSUM": "kernel_sum",
+    "PHOTSCAL": "photometric_scale",
+    "NSTAMPS": "stamps_used",
+    "NSTAMREJ": "stamps_rejected",
+    "STAMPCHI": "stamp_chi",
+    "PULLSIG": "pull_sigma",
+    "VARFACT": "variance_factor",
+    "BRIGHCHI": "bright_chi",
+}
+"""Number in a report (the keyword it has in the file's header) -> column."""
+
+
+def product_quality(plan: BuildPlan, report: BuildReport) -> ProductQuality:
+    """What is published of how good a product is."""
+    told = dict(report.quality)
+    templates = [use for use in report.uses if use.role == "template"]
+    used = sum(use.rejected is None for use in templates)
+    return ProductQuality(
+        product_id=plan.dataset_id,
+        numbers={
+            **{column: told.get(card) for card, column in CARDS.items()},
+            "n_inputs": used,
+            "n_rejected": len(templates) - used + len(plan.rejected),
+            "fwhm_arcsec": report.fwhm_arcsec,
+            "zero_point_mag": report.zero_point_mag,
+            **_photometry(report, told.get("NOISE")),
+        },
+    )
+
+
+def _photometry(report: BuildReport, noise: float | None) -> dict[str, float | None]:
+    """Noise in nJy, and depth where the width of the PSF is known."""
+    if noise is None or report.zero_point_mag is None:
+        return {}
+    scale = 10.0 ** (0.4 * (NANOJANSKY_ZERO_POINT_MAG - report.zero_point_mag))
+    found: dict[str, float | None] = {"noise": noise * scale}
+    if report.fwhm_arcsec is not None:
+        fwhm_px = report.fwhm_arcsec / Grid.from_text(report.grid).pixel_scale_arcsec
+        found["depth_mag"] = point_source_depth_mag(noise, fwhm_px, report.zero_point_mag)
+    return found
