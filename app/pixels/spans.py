@@ -49,6 +49,12 @@ class Spans:
         left = y * (nx + 1)
         return cls(_int32(y + first_row), _int32(start - left), _int32(stop - left))
 
+    @classmethod
+    def from_runs(cls, y: NDArray[np.integer], x_start: Runs, x_stop: Runs) -> Spans:
+        """The pixels of runs in any order, which may touch or overlap."""
+        order = np.lexsort((x_start, y))
+        return cls(*_joined(_int32(y[order]), _int32(x_start[order]), _int32(x_stop[order])))
+
     def __len__(self) -> int:
         return len(self.y)
 
@@ -73,12 +79,11 @@ def union(parts: Iterable[Spans]) -> Spans:
     filled = [part for part in parts if len(part)]
     if len(filled) <= 1:
         return filled[0] if filled else Spans.empty()
-    y, x_start, x_stop = (
-        np.concatenate([getattr(part, name) for part in filled])
-        for name in ("y", "x_start", "x_stop")
+    return Spans.from_runs(
+        np.concatenate([part.y for part in filled]),
+        np.concatenate([part.x_start for part in filled]),
+        np.concatenate([part.x_stop for part in filled]),
     )
-    order = np.lexsort((x_start, y))
-    return Spans(*_joined(y[order], x_start[order], x_stop[order]))
 
 
 @njit(cache=True, nogil=True)
@@ -93,6 +98,8 @@ def _paint(y: Runs, x_start: Runs, x_stop: Runs, first_row: int, mask: Bools) ->
 def _joined(y: Runs, x_start: Runs, x_stop: Runs) -> tuple[Runs, Runs, Runs]:
     """Sorted runs with those that touch or overlap made one."""
     row, left, right = y.copy(), x_start.copy(), x_stop.copy()
+    if y.size == 0:
+        return row, left, right
     last = 0
     for k in range(1, y.size):
         if y[k] == row[last] and x_start[k] <= right[last]:

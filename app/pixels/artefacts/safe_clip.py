@@ -1,0 +1,313 @@
+"""SafeClip: artefacts as footprints where the mean and the clipped mean of all inputs differ.
+
+After lsst.pipe.tasks SafeClipAssembleCoadd (its thresholds are the defaults here). The difference
+of a plain and of a hard-clipped mean, smoothed with the PSF, shows what few inputs have. A
+footprint in it is an artefact of one input, or of two, when it is mostly covered by pixels in which
+that input, or those two, deviate; star cores, where seeing makes many inputs deviate, stay. The
+final coadd is a plain mean without the artefacts, so that its PSF is exact.
+
+Smoothing hides what is smaller than the PSF: a pixel must stand out by 9 sqrt(N) sigma to be seen
+in it. So the connected pixels in which an input deviates (:mod:`app.pixels.artefacts.deviants`)
+are footprints to be judged, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from app.pixels.artefacts.band import Band, band_rows, read_band
+from app.pixels.artefacts.deviants import (
+    HIGH,
+    Shelter,
+    brightness_share,
+    deviating,
+    typical_at,
+    typical_fwhm_px,
+)
+from app.pixels.artefacts.footprints import Bools, Footprints, grow
+from app.pixels.artefacts.found import Artefacts
+from app.pixels.artefacts.ordering import add_rows, clipped_rows
+from app.pixels.bands import over_rows
+from app.pixels.kernels import FWHM_TO_SIGMA
+from app.pixels.separable import SeparableKernel, convolve_rows, gaussian_kernel
+from app.pixels.spans import Spans, union
+from app.pixels.warped import Warped
+
+Plane = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+MEMORY_BYTES: Final = 1 << 27
+GUESS_FWHM_PX: Final = 4.0
+BOX_PX: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafeClipOptions:
+    """Thresholds. Sigmas are of pixels, of PSF widths for ``grow_sigma``; shares of footprints."""
+
+    clip_sigma: float = 1.5
+    clip_iterations: int = 3
+    detect_sigma: float = 2.0
+    least_pixels: int = 4
+    grow_sigma: float = 1.5
+    low_sigma: float = 3.0
+    high_sigma: float = 4.5
+    single_share: float = 0.5
+    share: float = 0.6
+    double_share: float = 0.45
+    double_rest: float = 0.15
+    double_inputs: int = 3
+    big_pixels: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What all bands show together: footprint pixels, and for each input three sets of pixels."""
+
+    detected: Spans
+    low: tuple[Spans, ...]
+    high: tuple[Spans, ...]
+    absent: tuple[Spans, ...]
+
+
+def safe_clip(
+    inputs: Sequence[Warped],
+    *,
+    options: SafeClipOptions | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Artefacts:
+    """The artefacts of ``inputs`` (of one grid and flux scale, sky taken off).
+
+    Reads every input once, by bands of rows that take up to ``memory_bytes`` together. Inputs of
+    weight 0 have none.
+    """
+    chosen = options or SafeClipOptions()
+    used = [n for n, each in enumerate(inputs) if each.weight > 0]
+    pixels, footprints = [Spans.empty()] * len(inputs), [0] * len(inputs)
+    if len(used) > 1:
+        kept = [inputs[n] for n in used]
+        found = _judge(kept, _survey(kept, chosen, memory_bytes), chosen)
+        for n, spans, count in zip(used, found.pixels, found.footprints, strict=True):
+            pixels[n], footprints[n] = spans, count
+    return Artefacts(tuple(pixels), tuple(footprints))
+
+
+# -- one pass over the pixels ---------------------------------------------------------------
+
+
+def _survey(inputs: Sequence[Warped], options: SafeClipOptions, memory_bytes: int) -> _Seen:
+    typical = typical_fwhm_px(inputs)
+    shelter = Shelter.of(inputs)
+    kernel = gaussian_kernel(typical or GUESS_FWHM_PX)
+    reach = max(kernel.half_px, BOX_PX // 2, shelter.reach)
+    ny, nx = inputs[0].shape
+    parts: dict[int, _Seen] = {}
+
+    def rows(start: int, stop: int) -> None:
+        band = read_band(inputs, start, stop, reach)
+        parts[start] = _look(band, kernel, shelter, options)
+
+    over_rows(rows, ny, band_rows=band_rows(len(inputs), nx, reach, memory_bytes))
+    ordered = [parts[start] for start in sorted(parts)]
+    numbers = range(len(inputs))
+    return _Seen(
+        union(part.detected for part in ordered),
+        tuple(union(part.low[n] for part in ordered) for n in numbers),
+        tuple(union(part.high[n] for part in ordered) for n in numbers),
+        tuple(union(part.absent[n] for part in ordered) for n in numbers),
+    )
+
+
+def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeClipOptions) -> _Seen:
+    """The footprint pixels and the deviating pixels of one band."""
+    detected = _detected(band, kernel, options)
+    low: list[Spans] = []
+    high: list[Spans] = []
+    absent: list[Spans] = []
+    for n in range(len(band.cube)):
+        codes = deviating(band, n, shelter, options.low_sigma, options.high_sigma)
+        high.append(Spans.from_mask(codes == HIGH, first_row=band.start))
+        _mark_extended(
+            band.cube,
+            n,
+            band.variance[n],
+            band.centre,
+            band.centre_variance,
+            band.count,
+            band.core.start,
+            shelter.fwhm_px,
+            detected,
+            np.float32(options.low_sigma),
+            codes,
+        )
+        low.append(Spans.from_mask(codes > 0, first_row=band.start))
+        absent.append(Spans.from_mask(np.isnan(band.cube[n, band.core]), first_row=band.start))
+    spans = Spans.from_mask(detected, first_row=band.start)
+    return _Seen(spans, tuple(low), tuple(high), tuple(absent))
+
+
+def _detected(band: Band, kernel: SeparableKernel, options: SafeClipOptions) -> Bools:
+    """Where the smoothed difference of the two means is significant."""
+    sums = np.zeros((4, *band.centre.shape), dtype=np.float32)
+    for n, weight in enumerate(band.weights):
+        add_rows(band.cube[n], band.variance[n], weight, band.centre, sums)
+    total, offset, units, largest = sums
+    others = np.maximum(band.count - 1, 1).astype(np.float32)
+    unit = np.where(band.count > 1, units - largest, units) / others
+    clipped, scatter, kept = band.centre.copy(), band.scatter.copy(), np.empty_like(total)
+    clipped_rows(
+        band.cube,
+        band.weights,
+        np.sqrt(unit),
+        options.clip_sigma,
+        options.clip_iterations,
+        clipped,
+        scatter,
+        kept,
+    )
+    held = (band.count > 1) & (kept > 0)
+    total, kept = np.where(held, total, 1), np.where(held, kept, 1)
+    apart = np.where(held, band.centre + offset / total - clipped, 0).astype(np.float32)
+    smooth = convolve_rows(band.padded(apart, kernel.half_px), kernel)
+    variance = np.where(held, unit * (1 / total + 1 / kept), np.inf)[band.core]
+    limit = np.float32(options.detect_sigma**2 * kernel.power)
+    return smooth * smooth > limit * variance
+
+
+@njit(cache=True, nogil=True)
+def _mark_extended(
+    cube: NDArray[np.float32],
+    n: int,
+    variance: Plane,
+    centre: Plane,
+    centre_variance: Plane,
+    seen: NDArray[np.int32],
+    first: int,
+    fwhm_px: Plane,
+    detected: Bools,
+    sigma: float,
+    codes: NDArray[np.uint8],
+) -> None:
+    """Mark detected pixels around which the mean of a small box deviates from the median."""
+    half, flux, common = BOX_PX // 2, cube[n], np.median(fwhm_px)
+    for row in range(detected.shape[0]):
+        for x in range(detected.shape[1]):
+            if codes[row, x] or not detected[row, x]:
+                continue
+            y = row + first
+            total, noise, count, bright = 0.0, 0.0, 0, 0.0
+            for j in range(max(0, y - half), min(flux.shape[0], y + half + 1)):
+                for i in range(max(0, x - half), min(flux.shape[1], x + half + 1)):
+                    value = flux[j, i]
+                    if not np.isnan(value):
+                        total += value - centre[j, i]
+                        noise += variance[j, i]
+                        count += 1
+                        bright = max(bright, abs(centre[j, i]))
+            if abs(total) <= sigma * np.sqrt(noise):
+                continue
+            bright = max(0.0, bright - 3.0 * np.sqrt(centre_variance[y, x]))
+            beyond = abs(total)
+            if bright > 0.0:
+                whole = seen[y, x] == len(cube) and len(cube) > 2
+                typical = common if whole else typical_at(cube, y, x, fwhm_px)
+                beyond -= count * brightness_share(fwhm_px[n], typical) * bright
+            codes[row, x] = beyond > sigma * np.sqrt(noise)
+
+
+# -- judging footprints ---------------------------------------------------------------------
+
+
+def _judge(inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions) -> Artefacts:
+    shape = inputs[0].shape
+    whole = Footprints.of(seen.detected)
+    whole = whole.keep(whole.areas() >= options.least_pixels)
+    small = [_with_peak(low, high, shape) for low, high in zip(seen.low, seen.high, strict=True)]
+    sets = [whole, *small]
+    verdicts = _verdicts(sets, seen, shape, options)
+    psf_sigma = (typical_fwhm_px(inputs) or GUESS_FWHM_PX) * FWHM_TO_SIGMA
+    pixels: list[Spans] = []
+    counts: list[int] = []
+    for n in range(len(inputs)):
+        deviating = seen.low[n].rows(0, *shape)
+        inside = whole.select(verdicts[0][n]).rows(0, *shape) & deviating
+        parts = [grow(Spans.from_mask(inside), options.grow_sigma * psf_sigma, shape)]
+        parts.extend(
+            grow(each.select(verdict[n]), 1.0, shape)
+            for each, verdict in zip(small, verdicts[1:], strict=True)
+        )
+        clipped = union(parts)
+        pixels.append(union((clipped, _big(small[n], clipped, shape, options))))
+        counts.append(sum(int(verdict[n].sum()) for verdict in verdicts))
+    return Artefacts(tuple(pixels), tuple(counts))
+
+
+def _with_peak(low: Spans, high: Spans, shape: tuple[int, int]) -> Footprints:
+    """Connected pixels of ``low`` that hold one of ``high``."""
+    found = Footprints.of(low)
+    return found.keep(found.count_in(high.rows(0, *shape)) > 0)
+
+
+def _verdicts(
+    sets: Sequence[Footprints], seen: _Seen, shape: tuple[int, int], options: SafeClipOptions
+) -> list[Bools]:
+    """For each set of footprints (inputs, footprints): to be clipped or not."""
+    numbers = np.zeros((2, len(seen.low), sum(each.count for each in sets)))
+
+    def compare(first: int, last: int) -> None:
+        for n in range(first, last):
+            for row, spans in enumerate((seen.low[n], seen.absent[n])):
+                plane = spans.rows(0, *shape)
+                numbers[row, n] = np.concatenate([each.count_in(plane) for each in sets])
+
+    over_rows(compare, len(seen.low), band_rows=1)
+    ends = np.cumsum([each.count for each in sets])[:-1]
+    deviating, missing = (np.split(each, ends, axis=1) for each in numbers)
+    return [
+        overlap_rules(d, m, each.areas().astype(np.float64), options)
+        for each, d, m in zip(sets, deviating, missing, strict=True)
+    ]
+
+
+def overlap_rules(
+    deviating: Floats, missing: Floats, areas: Floats, options: SafeClipOptions
+) -> Bools:
+    """Which inputs a footprint is an artefact of: (inputs, footprints).
+
+    ``deviating`` and ``missing`` count, for each input and footprint, pixels where the input
+    deviates and where it has no usable value. An input with more missing than deviating pixels, or
+    with half of the footprint missing, is left aside. One overlapping input is clipped above
+    ``single_share``; of several the one above ``share`` if it is the only one, or the two above
+    ``double_share`` if no other has more than ``double_rest`` and enough inputs cover the place.
+    """
+    present = areas - missing
+    seen = (present > 0.5 * areas) & (deviating > 0) & (missing <= deviating)
+    overlap = np.where(seen, deviating / np.maximum(present, 1.0), 0.0)
+    several = (overlap > 0).sum(axis=0) > 1
+    above = overlap > np.where(several, options.share, options.single_share)
+    one = above.sum(axis=0) == 1
+    pair = overlap > options.double_share
+    rest = np.where(pair, 0.0, overlap).max(axis=0, initial=0.0)
+    covering = (present > 0.5 * areas).sum(axis=0)
+    two = (
+        ~one
+        & (pair.sum(axis=0) == 2)
+        & (covering > options.double_inputs)
+        & (rest <= options.double_rest)
+    )
+    verdict: Bools = (above & one) | (pair & two)
+    return verdict
+
+
+def _big(
+    own: Footprints, clipped: Spans, shape: tuple[int, int], options: SafeClipOptions
+) -> Spans:
+    """Big footprints of an input of which a good part is clipped already."""
+    touched = own.count_in(clipped.rows(0, *shape)) > options.big_pixels
+    return own.select(touched & (own.areas() >= options.big_pixels))

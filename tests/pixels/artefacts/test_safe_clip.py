@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.pixels.artefacts.safe_clip import SafeClipOptions, overlap_rules, safe_clip
+from app.pixels.bands import limit_threads
+from app.pixels.coadd import coadd
+from app.pixels.image import MaskedImage, bits
+from app.pixels.warped import InMemory, in_memory
+
+
+def test_artefacts_go_and_star_cores_stay(scene):
+    found, lost = scene.judge(safe_clip(scene.inputs).pixels)
+    assert found >= 0.985
+    assert lost < 0.001
+
+
+def test_bands_and_threads_change_nothing(scene):
+    whole = safe_clip(scene.inputs)
+    with limit_threads(1):
+        narrow = safe_clip(scene.inputs, memory_bytes=1)
+    for one, other in zip(whole.pixels, narrow.pixels, strict=True):
+        assert np.array_equal(one.rows(0, *scene.grid.shape), other.rows(0, *scene.grid.shape))
+
+
+def test_the_stack_without_them_is_the_clean_mean_and_says_so(observe):
+    rng = np.random.default_rng(4)
+    images = [observe(np.zeros((120, 120)), rng, fwhm_px=4.0) for _ in range(6)]
+    clean = coadd(in_memory(images), statistic="mean").image
+    images[2].flux[60, 20:100] += 400.0
+    found = safe_clip(in_memory(images))
+    done = coadd(in_memory(images), statistic="mean", excluded=found.pixels).image
+    assert np.abs(done.flux - clean.flux)[60, 20:100].max() < 4 * np.sqrt(done.variance.max())
+    flags = bits("CLIPPED", "INEXACT_PSF")
+    assert ((done.mask[60, 20:100] & flags) == flags).all()
+    assert [each.count > 0 for each in found.pixels].index(True) == 2 and found.footprints[2] >= 1
+
+
+def test_a_faint_wide_trail_is_found_though_no_pixel_stands_out(observe):
+    """Two sigma in every pixel of a band nine pixels wide."""
+    rng = np.random.default_rng(5)
+    images = [observe(np.zeros((300, 300)), rng, noise=10.0, fwhm_px=4.0) for _ in range(5)]
+    images[1].flux[150:159] += 22.0
+    pixels = safe_clip(in_memory(images)).pixels
+    share = [each.rows(151, 158, 300).mean() for each in pixels]
+    assert share[1] > 0.75 and max(share[:1] + share[2:]) < 0.02
+
+
+def test_an_input_without_weight_or_pixels_takes_no_part(observe):
+    rng = np.random.default_rng(6)
+    images = [observe(np.zeros((60, 60)), rng, fwhm_px=4.0) for _ in range(4)]
+    images[3].flux[30, 30] += 1e4
+    blank = MaskedImage(
+        np.full((60, 60), np.nan, np.float32),
+        np.full((60, 60), np.nan, np.float32),
+        np.full((60, 60), bits("NO_DATA"), np.int32),
+    )
+    found = safe_clip([InMemory.of(blank), *in_memory(images)])
+    assert found.pixels[0].count == 0 and found.pixels[4].rows(30, 31, 60)[0, 30]
+    assert safe_clip(in_memory(images[:1])).pixels[0].count == 0
+    assert safe_clip([]).pixels == ()
+
+
+def test_cores_stay_when_the_seeing_is_unknown(paint, observe):
+    rng = np.random.default_rng(7)
+    stars = np.array([[60.0, 60.0, 3e4], [30.4, 90.2, 2e5]])
+    images = [observe(paint((120, 120), stars, f), rng, fwhm_px=f) for f in (3.6, 4, 4, 4, 4.4)]
+    unknown = [replace(image, fwhm_px=None) for image in images]
+    for given in (images, unknown):
+        pixels = safe_clip(in_memory(given)).pixels
+        assert sum(int(p.rows(58, 63, 120)[:, 58:63].sum()) for p in pixels) == 0
+        assert sum(int(p.rows(88, 93, 120)[:, 28:33].sum()) for p in pixels) == 0
+
+
+@pytest.mark.parametrize(
+    ("shares", "clipped"),
+    [
+        ([0.55, 0, 0, 0, 0], [0]),
+        ([0.45, 0, 0, 0, 0], []),
+        ([0.7, 0.3, 0, 0, 0], [0]),
+        ([0.55, 0.3, 0, 0, 0], []),
+        ([0.7, 0.65, 0.1, 0, 0], [0, 1]),
+        ([0.5, 0.5, 0.1, 0, 0], [0, 1]),
+        ([0.7, 0.65, 0.2, 0, 0], []),
+        ([0.7, 0.7, 0.7, 0, 0], []),
+    ],
+)
+def test_overlap_rules(shares, clipped):
+    """One input above 0.5 alone, above 0.6 among several; two above 0.45, the rest below 0.15."""
+    deviating = 100.0 * np.array(shares)[:, None]
+    missing, areas = np.zeros_like(deviating), np.array([100.0])
+    verdict = overlap_rules(deviating, missing, areas, SafeClipOptions())
+    assert np.flatnonzero(verdict[:, 0]).tolist() == clipped
+
+
+def test_two_are_not_clipped_of_three_and_a_missing_one_is_left_aside():
+    options, areas = SafeClipOptions(), np.array([100.0])
+    pair = np.array([[70.0], [70.0], [0.0]])
+    assert not overlap_rules(pair, np.zeros((3, 1)), areas, options).any()
+    alone, absent = np.array([[45.0], [0.0]]), np.array([[55.0], [0.0]])
+    assert not overlap_rules(alone, absent, areas, options).any()
+    assert overlap_rules(alone, np.array([[30.0], [0.0]]), areas, options)[0, 0]
