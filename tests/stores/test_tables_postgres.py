@@ -117,6 +117,10 @@ def test_values_of_any_type_are_converted_alike(
     assert read_all(stores, f"SELECT {value}", kind) == [{"c0": found}]
 
 
+def test_queries_are_not_compiled_by_the_server(stores: MetadataStores) -> None:
+    assert execute(stores, "SELECT current_setting('jit')") == [("off",)]
+
+
 def test_binds_are_numbered_where_they_stand() -> None:
     sql = "SELECT ':a', \"b:c\", CAST(:a AS text), 'x'::text, 'it''s :b', :b, :a"
     expected = "SELECT ':a', \"b:c\", CAST($1 AS text), 'x'::text, 'it''s :b', $2, $1"
