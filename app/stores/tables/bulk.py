@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Final
 
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
-from pyarrow import csv
 
 from app.stores.database import sqlite_connection
 from app.stores.sqlite_native import handle_of, native_sqlite
 
 _CHUNK_BYTES = 1 << 20
 
+_HAS_OTHER_TYPES: Final = (
+    b"SELECT EXISTS (SELECT 1 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+    b"WHERE a.attrelid = CAST(%s AS regclass) AND a.attnum > 0 AND NOT a.attisdropped "
+    b"AND CAST(t.typreceive AS oid) = 0)"
+)
+"""Whether a table has columns of types without a binary form, as those of pgSphere are."""
+
 
 def insert_batch(
     connection: sa.Connection, physical: str, names: Sequence[str], columns: Sequence[pa.Array]
 ) -> None:
-    """Insert rows, given by columns, in the transaction of the connection."""
+    """Insert rows, given by columns, in the transaction of the connection.
+
+    Columns hold integers, truth values, reals, text or bytes. On PostgreSQL the types of the table
+    are the same to the bit; bytes are what another type receives in binary form.
+    """
     if not names or not len(columns[0]):
         return
     # What is null everywhere need not be named.
@@ -34,20 +44,33 @@ def insert_batch(
         return
     if not isinstance(inner, psycopg.Connection):
         raise TypeError(f"no known driver: {type(inner).__name__}")
-    table = pa.table(columns, [str(number) for number in range(len(names))])
-    statement = f'COPY "{physical}" ({quoted}) FROM STDIN (FORMAT csv)'
-    with inner.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-        for chunk in _csv(table):
-            copy.write(chunk)
+    with inner.cursor() as cursor:
+        cursor.execute(_HAS_OTHER_TYPES, (f'"{physical}"',))
+        if cursor.fetchone() == (False,):
+            _copy(cursor, physical, quoted, columns)
+            return
+        # COPY asks it of all columns of a table, even of those that it does not fill.
+        staged = f"{physical}_copied"
+        selected = f'SELECT {quoted} FROM "{physical}" WITH NO DATA'
+        cursor.execute(f'CREATE TEMPORARY TABLE "{staged}" AS {selected}'.encode())
+        _copy(cursor, staged, quoted, columns)
+        selected = f'SELECT {quoted} FROM "{staged}"'
+        cursor.execute(f'INSERT INTO "{physical}" ({quoted}) {selected}'.encode())
+        cursor.execute(f'DROP TABLE "{staged}"'.encode())
 
 
-def _csv(rows: pa.Table) -> Iterator[memoryview]:
-    """CSV in which every value but NULL is quoted, as COPY tells the two apart."""
-    text = io.BytesIO()
-    csv.write_csv(rows, text, csv.WriteOptions(include_header=False, quoting_style="all_valid"))
-    view = text.getbuffer()
-    for start in range(0, len(view), _CHUNK_BYTES):
-        yield view[start : start + _CHUNK_BYTES]
+def _copy(
+    cursor: psycopg.Cursor[tuple[object]], table: str, quoted: str, columns: Sequence[pa.Array]
+) -> None:
+    from app.stores import postgres_native_writer as binary
+
+    statement = f'COPY "{table}" ({quoted}) FROM STDIN (FORMAT binary)'
+    with cursor.copy(statement.encode()) as copy:
+        copy.write(binary.HEAD)
+        rows = binary.copy_rows(columns)
+        for start in range(0, len(rows), _CHUNK_BYTES):
+            copy.write(rows[start : start + _CHUNK_BYTES])
+        copy.write(binary.END)
 
 
 def run_for_rows(connection: sa.Connection, statement: str, columns: Sequence[pa.Array]) -> None:

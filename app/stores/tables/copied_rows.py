@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import sqlalchemy as sa
 
+from app.adql.spatial_index import RegionColumns
 from app.stores.tables.bulk import insert_batch
 from app.stores.tables.region_columns import region_values
 from app.stores.tables.row_batch import RowBatch
 from app.stores.tables.row_upsert import hidden_columns
+
+_SPHERE: Final = RegionColumns.of("s_region").sphere
+_PUT_SPHERE: Final = sa.text(
+    f"UPDATE obscore SET {_SPHERE} = CAST(:sphere AS spoly) WHERE obs_publisher_did = :name"
+)
 
 
 class CopyWriter:
@@ -23,23 +30,28 @@ class CopyWriter:
         """COPY the rows."""
         names = batch.columns["obs_publisher_did"]
         beside = region_values(
-            self._connection, "s_region", batch.columns["s_region"], lambda row: str(names[row])
+            self._connection,
+            "s_region",
+            batch.columns["s_region"],
+            lambda row: str(names[row]),
+            is_binary=True,
         )
         columns = {**batch.columns, **hidden_columns(batch), **beside}
+        spheres = columns.pop(_SPHERE)
         insert_batch(self._connection, "obscore", list(columns), list(columns.values()))
+        odd = spheres.is_valid()
+        for name, sphere in zip(names.filter(odd), spheres.filter(odd), strict=True):
+            self._connection.execute(_PUT_SPHERE, {"name": name.as_py(), "sphere": sphere.as_py()})
 
     def finish(self) -> None:
         """Nothing was held back."""
 
 
 @contextmanager
-def indexed_afterwards(connection: sa.Connection, *, is_empty: bool) -> Iterator[None]:
+def indexed_afterwards(connection: sa.Connection) -> Iterator[None]:
     """Into an empty table rows go first and indexes are made of them then: that is several times
     faster. It happens in the transaction of the rows, so a crash leaves the indexes as they were.
     """
-    if not is_empty:
-        yield
-        return
     indexes = list(_plain_indexes(connection))
     for name, _ in indexes:
         connection.exec_driver_sql(f'DROP INDEX "{name}"')

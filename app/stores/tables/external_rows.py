@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -82,47 +82,51 @@ class ExternalRowStore:
             return _is_empty(connection)
 
     def _fill(self, batches: Iterator[RowBatch], on_batch: Seen, refused: Refused) -> UpsertCounts:
-        """Fill the empty table."""
+        """Fill the empty table; when somebody was faster, the rows go in beside theirs."""
         if self._file is None:
-            return self._fill_postgres(batches, on_batch, refused)
+            inserted = self._fill_at_once(batches, on_batch)
+            if inserted is None:
+                return self._steps(batches, on_batch, refused, _NONE)
+            return UpsertCounts(inserted, 0, 0)
         with (
             database_faults(),
             side_table(self._engine, self._file.with_name(f"{self._file.name}-rows")) as side,
         ):
-            numbers = self._gather(side, batches, on_batch)
+            numbers = _gather(side, batches, on_batch)
             if side.move():
                 return UpsertCounts(len(numbers), 0, 0)
-            # Somebody was faster, so the rows go in beside theirs.
             again = stored_batches(side.connection, numbers)
             return self._steps(again, lambda: None, refused, _NONE)
 
-    @staticmethod
-    def _gather(side: SideTable, batches: Iterator[RowBatch], on_batch: Seen) -> np.ndarray:
-        """Rows into the side table; their numbers in its order."""
-        numbers = []
-        writer = TreeRowWriter(side.connection)
-        for batch in batches:
-            writer.put(batch)
-            numbers.append(batch.numbers)
-            on_batch()
-        writer.finish()
-        side.finish()
-        return np.concatenate(numbers)
-
-    def _fill_postgres(
-        self, batches: Iterator[RowBatch], on_batch: Seen, refused: Refused
-    ) -> UpsertCounts:
-        """All in one transaction, the indexes after the rows."""
-        counts = _NONE
+    def _fill_at_once(self, batches: Iterator[RowBatch], on_batch: Seen) -> int | None:
+        """PostgreSQL: all in one transaction, the indexes after the rows; how many, None when the
+        table is not empty any more."""
+        inserted = 0
         with write_transaction(self._engine) as connection:
             self._index.lock(connection)
-            with indexed_afterwards(connection, is_empty=_is_empty(connection)):
+            if not _is_empty(connection):
+                return None
+            with indexed_afterwards(connection):
+                writer = CopyWriter(connection)
                 for batch in batches:
-                    step = upsert_batch(connection, CopyWriter(connection), batch, refused)
-                    counts = _sum(counts, step)
+                    writer.put(batch)
+                    inserted += len(batch)
                     on_batch()
             connection.exec_driver_sql("ANALYZE obscore")
-        return counts
+        return inserted
+
+
+def _gather(side: SideTable, batches: Iterator[RowBatch], on_batch: Seen) -> Any:
+    """Rows into the side table; their numbers in its order."""
+    numbers = []
+    writer = TreeRowWriter(side.connection)
+    for batch in batches:
+        writer.put(batch)
+        numbers.append(batch.numbers)
+        on_batch()
+    writer.finish()
+    side.finish()
+    return np.concatenate(numbers)
 
 
 def _is_empty(connection: sa.Connection) -> bool:

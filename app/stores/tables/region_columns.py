@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from app.adql.spatial_index import PLANE_SCALE, RegionColumns, outline_index
 from app.errors import UsageError
-from app.sky.bulk_polygons import BulkPolygons
 from app.sky.bulk_regions import polygons_of
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Polygon, Region
@@ -55,9 +54,15 @@ def create_index(table: str, column: str) -> str:
 
 
 def region_values(
-    connection: sa.Connection, column: str, texts: pa.Array, name_of: NameOf
+    connection: sa.Connection,
+    column: str,
+    texts: pa.Array,
+    name_of: NameOf,
+    *,
+    is_binary: bool = False,
 ) -> Mapping[str, pa.Array]:
-    """Values of the columns beside ``column``, as text where they are geometries.
+    """Values of the columns beside ``column``: geometries as text, or with ``is_binary`` all but
+    pgSphere's, which has no such form, as PostgreSQL receives them in binary form.
 
     ``texts`` are ``POLYGON ICRS …`` or null. Raises UsageError, calling the region by its name,
     when one is no polygon or pgSphere refuses it.
@@ -79,10 +84,12 @@ def region_values(
         spheres[row] = accepted_spoly(connection, polygon, name_of(row))
         if not polygons.plain[row]:
             _put_circle(columns.values(), shapes.bounds, row, polygon)
+    boxes = _boxes if is_binary else _box_texts
+    planes = _planes if is_binary else _plane_texts
     return {
-        names.bounds: _joined(shapes.bounds.ravel(), 4 * np.arange(len(texts) + 1), known),
+        names.bounds: boxes(shapes.bounds, known),
         **{name: pa.array(values, mask=~known) for name, values in columns.items()},
-        names.plane: _planes(polygons, shapes),
+        names.plane: planes(polygons.starts, shapes),
         names.sphere: pa.array(spheres, pa.string()),
     }
 
@@ -96,20 +103,25 @@ def put_beside(
     """
     types = dict(RegionColumns.of(column).types())
     new = f"{table}_{column}_new"
-    described = ", ".join(f'"{name}" {sql_type}' for name, sql_type in types.items())
+    sphere = RegionColumns.of(column).sphere
+    described = ", ".join(f'"{name}" {types[name]}' for name in types if name != sphere)
     connection.exec_driver_sql(
-        f'CREATE TEMPORARY TABLE "{new}" (row_id bigint PRIMARY KEY, {described})'
+        f'CREATE TEMPORARY TABLE "{new}" (row_id bigint PRIMARY KEY, {described}, "{sphere}" text)'
     )
     count = 0
     for rows in chunks:
         row_ids, texts = zip(*rows, strict=True)
         values = region_values(
-            connection, column, pa.array(texts, pa.string()), partial(_row, row_ids)
+            connection,
+            column,
+            pa.array(texts, pa.string()),
+            partial(_row, row_ids),
+            is_binary=True,
         )
         numbers = pa.array(row_ids, pa.int64())
         insert_batch(connection, new, ("row_id", *values), (numbers, *values.values()))
         count += len(rows)
-    changes = ", ".join(f'"{name}" = n."{name}"' for name in types)
+    changes = ", ".join(f'"{name}" = CAST(n."{name}" AS {types[name]})' for name in types)
     connection.exec_driver_sql(
         f'UPDATE "{table}" AS t SET {changes} FROM "{new}" AS n WHERE n.row_id = t.row_id'
     )
@@ -154,8 +166,37 @@ def _put_circle(columns: Any, bounds: Any, row: int, polygon: Polygon) -> None:
     bounds[row] = [float(number) for number in bounds_text(polygon).split(",")]
 
 
-def _planes(polygons: BulkPolygons, shapes: TangentPolygons) -> pa.Array:
-    return _joined(PLANE_SCALE * shapes.corners, 2 * polygons.starts, shapes.has_plane)
+def _boxes(bounds: Any, known: Any) -> pa.Array:
+    """As ``box_recv`` has them: two corners."""
+    return _binary(bounds.astype(">f8").view(np.uint8), 32 * np.arange(len(known) + 1), known)
+
+
+def _box_texts(bounds: Any, known: Any) -> pa.Array:
+    return _joined(bounds.ravel(), 4 * np.arange(len(known) + 1), known)
+
+
+def _planes(starts: Any, shapes: TangentPolygons) -> pa.Array:
+    """As ``poly_recv`` has them: the number of vertices, then each."""
+    sizes = np.diff(starts)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    heads = 4 * starts[:-1] + np.arange(len(sizes))
+    words = np.empty(4 * int(starts[-1]) + len(sizes), np.uint32)
+    words[heads] = sizes.astype(">u4").view(np.uint32)
+    places = 4 * np.arange(len(rows)) + rows + 1
+    corners = (PLANE_SCALE * shapes.corners).astype(">f8").view(np.uint32).reshape(-1, 4)
+    words[places[:, None] + np.arange(4)] = corners
+    return _binary(words, 4 * np.append(heads, len(words)), shapes.has_plane)
+
+
+def _plane_texts(starts: Any, shapes: TangentPolygons) -> pa.Array:
+    return _joined(PLANE_SCALE * shapes.corners, 2 * starts, shapes.has_plane)
+
+
+def _binary(content: Any, offsets: Any, known: Any) -> pa.Array:
+    """Bytes between offsets, null where nothing is known."""
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(content)]
+    values = pa.Array.from_buffers(pa.binary(), len(known), buffers)
+    return pc.if_else(pa.array(known), values, pa.scalar(None, pa.binary()))
 
 
 def _joined(numbers: Any, starts: Any, known: Any) -> pa.Array:
