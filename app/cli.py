@@ -20,6 +20,7 @@ from app.recipes.recipe import BuildKind
 from app.services.parameters import is_storable
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
@@ -154,12 +155,14 @@ def bound_memory() -> None:
     """Have glibc give the memory of large buffers back at once (elsewhere nothing is done).
 
     By default it keeps what many threads have freed in pools of their own, and a service that
-    has sent a long answer never becomes small again.
+    has sent a long answer never becomes small again. A little of it stays: a small answer takes
+    a tenth of its time to get that much memory from the system anew.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 1 << 20)
         mallopt(_M_ARENA_MAX, 4)
+        mallopt(_M_TRIM_THRESHOLD, 8 << 20)
 
 
 @app.command()

@@ -27,11 +27,12 @@ def read_ahead(
     """
     with closing(source):
         first = next(source)
-        yield first
         if first.num_rows < FIRST_BATCH_ROWS:
+            yield first
             yield from source
             return
         with closing(_Ahead(source, control)) as ahead:
+            yield first
             yield from ahead.batches()
 
 

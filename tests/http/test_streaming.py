@@ -15,9 +15,11 @@ from starlette.responses import Response
 
 from app.errors import StoreUnavailableError
 from app.http.faults import FaultStyle, answers_in, install_fault_handlers
-from app.http.streaming import stream
+from app.http.streaming import FIRST_PIECE_BYTES, stream
 from tests.http.archive import serving
 from tests.waiting import PATIENCE_S, web
+
+CHUNK_BYTES = 65536
 
 
 class Source:
@@ -34,7 +36,7 @@ class Source:
             while True:
                 if number == self.fail_at:
                     raise StoreUnavailableError("gone")
-                yield b"x" * 65536
+                yield b"x" * CHUNK_BYTES
                 number += 1
         finally:
             self.closed.set()
@@ -87,7 +89,7 @@ def test_an_error_before_the_first_piece_is_an_answer(url: str, source: Source) 
 
 
 def test_an_error_later_breaks_the_connection(url: str, source: Source) -> None:
-    source.fail_at = 30
+    source.fail_at = FIRST_PIECE_BYTES // CHUNK_BYTES + 5
     with pytest.raises(httpx.RemoteProtocolError):
         web.get(f"{url}/body")
     assert source.closed.is_set()
