@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +39,7 @@ from app.stores.downloads import Downloads
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.previews import PreviewCache
+from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
 from app.stores.tables.catalog_store import PublishedTable
@@ -211,7 +209,8 @@ def make_jobs(
         clock=now,
         expire=expire,
         discard=results.delete,
-        owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        owner=make_owner_name(),
+        is_gone=is_gone,
         lease_s=config.lease_s,
         max_attempts=config.max_attempts,
     )

@@ -1,8 +1,8 @@
 """Runs queued jobs: claims them with a lease, keeps the lease alive, settles how they end.
 
 Any number of servers may share one job store. A job belongs to the dispatcher whose lease it
-carries; when a server dies its leases run out and the jobs are claimed and run again elsewhere,
-at most ``max_attempts`` times.
+carries; when a server dies its leases run out, or are ended by the next one that starts on the
+machine, and the jobs are claimed and run again, at most ``max_attempts`` times.
 """
 
 from __future__ import annotations
@@ -40,12 +40,18 @@ WORTH_RETRYING = (EngineBusyError, StoreUnavailableError)
 """What another attempt may cure without anybody's help; a full disk is not among them."""
 
 
+def _nobody_is_gone(_owner: str) -> bool:
+    """The default of ``is_gone``."""
+    return False
+
+
 class Dispatcher:
     """Claims and runs jobs in a pool of threads, ``slots`` of each kind at a time.
 
     ``expire`` does what is due to a job past its destruction time; ``discard`` removes the files
     of a job that was deleted while it ran.
-    ``owner`` names this dispatcher in leases and must be unique among those that share the store.
+    ``owner`` names this dispatcher in leases and must be unique among those that share the store;
+    ``is_gone`` says of an owner that its process has ended for certain.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Dispatcher:
         owner: str,
         lease_s: float,
         max_attempts: int,
+        is_gone: Callable[[str], bool] = _nobody_is_gone,
         poll_s: float = 1.0,
         sweep_s: float = 30.0,
         retry_wait_s: float = 1.0,
@@ -74,6 +81,7 @@ class Dispatcher:
         self._owner = owner
         self._lease_s = lease_s
         self._max_attempts = max_attempts
+        self._is_gone = is_gone
         self._poll_s = poll_s
         self._sweep_s = sweep_s
         self._retry_wait_s = retry_wait_s
@@ -141,6 +149,7 @@ class Dispatcher:
     # -- claiming ---------------------------------------------------------------------------
 
     def _claim_loop(self) -> None:
+        self._take_over()
         while not self._stopping.is_set():
             self._wake.clear()
             queued = self._queued.is_set()
@@ -153,6 +162,13 @@ class Dispatcher:
             except Exception:
                 log.exception("claiming a job failed")
             self._wake.wait(self._poll_s)
+
+    def _take_over(self) -> None:
+        """What a server that was killed here has left is run without waiting for its lease."""
+        try:
+            self._jobs.end_leases(self._is_gone, self._clock())
+        except ServiceError as fault:
+            log.warning("jobs of servers that were killed wait for their leases: %s", fault)
 
     def _claim_one(self, *, expected: bool) -> bool:
         """Claim one job of a kind that has a free slot and hand it to the pool."""

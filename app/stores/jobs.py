@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -148,6 +148,17 @@ class JobStore:
             & (table.c.lease_owner == owner)
         )
         return self._changed(table.update().where(condition).values(values))
+
+    def end_leases(self, is_gone: Callable[[str], bool], now: datetime) -> None:
+        """End the leases of owners that are gone: their jobs are to be run at once."""
+        executing = table.c.phase == Phase.EXECUTING.value
+        query = sa.select(table.c.lease_owner).where(executing).distinct()
+        with read_transaction(self._engine) as connection:
+            gone = [owner for owner in connection.scalars(query) if owner and is_gone(owner)]
+        if gone:
+            lost = table.update().where(executing, table.c.lease_owner.in_(gone))
+            with write_transaction(self._engine) as connection:
+                connection.execute(lost.values(lease_until=instant_text(now)))
 
     def delete(self, job_id: str) -> None:
         """Forget a job; JobNotFoundError if there is none."""

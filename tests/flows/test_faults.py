@@ -146,7 +146,9 @@ def test_a_full_disk_for_products(service: Service) -> None:
 
 
 def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, images: Path) -> None:
-    service = Service(data_dir=tmp_path / "killed", environment=SKY_MAP | {"SKYLOOM_LEASE_S": "3"})
+    service = Service(
+        data_dir=tmp_path / "killed", environment=SKY_MAP | {"SKYLOOM_LEASE_S": "3600"}
+    )
     service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
     service.start()
     try:

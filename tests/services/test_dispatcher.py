@@ -65,6 +65,7 @@ def dispatching(
     lease_s: float = 300.0,
     owner: str = "here",
     discard: Callable[[str], None] = lambda _job_id: None,
+    is_gone: Callable[[str], bool] = lambda _owner: False,
 ) -> Iterator[Dispatcher]:
     """A running dispatcher of template jobs."""
     dispatcher = Dispatcher(
@@ -75,6 +76,7 @@ def dispatching(
         expire=lambda job: jobs.delete(job.job_id),
         discard=discard,
         owner=owner,
+        is_gone=is_gone,
         lease_s=lease_s,
         max_attempts=3,
         poll_s=0.05,
@@ -306,6 +308,22 @@ def test_a_job_of_a_killed_server_is_run_again_after_its_lease(stores: MetadataS
     with dispatching(stores.jobs, lambda *_: (RESULT,)):
         job = ended(stores.jobs, job_id)
     assert job.phase is Phase.COMPLETED and job.attempts == 2
+
+
+def test_a_job_of_a_server_that_is_gone_for_certain_is_run_again_at_once(
+    stores: MetadataStores,
+) -> None:
+    jobs = {}
+    for owner in ("dead", "elsewhere"):
+        jobs[owner] = add_job(stores.jobs)
+        stores.jobs.claim(
+            kinds=["template"], owner=owner, now=datetime.now(UTC), lease_s=3600, max_attempts=3
+        )
+    with dispatching(stores.jobs, lambda *_: (RESULT,), is_gone=lambda owner: owner == "dead"):
+        job = ended(stores.jobs, jobs["dead"])
+    assert job.phase is Phase.COMPLETED and job.attempts == 2
+    left = stores.jobs.get(jobs["elsewhere"])
+    assert (left.phase, left.lease_owner) == (Phase.EXECUTING, "elsewhere")
 
 
 def test_a_lease_outlives_its_length_while_the_work_goes_on(stores: MetadataStores) -> None:
