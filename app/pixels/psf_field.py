@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
+from app.pixels.equations import solve_positive
 from app.pixels.kernels import polynomial_powers
 from app.pixels.psf_moments import adaptive_moments
 from app.pixels.stencil import PHASES, stencil_table
@@ -163,7 +164,7 @@ class PsfField:
     def profile(self, x: float, y: float) -> Profile:
         """The PSF at a pixel position (0-based)."""
         terms = field_terms(self.degree, self.zero, self.scale, np.array([x]), np.array([y]))[:, 0]
-        samples = np.tensordot(terms, self.stamps, axes=1)
+        samples = np.einsum("t,tyx->yx", terms, self.stamps)
         return Profile(samples / (samples.sum() * self.sampling**2), self.sampling)
 
 
@@ -188,6 +189,8 @@ def fit_field(
 ) -> PsfField:
     """The field through ``profiles`` (K, odd, odd) seen at K places, by least squares."""
     terms = field_terms(degree, zero, scale, x, y)
-    solve = np.linalg.pinv(terms.T)
-    stamps = np.tensordot(solve, profiles, axes=1)
-    return PsfField(np.ascontiguousarray(stamps), degree, zero, scale, sampling, stars)
+    matrix = np.einsum("ik,jk->ij", terms, terms)
+    inverse = np.stack([solve_positive(matrix, column) for column in np.eye(len(terms))])
+    weights = np.einsum("ij,jk->ik", inverse, terms)
+    stamps = np.einsum("ik,kyx->iyx", weights, profiles)
+    return PsfField(stamps, degree, zero, scale, sampling, stars)

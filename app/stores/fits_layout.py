@@ -1,4 +1,4 @@
-"""The layout of a product: PRIMARY, IMAGE, MASK, VARIANCE, INPUTS.
+"""The layout of a product: PRIMARY, IMAGE, MASK, VARIANCE, INPUTS, PSF, PSF_BASIS.
 
 The order and the names are those of Rubin's coadds and difference images. The same values give
 the same bytes: no date is written unless a card brings it.
@@ -15,6 +15,8 @@ from astropy.io import fits
 
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, MaskedImage
+from app.pixels.psf_coadd import CoaddPsf
+from app.stores.psf_files import psf_hdus
 
 CardValue = str | int | float | bool | None
 CardRow = tuple[str, CardValue, str]
@@ -30,13 +32,15 @@ def product_fits(
     inputs: Sequence[Mapping[str, Cell]],
     *,
     bunit: str | None = None,
+    psf: CoaddPsf | None = None,
 ) -> bytes:
     """A product as FITS bytes.
 
     PRIMARY (no pixels) carries ``cards``; IMAGE (float32) and VARIANCE (float32) carry the WCS of
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
-    the first row, missing numbers as NaN. Each HDU has CHECKSUM and DATASUM.
+    the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
+    there when the ``psf`` is known. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -47,6 +51,7 @@ def product_fits(
             _mask_hdu(image, wcs),
             _image_hdu("VARIANCE", image.variance, wcs, squared),
             _inputs_hdu(inputs),
+            *([] if psf is None else psf_hdus(psf)),
         ]
     )
     for unit in units:

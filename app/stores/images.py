@@ -14,10 +14,12 @@ from app.errors import ImageFormatError
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
 from app.pixels.noise import estimate_variance
+from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.files_atomic import WrittenFile, write_atomically
 from app.stores.fits_files import Bounds, format_faults, open_fits, read_plane
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
+from app.stores.psf_files import find_psf
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.int32]
@@ -56,6 +58,18 @@ class ImageStore:
             fwhm_px=None if ref.fwhm_arcsec is None else ref.fwhm_arcsec / grid.pixel_scale_arcsec,
             zero_point_mag=ref.zero_point_mag,
         )
+
+    def read_psf(self, ref: ImageRef) -> CoaddPsf | None:
+        """The PSF that the file of the image brings, None when it brings none.
+
+        See :mod:`app.stores.psf_files`. Raises ImageFormatError for one that cannot be read.
+        """
+        image = find_plane(ref, "image")
+        if image is None:
+            return None
+        path = self._data_dir / image.path
+        with format_faults(path.name), open_fits(path) as hdulist:
+            return find_psf(hdulist, image.hdu, Grid.from_text(ref.grid).shape)
 
     def write(self, path: Path, product: bytes | Iterable[bytes]) -> WrittenFile:
         """Write a file that is whole or not there (temporary file, fsync, rename).
