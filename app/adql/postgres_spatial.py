@@ -211,7 +211,11 @@ class PostgresSpatial(SqlWriter):
         return None
 
     def _unit_vector(self, point: typed.PointOf) -> tuple[str, str, str]:
-        lon, lat = (f"radians({angle})" for angle in self._direction(point))
+        # A cosine of an infinite number, which an upload may hold, would be an error.
+        lon, lat = (
+            f"radians(NULLIF(NULLIF({angle}, 'Infinity'), '-Infinity'))"
+            for angle in self._direction(point)
+        )
         return f"cos({lon}) * cos({lat})", f"sin({lon}) * cos({lat})", f"sin({lat})"
 
     def _region_text(self, region: typed.Column) -> str:

@@ -14,6 +14,7 @@ from app.schema.catalog import CATALOG
 from app.schema.fields import Field, Table
 from app.schema.uploads import UploadedTable, with_uploads
 from app.stores.metadata import MetadataStores, open_stores
+from tests.stores.contract import dataset
 
 FIELDS = (
     Field(name='odd "name"; --', column="c1", kind="integer", datatype="short"),
@@ -80,6 +81,15 @@ def test_geometries_are_geometries(stores: MetadataStores) -> None:
     rows = ask(stores, query, make())
     assert [row[1:] for row in rows] == [(1, 1, 0, 1), (0, 0, 1, 0)]
     assert [row[0] for row in rows] == pytest.approx([10, 350.123456789012])
+
+
+def test_an_infinite_position_lies_nowhere(stores: MetadataStores) -> None:
+    stores.datasets.upsert([dataset(1)])
+    query = (
+        "SELECT COUNT(CASE WHEN CONTAINS(POINT(u.ra, 0), o.s_region) = 1 THEN 1 END)"
+        " FROM ivoa.ObsCore o JOIN TAP_UPLOAD.t1 u ON u.ra > 100"
+    )
+    assert ask(stores, query, make()) == [(0,)]
 
 
 @pytest.mark.parametrize(
