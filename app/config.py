@@ -72,6 +72,12 @@ class Config(BaseSettings):
     max_attempts: PositiveInt = 3
     max_build_pixels: PositiveInt = 200_000_000
     """Pixels of a target grid times inputs that one build may ask for."""
+    stack_memory_bytes: PositiveInt = 256 * 2**20
+    """Rows of all inputs that the stack of a build holds in memory at a time; the planes of its
+    result and one input at a time come on top."""
+    warp_cache_bytes: NonNegativeInt = 4 * 2**30
+    """Warped exposures that are kept on disk for later builds (in ``cache/warps``); the longest
+    unused go first. A build under way may need more."""
     skymap_pixel_scale_arcsec: PositiveFloat = 0.2
     """The defaults of the sky map are those of Rubin's ``lsst_cells_v1``, with its numbers."""
     skymap_patch_px: PositiveInt = 3000

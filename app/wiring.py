@@ -49,6 +49,7 @@ from app.uws.job import ACTIVE, Job, JobKind, Phase
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
+from app.workers.work import Limits
 
 QUERY_SLOTS = 4
 """TAP jobs that one server runs at a time."""
@@ -139,9 +140,12 @@ def build_services(config: Config) -> Services:
 def make_engine(config: Config) -> Engine:
     """Workers of this machine, or of the cluster whose scheduler is named."""
     data_dir = config.data_dir.absolute()
+    limits = Limits(
+        stack_memory_bytes=config.stack_memory_bytes, warp_cache_bytes=config.warp_cache_bytes
+    )
     if config.dask_scheduler:
-        return ClusterEngine(address=config.dask_scheduler, data_dir=data_dir)
-    return EmbeddedEngine(workers=config.workers, data_dir=data_dir)
+        return ClusterEngine(address=config.dask_scheduler, data_dir=data_dir, limits=limits)
+    return EmbeddedEngine(workers=config.workers, data_dir=data_dir, limits=limits)
 
 
 def make_uploads(config: Config, results: ResultStore) -> UploadService:

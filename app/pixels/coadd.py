@@ -23,7 +23,7 @@ from app.pixels.bands import over_rows
 from app.pixels.clip import clip_rows, shelter_rows
 from app.pixels.image import UNUSABLE, MaskedImage
 from app.pixels.networks import sorting_network
-from app.pixels.stack import EXCLUDED, Centres, Rows, centre_rows, combine_rows
+from app.pixels.stack import EXCLUDED, Centres, Rows, centre_rows, combine_rows, rows_of
 from app.pixels.statistics import clipped_mean, thinned
 from app.pixels.warped import PixelSet, Warped
 
@@ -192,14 +192,7 @@ class _Stack:
                 planes[n] = self._read_input(n, start, stop, own)
 
         over_rows(read, len(self._inputs), band_rows=1)
-        places = np.array(
-            [
-                [getattr(p, name).ctypes.data for p in planes]
-                for name in ("flux", "variance", "mask")
-            ],
-            dtype=np.int64,
-        )
-        return (places, stop - start, self._shape[1]), planes
+        return rows_of(planes), planes
 
     def _read_input(self, n: int, start: int, stop: int, own: slice) -> MaskedImage:
         image = self._inputs[n].rows(start, stop)

@@ -8,6 +8,7 @@ into bands nor on the threads that run them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from app.pixels.image import UNUSABLE, bits
+from app.pixels.image import UNUSABLE, MaskedImage, bits
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.int32]
@@ -73,6 +74,13 @@ def _as_pointer(kind: Any) -> Any:
         return builder.inttoptr(arguments[0], kind.as_pointer())
 
     return write
+
+
+def rows_of(planes: Sequence[MaskedImage]) -> Rows:
+    """Where images of one shape lie; their planes must be C-contiguous and of those types."""
+    names = ("flux", "variance", "mask")
+    places = [[getattr(each, name).ctypes.data for each in planes] for name in names]
+    return np.array(places, dtype=np.int64), *planes[0].shape
 
 
 @njit(cache=True, nogil=True)

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
@@ -75,10 +75,11 @@ class ImageRef:
 class TemplateOptions:
     """How inputs become a template; part of the key."""
 
-    kernel: Literal["lanczos3", "lanczos5", "bilinear"] = "lanczos3"
+    kernel: Literal["lanczos3", "lanczos5", "bilinear", "nearest"] = "lanczos3"
     statistic: Literal["mean", "meanclip", "median"] = "meanclip"
     clip_sigma: float = 3.0
     clip_iterations: int = 2
+    background_matching: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

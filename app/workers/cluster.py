@@ -10,6 +10,7 @@ from app.errors import EngineBusyError
 from app.recipes.recipe import BuildPlan
 from app.workers.dask_client import DaskRunner, quieten
 from app.workers.engine import Build
+from app.workers.work import DEFAULT_LIMITS, Limits
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -20,9 +21,9 @@ class ClusterEngine:
     They need this package, and the data folder and the images under the same paths as here.
     """
 
-    def __init__(self, *, address: str, data_dir: Path) -> None:
+    def __init__(self, *, address: str, data_dir: Path, limits: Limits = DEFAULT_LIMITS) -> None:
         self._address = address
-        self._runner = DaskRunner(connect=self._connect, data_dir=data_dir)
+        self._runner = DaskRunner(connect=self._connect, data_dir=data_dir, limits=limits)
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build. Raises EngineBusyError when the scheduler does not answer."""

@@ -16,6 +16,7 @@ from app.errors import EngineBusyError, ServiceError, StoppedError
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.workers.engine import Build
 from app.workers.remote import PROGRESS_TOPIC, run_build
+from app.workers.work import Limits
 
 QUIET = logging.CRITICAL
 """Dask tells of every lost worker at WARNING and ERROR; the job record says it better."""
@@ -107,7 +108,8 @@ class DaskRunner:
 
     ``connect`` returns a connected ``distributed.Client`` and is called again after the
     connection broke; ``lost`` tells when builds under way have no hope left.
-    ``threads`` is how many a build may use (None: as many as its worker has).
+    ``limits`` is what a build may take of its machine, ``threads`` how many
+    threads it may use (None: as many as its worker has).
     """
 
     def __init__(
@@ -115,11 +117,13 @@ class DaskRunner:
         *,
         connect: Callable[[], Any],
         data_dir: Path,
+        limits: Limits,
         lost: Callable[[], bool] = lambda: False,
         threads: int | None = None,
     ) -> None:
         self._connect = connect
         self._threads = threads
+        self._limits = limits
         self._lost = lost
         self._data_dir = data_dir.absolute()
         self._lock = threading.Lock()
@@ -139,6 +143,7 @@ class DaskRunner:
                 token,
                 plan,
                 str(self._data_dir),
+                self._limits,
                 self._threads,
                 key=token,
                 pure=False,

@@ -10,6 +10,7 @@ from typing import Any
 from app.recipes.recipe import BuildPlan
 from app.workers.dask_client import QUIET, DaskRunner, quieten
 from app.workers.engine import Build
+from app.workers.work import DEFAULT_LIMITS, Limits
 
 DASK_SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
@@ -33,7 +34,7 @@ class EmbeddedEngine:
     Nothing is started before the first build. A killed worker process is replaced by its nanny.
     """
 
-    def __init__(self, *, workers: int, data_dir: Path) -> None:
+    def __init__(self, *, workers: int, data_dir: Path, limits: Limits = DEFAULT_LIMITS) -> None:
         self._workers = workers
         self._data_dir = data_dir
         self._cluster: Any = None
@@ -41,6 +42,7 @@ class EmbeddedEngine:
         self._runner = DaskRunner(
             connect=self._start,
             data_dir=data_dir,
+            limits=limits,
             lost=self._deserted,
             threads=max(1, (os.cpu_count() or 1) // workers),
         )

@@ -1,21 +1,26 @@
-"""From a reference to pixels ready to be stacked: read, sky off, one flux scale, target grid."""
+"""From a reference to an exposure on the target grid: read, sky off, one flux scale, kept."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from app.errors import CoverageError, ImageFormatError
+from app.pixels.adjusted import Adjusted
 from app.pixels.background import sky_level
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
-from app.pixels.scaling import measured_scale, rescaled
-from app.pixels.warp import warp
+from app.pixels.scaling import measured_scale
+from app.pixels.warp import warp_window
 from app.recipes.photometry import flux_factor
-from app.recipes.recipe import ImageRef
+from app.recipes.recipe import RECIPE_VERSION, ImageRef
 from app.stores.fits_files import Bounds
 from app.stores.images import ImageStore
+from app.stores.warps import StoredWarp
+from app.workers.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,9 @@ class WarpedInput:
     """An input on the target grid. ``scale`` turned its stored flux into the common scale."""
 
     ref: ImageRef
-    image: MaskedImage
+    stored: StoredWarp
+    warped: Adjusted
     scale: float
-    sky: float
 
 
 def read_image(images: ImageStore, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
@@ -36,19 +41,13 @@ def read_image(images: ImageStore, ref: ImageRef, bounds: Bounds | None = None) 
         raise ImageFormatError(ref.dataset_id, str(fault.args[1])) from fault
 
 
-def warp_input(
-    images: ImageStore,
-    ref: ImageRef,
-    target: Grid,
-    *,
-    kernel: str,
-    zero_point_mag: float | None,
-) -> WarpedInput:
-    """Read ``ref``, take its sky level off and resample it.
+def warp_input(work: Work, ref: ImageRef, zero_point_mag: float | None) -> WarpedInput:
+    """Read ``ref``, take its sky level off and resample it; or find that done by an earlier build.
 
     With a ``zero_point_mag`` flux is brought to it. The sky is one constant, the clipped mean of
     the image: zero for images that are background-subtracted, and whatever is added to the others
-    would otherwise tear edges into the stack.
+    would otherwise tear edges into the stack. Pixels that are NaN or whose variance is not above 0
+    are no data.
 
     Raises
     ------
@@ -57,27 +56,52 @@ def warp_input(
     CoverageError
         It has no usable pixel, or none on the target.
     """
-    image = read_image(images, ref)
-    sky = sky_level(image).mean
-    factor = flux_factor(ref, zero_point_mag)
-    prepared = rescaled(shifted(image, -sky), factor, zero_point_mag)
-    warped = warp(prepared, Grid.from_text(ref.grid), target, kernel=kernel)
-    if not warped.usable().any():
+    key = _warp_key(work, ref, zero_point_mag)
+    stored = work.warps.find(key) or _make_warp(work, key, ref, zero_point_mag)
+    return WarpedInput(ref, stored, Adjusted(stored), stored.facts.scale)
+
+
+def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None) -> StoredWarp:
+    image = replace(read_image(work.images, ref), zero_point_mag=zero_point_mag)
+    sky, scale = sky_level(image).mean, flux_factor(ref, zero_point_mag)
+    window = warp_window(
+        image,
+        Grid.from_text(ref.grid),
+        work.grid,
+        kernel=work.plan.recipe.template.kernel,
+        sky=sky,
+        scale=scale,
+    )
+    if window is None or not window.image.usable().any():
         raise CoverageError("usable pixels on the target grid", 0, 1)
-    return WarpedInput(ref, warped, factor, sky)
+    return work.warps.add(key, window, work.grid.shape, sky=sky, scale=scale)
 
 
-def to_one_scale(warped: WarpedInput, reference: WarpedInput) -> WarpedInput:
-    """``warped`` brought to the flux scale of ``reference`` by the sources both show.
+def _warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:
+    """Names a warp by everything that its pixels follow from."""
+    told = [
+        RECIPE_VERSION,
+        ref.to_text(),
+        work.grid.to_text(),
+        work.plan.recipe.template.kernel,
+        zero_point_mag,
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def usable_pixels(each: WarpedInput) -> int:
+    """How many pixels of the target an input can tell something of."""
+    y_start, y_stop, _, _ = each.warped.bounds
+    return int(np.count_nonzero(each.warped.rows(y_start, y_stop).usable()))
+
+
+def to_one_scale(each: WarpedInput, reference: WarpedInput) -> WarpedInput:
+    """``each`` brought to the flux scale of ``reference`` by the sources both show.
 
     Raises CoverageError when nothing bright enough is in both.
     """
-    if warped is reference:
-        return warped
-    factor = measured_scale(warped.image, reference.image).value
-    return replace(warped, image=rescaled(warped.image, factor, None), scale=factor)
-
-
-def shifted(image: MaskedImage, offset: float) -> MaskedImage:
-    """``image`` with ``offset`` added to its flux."""
-    return replace(image, flux=(image.flux + np.float32(offset)).astype(np.float32))
+    if each is reference:
+        return each
+    rows = (0, each.warped.shape[0])
+    factor = measured_scale(each.warped.rows(*rows), reference.warped.rows(*rows)).value
+    return replace(each, warped=Adjusted(each.warped, factor), scale=factor)

@@ -13,7 +13,9 @@ from distributed import Event, Worker, get_worker
 from app.pixels.bands import limit_threads
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.stores.images import ImageStore
+from app.stores.warps import WarpStore
 from app.workers.tasks import build
+from app.workers.work import Limits
 
 PROGRESS_TOPIC = "skyloom-progress"
 STOP_CHECK_S = 0.25
@@ -31,7 +33,7 @@ def dask_setup(worker: Worker) -> None:
 
 
 def run_build(
-    token: str, plan: BuildPlan, data_dir: str, threads: int | None = None
+    token: str, plan: BuildPlan, data_dir: str, limits: Limits, threads: int | None = None
 ) -> BuildReport:
     """Build ``plan`` in this worker. ``token`` names this submission in events and topics.
 
@@ -44,8 +46,9 @@ def run_build(
         worker.log_event(PROGRESS_TOPIC, {"token": token, "at": [stage, done, total]})
 
     images = ImageStore(data_dir=Path(data_dir))
+    warps = WarpStore(folder=Path(data_dir) / "cache" / "warps", max_bytes=limits.warp_cache_bytes)
     with limit_threads(threads or int(worker.state.nthreads)):
-        return build(plan, _stop_check(Event(token)), progress, images)
+        return build(plan, _stop_check(Event(token)), progress, images, warps, limits)
 
 
 def _stop_check(stop: Event) -> Callable[[], bool]:

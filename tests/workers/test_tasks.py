@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 
 from app.errors import CoverageError, ImageFormatError, StoppedError
+from app.pixels.bands import limit_threads
 from app.pixels.grid import Grid
 from app.recipes.plan import make_plan
 from app.recipes.recipe import BuildPlan, BuildReport, DifferenceOptions, Recipe
@@ -18,7 +19,9 @@ from app.recipes.select import Candidate, Chosen
 from app.sky.predicates import contains_region
 from app.sky.stcs import parse_region
 from app.stores.images import ImageStore
+from app.stores.warps import WarpStore
 from app.workers.tasks import build
+from app.workers.work import Limits
 from tests.services.survey import (
     AUTHORITY,
     CENTRE,
@@ -86,11 +89,19 @@ def run(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     stages: list[str] | None = None,
+    cache_bytes: int = 0,
+    stack_memory_bytes: int = 2**28,
 ) -> BuildReport:
     """Build in this process."""
     seen = [] if stages is None else stages
+    folder = Path(plan.output_path).parent / "warps"
     return build(
-        plan, should_stop, lambda stage, *_: seen.append(stage), ImageStore(data_dir=Path("/"))
+        plan,
+        should_stop,
+        lambda stage, *_: seen.append(stage),
+        ImageStore(data_dir=Path("/")),
+        WarpStore(folder=folder, max_bytes=cache_bytes),
+        Limits(stack_memory_bytes=stack_memory_bytes),
     )
 
 
@@ -256,3 +267,115 @@ def test_a_build_stops_between_inputs(folder: Path, tmp_path: Path) -> None:
         run(plan, should_stop=lambda: len(stages) >= 2, stages=stages)
     assert stages == ["warp", "warp"]
     assert not Path(plan.output_path).exists()
+
+
+def test_bytes_do_not_depend_on_threads_or_memory(folder: Path, tmp_path: Path) -> None:
+    plan = plan_of(folder, standard_exposures()[:5], data_dir=tmp_path)
+    reports = []
+    for threads, memory in ((1, 2**28), (2, 10_000), (3, 100_000)):
+        with limit_threads(threads):
+            reports.append(run(plan, stack_memory_bytes=memory))
+    assert len({report.checksum for report in reports}) == 1
+
+
+def test_warps_of_an_earlier_build_serve_a_later_one(folder: Path, tmp_path: Path) -> None:
+    exposures = standard_exposures()[:4]
+    for exposure in exposures:
+        (tmp_path / f"i-{exposure.visit}.fits").write_bytes(
+            (folder / f"i-{exposure.visit}.fits").read_bytes()
+        )
+    plan = plan_of(tmp_path, exposures, data_dir=tmp_path)
+    first = run(plan, cache_bytes=10**9)
+    for exposure in exposures:
+        (tmp_path / f"i-{exposure.visit}.fits").unlink()
+    assert run(plan, cache_bytes=10**9).checksum == first.checksum
+    assert not list((Path(plan.output_path).parent / "warps").glob(".*"))
+    run(plan, cache_bytes=0)
+    with pytest.raises(ImageFormatError, match="i/1"):
+        run(plan)
+
+
+def test_an_input_deleted_while_the_build_runs_is_left_out(spoilt: Path) -> None:
+    exposures = [e for e in standard_exposures()[:5] if e.visit != 3]
+    stages: list[str] = []
+
+    def delete_later() -> bool:
+        if len(stages) == 2:
+            (spoilt / "i-4.fits").unlink(missing_ok=True)
+        return False
+
+    plan = plan_of(spoilt, exposures, data_dir=spoilt)
+    report = run(plan, should_stop=delete_later, stages=stages)
+    (rejected,) = [use for use in report.uses if use.rejected]
+    assert rejected.dataset_id.endswith("i/4")
+    assert rejected.rejected is not None and "does not exist" in rejected.rejected
+
+
+def spoil_pixels(path: Path, hdu: str, value: float, part: tuple[slice, slice]) -> None:
+    """Overwrite a part of a plane."""
+    with fits.open(path, mode="update") as hdus:
+        hdus[hdu].data[part] = value
+
+
+def test_nan_and_zero_variance_are_no_data(spoilt: Path) -> None:
+    exposures = [e for e in standard_exposures()[:4] if e.visit != 3]
+    middle = np.s_[80:100, 80:100]
+    spoil_pixels(spoilt / "i-1.fits", "IMAGE", np.nan, middle)
+    spoil_pixels(spoilt / "i-1.fits", "VARIANCE", 0.0, np.s_[120:140, 80:100])
+    report = run(plan_of(spoilt, exposures, data_dir=spoilt))
+    with fits.open(report.path) as hdus:
+        flux, variance = hdus["IMAGE"].data, hdus["VARIANCE"].data
+        assert np.isfinite(flux[60:150, 60:150]).all()
+        ordinary = np.median(variance[60:70, 80:100])
+        for part in (middle, np.s_[120:140, 80:100]):
+            assert np.median(variance[part]) > 1.3 * ordinary
+    whole = np.s_[:, :]
+    spoil_pixels(spoilt / "i-2.fits", "VARIANCE", 0.0, whole)
+    report = run(plan_of(spoilt, exposures, data_dir=spoilt))
+    (rejected,) = [use for use in report.uses if use.rejected]
+    assert rejected.dataset_id.endswith("i/2") and rejected.weight is None
+    with pytest.raises(CoverageError, match="i/2"):
+        run(plan_of(spoilt, exposures, data_dir=spoilt, explicit=True))
+
+
+def test_inputs_of_two_pixel_scales_make_one_template(folder: Path, tmp_path: Path) -> None:
+    exposures = standard_exposures()[:3]
+    plan = plan_of(folder, exposures, data_dir=tmp_path)
+    header = exposure_header(exposures[0])
+    for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+        header[name] *= 0.5
+    header["CRPIX1"] = header["CRPIX2"] = 200.5
+    fine = Grid.from_header(header, (400, 400))
+    recipe = replace(plan.recipe, grid=fine.to_text())
+    report = run(replace(plan, recipe=recipe))
+    njy = 10 ** (0.4 * (31.4 - 27.0))
+    lon, lat, total = star_field(60)
+    x, y = fine.sky_to_pixel(lon, lat)
+    inside = np.flatnonzero((x > 60) & (x < 340) & (y > 60) & (y < 340) & (total > 5000))
+    alone = [i for i in inside if np.sort(np.hypot(x - x[i], y - y[i]))[1] > 45]
+    ratios = [aperture(report, lon[i], lat[i], 16) / (total[i] * njy) for i in alone]
+    assert len(ratios) >= 2 and np.median(ratios) == pytest.approx(1, abs=0.02)
+    assert report.fwhm_arcsec == pytest.approx(2.95 * SCALE_ARCSEC, rel=0.1)
+
+
+def test_matched_backgrounds_leave_no_steps(tmp_path: Path) -> None:
+    exposures = [Exposure(visit=1), Exposure(visit=2, offset_px=(90, 0)), Exposure(visit=3)]
+    for exposure in exposures:
+        write_exposure(tmp_path, exposure)
+    x = np.mgrid[:200, :200][1] / 100.0 - 1.0
+    with fits.open(tmp_path / "i-2.fits", mode="update") as hdus:
+        hdus["IMAGE"].data += (12 * x).astype(np.float32)
+    plan = plan_of(tmp_path, exposures, data_dir=tmp_path)
+    options = replace(plan.recipe.template, background_matching=True)
+    matched = replace(plan, recipe=replace(plan.recipe, template=options))
+    njy = 10 ** (0.4 * (31.4 - 27.0))
+    steps = []
+    for each in (plan, matched):
+        report = run(each)
+        with fits.open(report.path) as hdus:
+            flux = hdus["IMAGE"].data
+            assert hdus[0].header["BKGMATCH"] == (each is matched)
+        sides = [np.nanmedian(flux[:, a : a + 12]) / njy for a in (76, 96)]
+        steps.append(abs(sides[1] - sides[0]))
+    assert steps[0] > 2.0  # a third of 12 units
+    assert steps[1] < 0.7

@@ -1,0 +1,256 @@
+"""Exposures on a target grid, kept on disk while a stack is made of them and for the next one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import StorageFullError
+from app.pixels.image import MaskedImage, bits
+from app.pixels.warp import Window
+from app.pixels.warped import Bounds, input_weight
+
+_SUFFIX: Final = ".warp"
+_HEADER_BYTES: Final = 4096
+_PIECE_WORDS: Final = 1 << 17
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarpFacts:
+    """What is known of a stored warp beside its pixels.
+
+    ``weight`` is 1 / clipped mean of the variance, ``sky`` and ``scale`` are what was taken off
+    and what flux was then multiplied by, ``position_error_px`` the largest error of the positions.
+    """
+
+    shape: tuple[int, int]
+    bounds: Bounds
+    weight: float
+    sky: float
+    scale: float
+    position_error_px: float
+    fwhm_px: float | None
+    zero_point_mag: float | None
+
+
+class StoredWarp:
+    """A :class:`app.pixels.warped.Warped` whose bands are read when they are asked for.
+
+    Reads, not memory maps: mapped pages would count as this process's memory. The file stays
+    readable until this is closed, whoever deletes it.
+    """
+
+    def __init__(self, descriptor: int, facts: WarpFacts) -> None:
+        self._descriptor = descriptor
+        self.facts = facts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the target."""
+        return self.facts.shape
+
+    @property
+    def bounds(self) -> Bounds:
+        """The window that is stored."""
+        return self.facts.bounds
+
+    @property
+    def fwhm_px(self) -> float | None:
+        """FWHM of the PSF in target pixels."""
+        return self.facts.fwhm_px
+
+    @property
+    def zero_point_mag(self) -> float | None:
+        """AB magnitude of flux 1."""
+        return self.facts.zero_point_mag
+
+    @property
+    def weight(self) -> float:
+        """1 / clipped mean of the variance."""
+        return self.facts.weight
+
+    def rows(self, start: int, stop: int) -> MaskedImage:
+        """The rows ``start <= y < stop`` in full width, NaN and NO_DATA outside the window."""
+        return MaskedImage(
+            self._plane(0, np.dtype(np.float32), start, stop, np.nan),
+            self._plane(1, np.dtype(np.float32), start, stop, np.nan),
+            self._plane(2, np.dtype(np.int32), start, stop, bits("NO_DATA")),
+            fwhm_px=self.fwhm_px,
+            zero_point_mag=self.zero_point_mag,
+        )
+
+    def _plane(
+        self, number: int, kind: np.dtype[Any], start: int, stop: int, nothing: float
+    ) -> NDArray[Any]:
+        y_start, y_stop, x_start, x_stop = self.facts.bounds
+        height, width = y_stop - y_start, x_stop - x_start
+        first, last = max(start, y_start), min(stop, y_stop)
+        stored = np.empty((max(0, last - first), width), dtype=kind)
+        if stored.size:
+            offset = _HEADER_BYTES + 4 * width * (number * height + first - y_start)
+            _read_into(self._descriptor, stored, offset)
+        if stored.shape == (stop - start, self.facts.shape[1]):
+            return stored
+        plane = np.full((stop - start, self.facts.shape[1]), nothing, dtype=kind)
+        if stored.size:
+            plane[first - start : last - start, x_start:x_stop] = stored
+        return plane
+
+
+class WarpStore:
+    """A folder of warps by key; what was used last stays, ``max_bytes`` in all.
+
+    Several processes may share a folder. Files are not flushed to the disk: one that a power
+    failure damaged is recognised by its checksum and made anew.
+    """
+
+    def __init__(self, *, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def find(self, key: str) -> StoredWarp | None:
+        """The warp of ``key``, or None when it is not here whole."""
+        path = self._path(key)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            facts = _read_facts(descriptor)
+        except (ValueError, KeyError, TypeError, OSError):
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return StoredWarp(descriptor, facts)
+
+    def add(
+        self, key: str, window: Window, shape: tuple[int, int], *, sky: float, scale: float
+    ) -> StoredWarp:
+        """Store the part of a target of ``shape`` that an image reached, and open it.
+
+        Raises StorageFullError; then nothing is left behind.
+        """
+        image = window.image
+        facts = WarpFacts(
+            shape=shape,
+            bounds=window.bounds,
+            weight=input_weight(image),
+            sky=sky,
+            scale=scale,
+            position_error_px=window.position_error_px,
+            fwhm_px=image.fwhm_px,
+            zero_point_mag=image.zero_point_mag,
+        )
+        return StoredWarp(self._write(key, image, facts), facts)
+
+    def trim(self) -> None:
+        """Delete what was not used for longest until the rest fits."""
+        files = []
+        for path in self._folder.glob("*"):  # what a killed worker left half written goes too
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
+
+    def _write(self, key: str, image: MaskedImage, facts: WarpFacts) -> int:
+        planes = [np.ascontiguousarray(p) for p in (image.flux, image.variance, image.mask)]
+        temporary = ""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{key}.")
+            try:
+                _write_all(descriptor, memoryview(_header(facts, planes)))
+                for plane in planes:
+                    _write_all(descriptor, plane.reshape(-1).view(np.uint8).data)
+                Path(temporary).replace(self._path(key))
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as fault:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            if fault.errno in _FULL:
+                raise StorageFullError(f"{key}{_SUFFIX}") from fault
+            raise
+        return descriptor
+
+
+def _header(facts: WarpFacts, planes: list[NDArray[Any]]) -> bytes:
+    words = {name: getattr(facts, name) for name in WarpFacts.__slots__}
+    checksum = 0
+    for plane in planes:
+        checksum ^= _xor(plane.reshape(-1).view(np.uint32))
+    text = json.dumps({**words, "checksum": checksum})
+    return text.encode().ljust(_HEADER_BYTES)
+
+
+def _xor(words: NDArray[np.uint32]) -> int:
+    return int(np.bitwise_xor.reduce(words))
+
+
+def _read_facts(descriptor: int) -> WarpFacts:
+    """Facts of a whole file. Raises ValueError and others for a damaged one."""
+    words = json.loads(os.pread(descriptor, _HEADER_BYTES, 0))
+    checksum = words.pop("checksum")
+    words["shape"], words["bounds"] = tuple(words["shape"]), tuple(words["bounds"])
+    facts = WarpFacts(**words)
+    y_start, y_stop, x_start, x_stop = facts.bounds
+    left = 3 * (y_stop - y_start) * (x_stop - x_start)
+    offset = _HEADER_BYTES
+    piece = np.empty(_PIECE_WORDS, dtype=np.uint32)
+    while left > 0:
+        part = piece[: min(left, _PIECE_WORDS)]
+        _read_into(descriptor, part, offset)
+        checksum ^= _xor(part)
+        left -= part.size
+        offset += part.nbytes
+    if checksum:
+        raise ValueError("damaged")
+    return facts
+
+
+def _read_into(descriptor: int, array: NDArray[Any], offset: int) -> None:
+    """Fill an array from a file. Raises OSError when the file ends early."""
+    view = array.reshape(-1).view(np.uint8).data
+    while view:
+        count = os.preadv(descriptor, [view], offset)
+        if count <= 0:
+            raise OSError(errno.EIO, "a stored warp ends early")
+        view, offset = view[count:], offset + count
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]

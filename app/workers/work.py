@@ -1,0 +1,52 @@
+"""What every stage of a build is given: the plan, where to read and keep, when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import StoppedError
+from app.pixels.grid import Grid
+from app.recipes.recipe import BuildPlan
+from app.stores.images import ImageStore
+from app.stores.warps import WarpStore
+from app.workers.engine import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a build may take of its machine.
+
+    ``stack_memory_bytes``: rows of all inputs that a stack holds at a time.
+    ``warp_cache_bytes``: warps that stay on disk for later builds.
+    """
+
+    stack_memory_bytes: int = 256 * 2**20
+    warp_cache_bytes: int = 4 * 2**30
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One build under way."""
+
+    plan: BuildPlan
+    grid: Grid
+    images: ImageStore
+    warps: WarpStore
+    limits: Limits
+    should_stop: Callable[[], bool]
+    progress: Progress
+
+    def at(self, stage: str, done: int, total: int) -> None:
+        """Report progress. Raises StoppedError when the build is to stop."""
+        if self.should_stop():
+            raise StoppedError()
+        self.progress(stage, done, total)
+
+    def fwhm_arcsec(self, fwhm_px: float | None) -> float | None:
+        """A width in pixels of the target on the sky."""
+        return None if fwhm_px is None else float(fwhm_px * self.grid.pixel_scale_arcsec)
