@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from app.pixels.artefacts.ordering import order_rows, sorting_network
+from app.pixels.artefacts.ordering import order_rows
+from app.pixels.networks import sorting_network
 from app.pixels.separable import convolve_plane, from_stamp, gaussian_kernel
 
 

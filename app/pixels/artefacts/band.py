@@ -10,9 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.artefacts.ordering import order_rows, sorting_network
+from app.pixels.artefacts.ordering import order_rows
 from app.pixels.bands import thread_count
 from app.pixels.image import UNUSABLE
+from app.pixels.networks import sorting_network
 from app.pixels.warped import Warped
 
 Plane = NDArray[np.float32]

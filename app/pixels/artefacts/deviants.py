@@ -66,9 +66,14 @@ class Shelter:
         return int(self.profiles.shape[1]) // 2
 
 
-def deviating(band: Band, n: int, shelter: Shelter, low_sigma: float, high_sigma: float) -> Codes:
-    """QUIET, LOW or HIGH for each core pixel of input ``n``: how far it is from the median."""
-    codes = np.zeros((band.stop - band.start, band.cube.shape[2]), dtype=np.uint8)
+def deviating(
+    band: Band, n: int, shelter: Shelter, low_sigma: float, high_sigma: float, rows: slice
+) -> Codes:
+    """QUIET, LOW or HIGH for each pixel of input ``n`` in these of the rows that ``band`` holds.
+
+    How far it is from the median.
+    """
+    codes = np.zeros((rows.stop - rows.start, band.cube.shape[2]), dtype=np.uint8)
     _deviating(
         band.cube,
         n,
@@ -76,7 +81,7 @@ def deviating(band: Band, n: int, shelter: Shelter, low_sigma: float, high_sigma
         band.centre,
         band.centre_variance,
         band.count,
-        band.core.start,
+        rows.start,
         shelter.fwhm_px,
         shelter.profiles,
         np.float32(low_sigma),

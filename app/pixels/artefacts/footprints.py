@@ -58,6 +58,12 @@ class Footprints:
         return np.bincount(self.labels, values, minlength=self.count).astype(np.int64)
 
 
+def with_peak(low: Spans, high: Spans, shape: tuple[int, int]) -> Footprints:
+    """The connected parts of ``low`` that hold a pixel of ``high``."""
+    found = Footprints.of(low)
+    return found.keep(found.count_in(high.rows(0, *shape)) > 0)
+
+
 def grow(spans: Spans, radius_px: float, shape: tuple[int, int]) -> Spans:
     """All pixels of ``shape`` (ny, nx) within ``radius_px`` of one of ``spans``."""
     ny, nx = shape

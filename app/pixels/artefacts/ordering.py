@@ -1,13 +1,11 @@
 """Median, quartiles and clipped means of the N values of every pixel, whole rows at a time.
 
-The values of a row are sorted by a network (Batcher's odd-even merge sort; Knuth, The Art of
-Computer Programming 3, 5.2.2 M): the same few comparisons for every pixel, so that the compiler
-does many pixels in one instruction.
+The values of a row are sorted by a network (:mod:`app.pixels.networks`): the same few comparisons
+for every pixel, so that the compiler does many pixels in one instruction.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,23 +18,6 @@ Plane = NDArray[np.float32]
 Cube = NDArray[np.float32]
 Pairs = NDArray[np.int64]
 _FAST: Final = {"contract", "nsz", "reassoc"}
-
-
-@lru_cache(maxsize=64)
-def sorting_network(count: int) -> Pairs:
-    """Pairs (low, high) of places to be compared in turn: (comparisons, 2)."""
-    pairs: list[tuple[int, int]] = []
-    top = 1 << max(0, (count - 1).bit_length() - 1)
-    width = top if count > 1 else 0
-    while width:
-        reach, offset, phase = width, top, 0
-        while True:
-            pairs.extend((i, i + reach) for i in range(count - reach) if i & width == phase)
-            if offset == width:
-                break
-            reach, offset, phase = offset - width, offset >> 1, width
-        width >>= 1
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 @njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ from app.pixels.artefacts.deviants import (
     typical_at,
     typical_fwhm_px,
 )
-from app.pixels.artefacts.footprints import Bools, Footprints, grow
+from app.pixels.artefacts.footprints import Bools, Footprints, grow, with_peak
 from app.pixels.artefacts.found import Artefacts
 from app.pixels.artefacts.ordering import add_rows, clipped_rows
 from app.pixels.bands import over_rows
@@ -131,7 +131,7 @@ def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeCl
     high: list[Spans] = []
     absent: list[Spans] = []
     for n in range(len(band.cube)):
-        codes = deviating(band, n, shelter, options.low_sigma, options.high_sigma)
+        codes = deviating(band, n, shelter, options.low_sigma, options.high_sigma, band.core)
         high.append(Spans.from_mask(codes == HIGH, first_row=band.start))
         _mark_extended(
             band.cube,
@@ -228,7 +228,7 @@ def _judge(inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions) -> A
     shape = inputs[0].shape
     whole = Footprints.of(seen.detected)
     whole = whole.keep(whole.areas() >= options.least_pixels)
-    small = [_with_peak(low, high, shape) for low, high in zip(seen.low, seen.high, strict=True)]
+    small = [with_peak(low, high, shape) for low, high in zip(seen.low, seen.high, strict=True)]
     sets = [whole, *small]
     verdicts = _verdicts(sets, seen, shape, options)
     psf_sigma = (typical_fwhm_px(inputs) or GUESS_FWHM_PX) * FWHM_TO_SIGMA
@@ -246,12 +246,6 @@ def _judge(inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions) -> A
         pixels.append(union((clipped, _big(small[n], clipped, shape, options))))
         counts.append(sum(int(verdict[n].sum()) for verdict in verdicts))
     return Artefacts(tuple(pixels), tuple(counts))
-
-
-def _with_peak(low: Spans, high: Spans, shape: tuple[int, int]) -> Footprints:
-    """Connected pixels of ``low`` that hold one of ``high``."""
-    found = Footprints.of(low)
-    return found.keep(found.count_in(high.rows(0, *shape)) > 0)
 
 
 def _verdicts(
