@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, files, tap
+from app.http import builds, datalink, files, skymap, tap
 from app.http.faults import explain, install_fault_handlers
 from app.pages.router import pages_router
 from app.wiring import Services, build_services
@@ -84,6 +84,9 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             address=services.address,
             sync_limit_s=config.sync_time_limit_s,
         )
+    )
+    app.include_router(
+        skymap.router(skymap=services.skymap, links=services.links, address=services.address)
     )
     app.include_router(datalink.router(links=services.links, address=services.address))
     app.include_router(files.router(links=services.links))

@@ -20,6 +20,7 @@ from app.recipes.recipe import BuildKind
 from app.schema.catalog import CATALOG
 from app.schema.fields import Catalog
 from app.services.builds import BuildExecutor, BuildService
+from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
 from app.services.external.service import RowImportService
@@ -32,6 +33,7 @@ from app.services.query import QueryService, TapExecutor
 from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.setup import init_database
 from app.services.signatures import FileSigner
+from app.services.skymap import SkyMapService
 from app.services.uploads import UploadLimits, UploadService
 from app.sky.skymap import SkyMap
 from app.stores.database import sqlite_file
@@ -66,6 +68,7 @@ class Services:
     jobs: JobService
     links: LinkService
     builds: BuildService
+    skymap: SkyMapService
     dispatcher: Dispatcher
     engine: Engine
     images: ImageStore
@@ -102,12 +105,15 @@ def build_services(config: Config) -> Services:
         max_rows=config.max_rows,
         time_limit_s=config.query_time_limit_s,
     )
+    finder = CandidateFinder(
+        datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
+    )
+    skymap = make_skymap(config)
     builds = BuildService(
         datasets=stores.datasets,
-        tables=stores.tables,
-        catalogs=stores.catalogs,
+        finder=finder,
         engine=engine,
-        skymap=make_skymap(config),
+        skymap=skymap,
         authority=config.authority,
         data_dir=config.data_dir.absolute(),
         max_pixels=config.max_build_pixels,
@@ -125,6 +131,7 @@ def build_services(config: Config) -> Services:
         jobs=jobs,
         links=LinkService(datasets=stores.datasets, signer=signer),
         builds=builds,
+        skymap=SkyMapService(skymap=skymap, finder=finder),
         dispatcher=dispatcher,
         engine=engine,
         images=ImageStore(data_dir=config.data_dir.absolute()),

@@ -166,6 +166,9 @@ def write_tap_capabilities(
             use="base",
             result_type="application/x-votable+xml;content=datalink",
         ),
+        _capability(
+            None, f"{service_url}/skymap", use="base", result_type="application/x-votable+xml"
+        ),
     )
     head = (
         '<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
@@ -175,14 +178,16 @@ def write_tap_capabilities(
 
 
 def _capability(
-    standard_id: str,
+    standard_id: str | None,
     url: str,
     *,
     version: str | None = None,
     use: str = "full",
     result_type: str | None = None,
 ) -> str:
-    interface = attributes({"xsi:type": "vs:ParamHTTP", "role": "std", "version": version})
+    interface = attributes(
+        {"xsi:type": "vs:ParamHTTP", "role": "std" if standard_id else None, "version": version}
+    )
     query = "<queryType>GET</queryType>" if result_type else ""
     return (
         f"<capability{attributes({'standardID': standard_id})}>\n"

@@ -25,7 +25,6 @@ from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
 from app.recipes.selection import Selection
 from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
 from app.recipes.values import Parameters
-from app.schema.catalog import CatalogSource
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import CandidateFinder
@@ -36,7 +35,6 @@ from app.sky.shapes import Region, Shape
 from app.sky.skymap import SkyMap
 from app.sky.tracts import Patch
 from app.stores.jobs import JobStore
-from app.stores.tables.base import TableStore
 from app.stores.tables.datasets import DatasetStore
 from app.uws.job import Job, JobResult, Phase
 from app.uws.transitions import step
@@ -52,8 +50,7 @@ class BuildService:
         self,
         *,
         datasets: DatasetStore,
-        tables: TableStore,
-        catalogs: CatalogSource,
+        finder: CandidateFinder,
         engine: Engine,
         skymap: SkyMap,
         authority: str,
@@ -62,7 +59,7 @@ class BuildService:
         clock: Callable[[], datetime],
     ) -> None:
         self._datasets = datasets
-        self._finder = CandidateFinder(datasets=datasets, tables=tables, catalogs=catalogs)
+        self._finder = finder
         self._engine = engine
         self._skymap = skymap
         self._authority = authority

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 from app.adql.compile import compile_query
 from app.errors import LimitError, RecipeError
@@ -10,8 +12,9 @@ from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
 from app.schema.catalog import CatalogSource
 from app.schema.rows import DatasetRow, Value
+from app.services.builds_rows import SUBTYPES
 from app.sky.predicates import bounding_circle
-from app.sky.shapes import Region
+from app.sky.shapes import Circle, Region
 from app.sky.stcs import parse_region
 from app.stores.tables.base import TableStore
 from app.stores.tables.datasets import DatasetStore
@@ -21,6 +24,20 @@ QUERY_TIME_LIMIT_S = 60.0
 
 _OWN = "access_url LIKE '/%'"
 """Addresses of this service are stored without its name; those of others are absolute."""
+
+
+_ALL = 2**40
+_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRef:
+    """A template of a patch that was built."""
+
+    dataset_id: str
+    tract: int
+    patch: int
+    band: str
 
 
 class CandidateFinder:
@@ -39,31 +56,70 @@ class CandidateFinder:
         Raises LimitError when there are more than MAX_CANDIDATES, and RecipeError when there are
         images but all of them lie at other services.
         """
-        circle = bounding_circle(region)
         there = (
-            f"INTERSECTS(s_region, CIRCLE({circle.lon_deg!r}, {circle.lat_deg!r}, "
-            f"{circle.radius_deg!r})) = 1 AND lsst_band = {_literal(band)} AND calib_level = 2"
+            f"{_in_circle(bounding_circle(region))} AND lsst_band = {_literal(band)} "
+            "AND calib_level = 2"
         )
         found = self._identifiers(f"{there} AND {_OWN}", MAX_CANDIDATES)
-        if len(found) > MAX_CANDIDATES:
-            raise LimitError("candidate images of one build", len(found), MAX_CANDIDATES)
-        if not found and self._identifiers(there, 1):
+        if not found and self._rows(f"SELECT TOP 1 obs_id FROM ivoa.ObsCore WHERE {there}", 1):
             raise RecipeError(
                 f"the images in {band} there lie at other services; "
                 "only images of this one can be built from"
             )
         return tuple(self._candidate(row) for row in self._datasets.get_many(found))
 
-    def _identifiers(self, condition: str, limit: int) -> list[str]:
-        """obs_publisher_did of the rows of a condition; one more than ``limit`` if there are."""
+    def find_all(self, circle: Circle) -> tuple[Candidate, ...]:
+        """Calibrated exposures of every band in a circle, of this service. Raises LimitError when
+        there are more than MAX_CANDIDATES."""
+        condition = f"{_in_circle(circle)} AND lsst_band IS NOT NULL AND calib_level = 2 AND {_OWN}"
+        found = self._identifiers(condition, MAX_CANDIDATES)
+        return tuple(self._candidate(row) for row in self._datasets.get_many(found))
+
+    def of_band(self, band: str) -> Iterator[Candidate]:
+        """Every calibrated exposure of ``band`` of this service, wherever it lies."""
+        condition = f"lsst_band = {_literal(band)} AND calib_level = 2 AND {_OWN}"
+        found = self._identifiers(f"{condition} AND s_region IS NOT NULL", None)
+        for start in range(0, len(found), _AT_ONCE):
+            rows = self._datasets.get_many(found[start : start + _AT_ONCE])
+            yield from (self._candidate(row) for row in rows)
+
+    def find_templates(self, circle: Circle) -> list[TemplateRef]:
+        """Templates of patches of the sky map in a circle, in the order in which they were built.
+        Raises LimitError when there are more than MAX_CANDIDATES."""
+        found = self._rows(
+            "SELECT obs_publisher_did, lsst_tract, lsst_patch, lsst_band FROM ivoa.ObsCore "
+            f"WHERE {_in_circle(circle)} AND dataproduct_subtype = "
+            f"{_literal(SUBTYPES['template'])} AND lsst_tract IS NOT NULL "
+            "AND lsst_patch IS NOT NULL AND lsst_band IS NOT NULL "
+            "ORDER BY obs_creation_date, obs_publisher_did",
+            MAX_CANDIDATES,
+        )
+        return [
+            TemplateRef(str(name), int(tract), int(patch), str(band))
+            for name, tract, patch, band in found
+        ]
+
+    def _identifiers(self, condition: str, limit: int | None) -> list[str]:
+        """obs_publisher_did of the rows of a condition; LimitError if they are more."""
+        query = f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE {condition}"
+        return [str(name) for (name,) in self._rows(query, limit)]
+
+    def _rows(self, adql: str, limit: int | None) -> list[tuple[Any, ...]]:
         query = compile_query(
-            f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE {condition}",
+            adql,
             catalog=self._catalogs.current(),
             target=self._tables.target,
-            maxrec=limit,
+            maxrec=_ALL if limit is None else limit,
         )
         batches = self._tables.stream(query, time_limit_s=QUERY_TIME_LIMIT_S)
-        return [str(name) for batch in batches for name in batch.column(0).to_pylist()]
+        found = [
+            row
+            for batch in batches
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        ]
+        if limit is not None and len(found) > limit:
+            raise LimitError("images looked at in one region", f"more than {limit}", limit)
+        return found
 
     def get(self, dataset_id: str) -> Candidate:
         """One dataset. Raises DatasetNotFoundError; RecipeError if its image lies elsewhere."""
@@ -128,6 +184,11 @@ def exposure_of(row: DatasetRow) -> str:
     if visit is not None:
         return f"{row.columns.get('instrument_name')}/{visit}"
     return row.file_path
+
+
+def _in_circle(circle: Circle) -> str:
+    centre = f"{circle.lon_deg!r}, {circle.lat_deg!r}"
+    return f"INTERSECTS(s_region, CIRCLE({centre}, {circle.radius_deg!r})) = 1"
 
 
 def _literal(text: str) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from app.recipes.recipe import BuildPlan
 from app.services.builds import BuildExecutor, BuildService
+from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
+from app.services.skymap import SkyMapService
 from app.sky.skymap import SkyMap
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import upgrade
@@ -70,6 +72,7 @@ class Field:
     results: ResultStore
     dispatcher: Dispatcher
     engine: CountingEngine
+    skymap: SkyMapService
 
     def add(self, *exposures: Exposure) -> None:
         """Write exposures and publish them."""
@@ -118,10 +121,12 @@ def open_field(
     counting = CountingEngine(engine)
     stores = open_stores(url or f"sqlite:///{folder / 'skyloom.sqlite3'}")
     upgrade(stores.engine)
+    finder = CandidateFinder(
+        datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
+    )
     builds = BuildService(
         datasets=stores.datasets,
-        tables=stores.tables,
-        catalogs=stores.catalogs,
+        finder=finder,
         engine=counting,
         skymap=SKYMAP,
         authority=AUTHORITY,
@@ -161,6 +166,7 @@ def open_field(
         results=results,
         dispatcher=dispatcher,
         engine=counting,
+        skymap=SkyMapService(skymap=SKYMAP, finder=finder),
     )
     dispatcher.stop()
     stores.close()

@@ -1,0 +1,89 @@
+"""``/skymap?POS=…``: which patches of the sky map cover a region, and what there is of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app.errors import NotFoundError, UnsupportedFormatError
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in, describe
+from app.http.parameters import ParameterSet, read_parameters
+from app.http.streaming import stream
+from app.recipes.request import parse_target
+from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
+from app.services.links import LinkService
+from app.services.skymap import FIELDS, PatchCover, SkyMapService, describe_patch, table_rows
+from app.tabular.registry import OutputFormat
+from app.votable.writer import write_results
+
+READ: Final = ["GET", "HEAD"]
+ASK: Final = ["GET", "HEAD", "POST"]
+DEFAULT_ROWS: Final = 1000
+MAX_ROWS: Final = 20_000
+
+
+def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress) -> APIRouter:
+    """The sky map and its patches."""
+    found = APIRouter(tags=["Sky map"], dependencies=[answers_in(FaultStyle.VOTABLE)])
+
+    @found.api_route("/skymap", methods=ASK, summary="Patches that cover a region (POS=…)")
+    async def cover(request: Request) -> Response:
+        parameters = await read_parameters(request)
+        output, media_type = choose_format(request, parameters)
+        shape = parse_target(parameters.require("POS", "a position or region, such as POS=62 -37"))
+        bands = parameters.all("BAND")
+        maxrec = parameters.integer("MAXREC", minimum=0)
+        limit = min(DEFAULT_ROWS if maxrec is None else maxrec, MAX_ROWS)
+        patches = await to_thread.run_sync(lambda: skymap.cover(shape, bands=bands, most=limit + 1))
+        return await stream(request, lambda: _write(output, patches, limit), media_type=media_type)
+
+    @found.api_route("/skymap/{tract}/{patch}", methods=READ, summary="One patch, as JSON")
+    async def patch(request: Request, tract: str, patch: str) -> Response:
+        there = await to_thread.run_sync(skymap.patch, tract, patch)
+        return JSONResponse(describe_patch(there, address.of(request)))
+
+    @found.api_route(
+        "/skymap/{tract}/{patch}/{band}", methods=READ, summary="The newest template of a patch"
+    )
+    async def template(request: Request, tract: str, patch: str, band: str) -> Response:
+        there = await to_thread.run_sync(skymap.patch, tract, patch)
+        built = [name for each in there.bands if each.band == band for name in each.templates]
+        if not built:
+            raise NotFoundError(f"A template of patch {patch} of tract {tract} in band {band!r}")
+        url = await to_thread.run_sync(links.file_url, built[-1], address.of(request))
+        return RedirectResponse(url, status_code=303)
+
+    return found
+
+
+def choose_format(request: Request, parameters: ParameterSet) -> tuple[OutputFormat, str]:
+    """The format that RESPONSEFORMAT names, else the first of Accept that is offered, and the
+    media type to label the answer with."""
+    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT")
+    if asked is not None:
+        return FORMATS.choose(asked)
+    for accepted in request.headers.get("accept", "").split(","):
+        try:
+            return FORMATS.choose(accepted.partition(";q=")[0].strip() or None)
+        except UnsupportedFormatError:
+            continue
+    return FORMATS.choose(None)
+
+
+def _write(output: OutputFormat, patches: tuple[PatchCover, ...], limit: int) -> Iterator[bytes]:
+    serialization = VOTABLE_SERIALIZATIONS.get(output.name)
+    if serialization is None:
+        return output.write(FIELDS, table_rows(patches), limit)
+    return write_results(
+        FIELDS,
+        table_rows(patches),
+        maxrec=limit,
+        serialization=serialization,
+        describe_error=describe,
+    )
