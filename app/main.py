@@ -82,6 +82,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             results=services.results,
             links=services.links,
             address=services.address,
+            forecasts=services.forecasts,
             sync_limit_s=config.sync_time_limit_s,
         )
     )

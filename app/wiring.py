@@ -24,6 +24,7 @@ from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
 from app.services.external.service import RowImportService
+from app.services.forecasts import ForecastService
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
@@ -68,6 +69,7 @@ class Services:
     jobs: JobService
     links: LinkService
     builds: BuildService
+    forecasts: ForecastService
     skymap: SkyMapService
     dispatcher: Dispatcher
     engine: Engine
@@ -120,7 +122,8 @@ def build_services(config: Config) -> Services:
         clock=now,
     )
     uploads = make_uploads(config, results)
-    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results)
+    quotes = make_quotes(config, stores, queries, uploads, builds)
+    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes)
     signer = FileSigner(
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
@@ -131,6 +134,7 @@ def build_services(config: Config) -> Services:
         jobs=jobs,
         links=LinkService(datasets=stores.datasets, signer=signer),
         builds=builds,
+        forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
         skymap=SkyMapService(skymap=skymap, finder=finder),
         dispatcher=dispatcher,
         engine=engine,
@@ -191,15 +195,10 @@ def make_jobs(
     uploads: UploadService,
     builds: BuildService,
     results: ResultStore,
+    quotes: QuoteService,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
     build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
-
-    slots: dict[JobKind, int] = {
-        "tap": QUERY_SLOTS,
-        "template": config.workers,
-        "difference": config.workers,
-    }
 
     def expire(job: Job) -> None:
         jobs.expire(job)
@@ -216,7 +215,7 @@ def make_jobs(
             "template": build_executor,
             "difference": build_executor,
         },
-        slots=slots,
+        slots=job_slots(config),
         clock=now,
         expire=expire,
         discard=results.delete,
@@ -232,25 +231,30 @@ def make_jobs(
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
         archive_s=config.job_archive_s,
-        quote=make_quotes(stores, queries, uploads, builds, slots).quote,
+        quote=quotes.quote,
         on_change=dispatcher.notify,
     )
     return jobs, dispatcher
 
 
+def job_slots(config: Config) -> dict[JobKind, int]:
+    """How many jobs of each kind one server runs at a time."""
+    return {"tap": QUERY_SLOTS, "template": config.workers, "difference": config.workers}
+
+
 def make_quotes(
+    config: Config,
     stores: MetadataStores,
     queries: QueryService,
     uploads: UploadService,
     builds: BuildService,
-    slots: dict[JobKind, int],
 ) -> QuoteService:
     """What says when a job will be done."""
     asking, building = QueryCosts(queries, uploads), BuildCosts(builds)
     return QuoteService(
         jobs=stores.jobs,
         costs={"tap": asking, "template": building, "difference": building},
-        slots=slots,
+        slots=job_slots(config),
         clock=now,
     )
 

@@ -15,12 +15,14 @@ from app.errors import NotFoundError, ServiceError, StoppedError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
+from app.http.plans import PlanAnswers
 from app.http.uws import CONTROLS, uws_router
 from app.http.waiting import wait_until
 from app.recipes.recipe import BuildKind
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
 from app.services.builds_rows import FITS_MEDIA_TYPE
+from app.services.forecasts import ForecastService
 from app.services.jobs import ENDED, JobService
 from app.services.links import LinkService
 from app.stores.results import ResultStore
@@ -38,13 +40,16 @@ def router(
     results: ResultStore,
     links: LinkService,
     address: ServiceAddress,
+    forecasts: ForecastService,
     sync_limit_s: float,
 ) -> APIRouter:
     """Everything below ``/builds``. A synchronous build that takes longer than
-    ``sync_limit_s`` goes on as a job, to which the client is sent (303)."""
+    ``sync_limit_s`` goes on as a job, to which the client is sent (303). PLAN=true answers with
+    what would be built and makes no job."""
     found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
     for kind in KINDS:
-        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_limit_s))
+        plans = PlanAnswers(kind, forecasts)
+        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_limit_s, plans))
         found.include_router(
             uws_router(
                 prefix=f"/builds/{kind}/async",
@@ -54,6 +59,7 @@ def router(
                 links=links,
                 address=address,
                 style=FaultStyle.TEXT,
+                answer_first=plans.answer,
             )
         )
     return found
@@ -78,15 +84,21 @@ class _SyncBuilds:
         jobs: JobService,
         address: ServiceAddress,
         time_limit_s: float,
+        plans: PlanAnswers,
     ) -> None:
         self.kind: BuildKind = kind
         self._builds = builds
         self._jobs = jobs
         self._address = address
         self._time_limit_s = time_limit_s
+        self._plans = plans
 
     async def answer(self, request: Request) -> Response:
-        parameters = (await read_parameters(request)).without(*CONTROLS)
+        parameters = await read_parameters(request)
+        plan = await self._plans.answer(request, parameters)
+        if plan is not None:
+            return plan
+        parameters = parameters.without(*CONTROLS)
         product = await to_thread.run_sync(self._find, parameters)
         if product is not None:
             return _file(product)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,8 +27,12 @@ XML_TYPE: Final = "text/xml"
 READ: Final = ["GET", "HEAD"]
 MAX_WAIT_S: Final = 60.0
 """How long WAIT may hold a request; clients that want more ask again."""
-CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
+CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION", "PLAN")
 """Parameters that steer a job instead of describing its work."""
+
+
+AnswerFirst = Callable[[Request, ParameterSet], Awaitable[Response | None]]
+"""Looks at a request for a new job; answers it, or leaves it to become one (None)."""
 
 
 def uws_router(
@@ -41,13 +45,15 @@ def uws_router(
     address: ServiceAddress,
     style: FaultStyle,
     uploads: UploadService | None = None,
+    answer_first: AnswerFirst | None = None,
 ) -> APIRouter:
     """The job list of ``kind`` at ``prefix``, its full path, and everything below it.
 
     Products are answered by a redirect to their signed file, other results as files of the
-    results store. With ``uploads`` the files of a request are kept with its job.
+    results store. With ``uploads`` the files of a request are kept with its job. What
+    ``answer_first`` answers makes no job.
     """
-    resource = _Jobs(prefix, kind, jobs, results, links, address, style, uploads)
+    resource = _Jobs(prefix, kind, jobs, results, links, address, style, uploads, answer_first)
     router = APIRouter(prefix=prefix, tags=["UWS"], dependencies=[answers_in(style)])
     job = "/{job_id}"
     add = router.add_api_route
@@ -85,6 +91,7 @@ class _Jobs:
         address: ServiceAddress,
         style: FaultStyle,
         uploads: UploadService | None,
+        answer_first: AnswerFirst | None,
     ) -> None:
         self._path = path
         self._kind = kind
@@ -94,6 +101,7 @@ class _Jobs:
         self._address = address
         self._style = style
         self._uploads = uploads
+        self._answer_first = answer_first
 
     # -- the list -------------------------------------------------------------------------------
 
@@ -123,6 +131,10 @@ class _Jobs:
 
     async def create_job(self, request: Request) -> Response:
         parameters, files = await self._read(request)
+        if self._answer_first is not None:
+            answer = await self._answer_first(request, parameters)
+            if answer is not None:
+                return answer
         phase = parameters.single("PHASE")
         if phase is not None and phase.strip().upper() != "RUN":
             raise ParameterError("PHASE", f"only RUN can be asked of a new job, got {phase!r}")

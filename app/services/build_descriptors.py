@@ -19,6 +19,11 @@ _UWS_TYPE: Final = "application/xml"
 _FITS_TYPE: Final = "application/fits"
 _SEEING: Final = "instr.obsty.seeing"
 _MAG: Final = "phot.mag"
+_PLAN: Final = InputParameter(
+    name="PLAN",
+    description="true: answer with what would be built (VOTable or JSON), and build nothing",
+    options=("true", "false"),
+)
 _TIME: Final = "time.interval;obs.exposure"
 
 
@@ -51,6 +56,7 @@ def _descriptor(
         *_selection(row),
         *_options(),
         *(_matching() if kind == "difference" else ()),
+        _PLAN,
     )
     return ServiceDescriptor(
         resource_id=f"{kind}_{mode}_{number}",

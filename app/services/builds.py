@@ -141,9 +141,12 @@ class BuildService:
         if job.kind == "tap":
             raise RecipeError("a query is not a build")
         recipe, plan = self.prepare(job.kind, job.parameters)
-        if self.find_product(recipe.key()) is not None:
-            return 1.0
-        return float(prod(Grid.from_text(recipe.grid).shape) * max(1, len(plan.inputs)))
+        return 1.0 if self.find_product(recipe.key()) is not None else self.cost_of(plan)
+
+    def cost_of(self, plan: BuildPlan) -> float:
+        """Pixels of the target grid times inputs."""
+        shape = Grid.from_text(plan.recipe.grid).shape
+        return float(prod(shape) * max(1, len(plan.inputs)))
 
     def cost_of_product(self, dataset_id: str) -> float:
         """What :meth:`cost` said of a product before it was built."""

@@ -79,6 +79,11 @@ class QuoteService:
         except ServiceError:
             return None  # a job that cannot run, or a database that does not answer now
 
+    def seconds(self, kind: JobKind, cost: float) -> float | None:
+        """How long a job of a cost runs, or None when nothing like it was measured. Raises what
+        the job store raises."""
+        return predict(cost, self._measured(kind))
+
     def _end(self, job: Job, seconds: float, typical_s: float) -> datetime | None:
         now = self._clock()
         if job.phase is Phase.EXECUTING:

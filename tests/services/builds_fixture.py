@@ -12,7 +12,9 @@ from app.recipes.recipe import BuildPlan
 from app.services.builds import BuildExecutor, BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
+from app.services.forecasts import ForecastService
 from app.services.jobs import JobService
+from app.services.quotes import BuildCosts, QuoteService
 from app.services.skymap import SkyMapService
 from app.sky.skymap import SkyMap
 from app.stores.metadata import MetadataStores, open_stores
@@ -73,6 +75,7 @@ class Field:
     dispatcher: Dispatcher
     engine: CountingEngine
     skymap: SkyMapService
+    forecasts: ForecastService
 
     def add(self, *exposures: Exposure) -> None:
         """Write exposures and publish them."""
@@ -157,6 +160,13 @@ def open_field(
         execution_limits_s={},
         on_change=dispatcher.notify,
     )
+    costs = BuildCosts(builds)
+    quotes = QuoteService(
+        jobs=stores.jobs,
+        costs={"template": costs, "difference": costs},
+        slots={"template": slots, "difference": slots},
+        clock=now,
+    )
     dispatcher.start()
     yield Field(
         folder=folder,
@@ -167,6 +177,7 @@ def open_field(
         dispatcher=dispatcher,
         engine=counting,
         skymap=SkyMapService(skymap=SKYMAP, finder=finder),
+        forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
     )
     dispatcher.stop()
     stores.close()

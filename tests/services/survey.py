@@ -153,6 +153,7 @@ def image_ref(path: Path, exposure: Exposure) -> ImageRef:
         t_max=exposure.mjd + 30 / 86400,
         exposure_s=30.0,
         fwhm_arcsec=exposure.fwhm_px * SCALE_ARCSEC,
+        noise=SKY_NOISE,
         zero_point_mag=float(zero_point) if exposure.zero_point else None,
         mask_planes=tuple(MASK_PLANES.items()),
         bunit="adu",

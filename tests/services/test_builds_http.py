@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.votable import parse
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -56,6 +58,7 @@ def serving(field: Field, *, sync_limit_s: float = 120.0) -> Iterator[TestClient
             results=field.results,
             links=links,
             address=ServiceAddress(base_url=None),
+            forecasts=field.forecasts,
             sync_limit_s=sync_limit_s,
         )
     )
@@ -94,6 +97,77 @@ def test_json_asks_for_the_same_product(client: TestClient) -> None:
     posted = client.post(f"{TEMPLATE}/sync", json=body)
     assert form.status_code == posted.status_code == 200, posted.text
     assert posted.headers["x-skyloom-dataset"] == form.headers["x-skyloom-dataset"]
+
+
+def test_a_plan_is_answered_and_nothing_runs(client: TestClient, field: Field) -> None:
+    before = len(field.engine.submitted)
+    asked = {"POS": POSITION, "BAND": "i", "TIME": "60000 60003.5", "PLAN": "true"}
+    answer = client.get(f"{TEMPLATE}/sync", params=asked)
+    assert answer.status_code == 200, answer.text
+    tables = {
+        table.name: table.to_table() for table in parse(io.BytesIO(answer.content)).iter_tables()
+    }
+    (summary,) = tables["summary"]
+    assert (summary["n_inputs"], summary["n_exposures"], summary["n_rejected"]) == (3, 3, 2)
+    assert summary["built"] == "false" and summary["quote_bytes"] > 0
+    assert sum(tables["inputs"]["weight"]) == pytest.approx(1)
+    reasons = {row["obs_publisher_did"]: row["reason"] for row in tables["rejected"]}
+    late = [e.dataset_id for e in standard_exposures() if e.band == "i" and e.mjd > 60003.5]
+    assert reasons == dict.fromkeys(late, "outside TIME")
+    assert max(tables["coverage"]["n_exposures"]) == 3
+
+    created = client.post(f"{TEMPLATE}/async", data={**asked, "RESPONSEFORMAT": "json"})
+    assert created.status_code == 200
+    told = created.json()
+    assert told["summary"]["recipe"] == summary["recipe"]
+    cells = np.array(told["coverage"]["n_exposures"])
+    assert cells.size == len(tables["coverage"]) and cells.max() == 3
+    assert field.jobs.list_jobs("template") == [] or all(
+        "PLAN" not in dict(job.parameters) for job in field.jobs.list_jobs("template")
+    )
+    assert len(field.engine.submitted) == before
+
+    accepted = client.get(
+        f"{DIFFERENCE}/sync",
+        params={"ID": SCIENCE.dataset_id, "PLAN": "1"},
+        headers={"Accept": "application/json"},
+    )
+    assert accepted.json()["summary"]["kind"] == "difference"
+
+
+def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field: Field) -> None:
+    asked = {"POS": POSITION, "BAND": "i", "MAX_INPUTS": "4", "KERNEL": "bilinear"}
+    job = field.run("template", **asked)
+    assert job.phase == "COMPLETED", job.error
+    plan = {**asked, "PLAN": "true", "RESPONSEFORMAT": "json"}
+    built = client.get(f"{TEMPLATE}/sync", params=plan).json()["summary"]
+    product = field.builds.get_product(str(job.results[0].dataset_id))
+    assert (built["built"], built["quote_s"]) == ("true", 0)
+    assert (built["obs_publisher_did"], built["quote_bytes"]) == (
+        product.dataset_id,
+        product.file_size,
+    )
+    other = client.get(f"{TEMPLATE}/sync", params={**plan, "MAX_INPUTS": "3"}).json()["summary"]
+    assert other["built"] == "false" and other["quote_s"] > 0
+    each = product.file_size / (built["s_xel1"] * built["s_xel2"])
+    assert other["quote_bytes"] == pytest.approx(each * other["s_xel1"] * other["s_xel2"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ({"PLAN": "maybe"}, "PLAN"),
+        ({"PLAN": "true", "RESPONSEFORMAT": "csv"}, "RESPONSEFORMAT"),
+        ({"PLAN": "true", "FWHM_MAX": "wide"}, "FWHM_MAX"),
+        ({"PLAN": "true", "BAND": "z"}, "one image only"),
+    ],
+)
+def test_a_plan_that_cannot_be_says_why(
+    client: TestClient, parameters: dict[str, str], word: str
+) -> None:
+    for way in ("sync", "async"):
+        answer = client.post(f"{TEMPLATE}/{way}", data={"POS": POSITION, "BAND": "i", **parameters})
+        assert 400 <= answer.status_code < 500 and word in answer.text
 
 
 def test_async_jobs_have_a_result(client: TestClient, field: Field) -> None:

@@ -182,6 +182,20 @@ class DatasetStore:
             record = connection.execute(query).mappings().first()
         return None if record is None else from_record(record)
 
+    def product_sizes(self, subtype: str, *, last: int = 20) -> list[tuple[int, int]]:
+        """(bytes of the file, pixels of the image) of the products of a kind built last."""
+        pixels = obscore.c.s_xel1 * obscore.c.s_xel2
+        query = (
+            sa.select(obscore.c.file_size, pixels)
+            .where(
+                obscore.c.origin == "built", obscore.c.dataproduct_subtype == subtype, pixels > 0
+            )
+            .order_by(obscore.c.row_id.desc())
+            .limit(last)
+        )
+        with read_transaction(self._engine) as connection:
+            return [(int(size), int(count)) for size, count in connection.execute(query)]
+
     def inputs_of(self, product_id: str) -> list[ProductInput]:
         """Provenance rows of a product: science first, then templates by identifier."""
         return self._provenance(product_input.c.product_id, product_id)
