@@ -21,7 +21,7 @@ from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef, PlaneRef
-from app.schema.rows import DatasetRow, ProductInput
+from app.schema.rows import DatasetRow, ProductInput, ProductQuality
 from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
 from app.services.links import LinkService
@@ -183,7 +183,11 @@ def add_images(archive: Archive, count: int = 3) -> list[str]:
         rejected="too few pixels",
     )
     archive.stores.datasets.publish(
-        product, [*uses, left_out], result_media_type="application/fits", now=archive.clock()
+        product,
+        [*uses, left_out],
+        ProductQuality(product_id=product.dataset_id, numbers={"n_inputs": len(uses)}),
+        result_media_type="application/fits",
+        now=archive.clock(),
     )
     return [row.dataset_id for row in (*images, product)]
 
