@@ -13,11 +13,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, cli_adql, cli_tables
+from app import __version__, cli_adql, cli_builds, cli_tables
 from app.config import Config
 from app.errors import ServiceError, UsageError
-from app.recipes.recipe import BuildKind
-from app.services.parameters import is_storable
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
 
 _M_TRIM_THRESHOLD = -1
@@ -32,8 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-build_app = typer.Typer(help="Build one product and wait for it.", no_args_is_help=True)
-app.add_typer(build_app, name="build")
+cli_builds.add_commands(app)
 cli_tables.add_commands(app)
 cli_adql.add_commands(app)
 
@@ -215,40 +212,6 @@ def demo(
         # soft_wrap: addresses and commands stay whole when they are copied.
         out.print(text, highlight=False, markup=False, soft_wrap=True)
         run_server(config, host, port)
-
-
-@build_app.command("template")
-def build_template(
-    parameter: Annotated[list[str], typer.Argument(help="NAME=VALUE, as in /builds/template.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Build a template: POS=…, BAND=…, ID=…, TEMPLATE_IDS=…, FWHM_FRACTION=…, TIME=…."""
-    build("template", parameter, data_dir)
-
-
-@build_app.command("difference")
-def build_difference(
-    parameter: Annotated[list[str], typer.Argument(help="NAME=VALUE, as in /builds/difference.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Build a difference image: ID=… of the science image, and the template's choice."""
-    build("difference", parameter, data_dir)
-
-
-def build(kind: BuildKind, pairs: list[str], data_dir: Path | None) -> None:
-    """Run one build job to its end in this process and print the product."""
-    from app.wiring import run_build
-
-    parameters = []
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"{pair!r}: write NAME=VALUE, for example BAND=i")
-        if not is_storable(pair):
-            raise UsageError(f"{pair!a}: this is not UTF-8 text")
-        parameters.append((name, value))
-    dataset_id, path = run_build(load_config(data_dir=data_dir), kind, tuple(parameters))
-    out.print(f"{dataset_id}\n{path}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

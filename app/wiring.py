@@ -17,8 +17,10 @@ from app.demo.truth import SurveyTruth
 from app.errors import ComputationError, TimeLimitError, UsageError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
+from app.recipes.request import parse_target
 from app.schema.catalog import CATALOG
 from app.schema.fields import Catalog
+from app.services.batches import BatchReport, BatchRequest, TemplateBatch
 from app.services.builds import BuildExecutor, BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
@@ -396,6 +398,37 @@ def run_build(
         done = wait_for(services, job.job_id, config.sync_time_limit_s)
         row = services.stores.datasets.get(str(done.results[0].dataset_id))
         return row.dataset_id, Path(row.file_path)
+    finally:
+        services.close()
+
+
+def run_batch(
+    config: Config,
+    *,
+    band: str,
+    pos: str | None,
+    tract: int | None,
+    patch: int | None,
+    parameters: tuple[tuple[str, str], ...],
+    progress: Callable[[int, int], None],
+) -> BatchReport:
+    """Build the templates of many patches; see :class:`app.services.batches.TemplateBatch`."""
+    initialise(config)
+    services = build_services(config)
+    services.start()
+    try:
+        batch = TemplateBatch(
+            skymap=make_skymap(config),
+            patches=services.skymap,
+            builds=services.builds,
+            jobs=services.jobs,
+            in_flight=2 * config.workers,
+        )
+        shape = None if pos is None else parse_target(pos)
+        request = BatchRequest(
+            band=band, shape=shape, tract=tract, patch=patch, parameters=parameters
+        )
+        return batch.run(request, progress)
     finally:
         services.close()
 

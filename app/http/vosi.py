@@ -21,6 +21,8 @@ _TABLES: Final = 'xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0"'
 _FEATURES: Final = "ivo://ivoa.net/std/TAPRegExt#features-"
 _UPLOADS: Final = "ivo://ivoa.net/std/TAPRegExt#upload-"
 UPLOAD_METHODS: Final = ("inline", "http", "https")
+_SKYMAP: Final = "ivo://skyloom/std#skymap"
+"""No standard of the IVOA; a capability without any identifier stops STILTS 3.4.7."""
 _ADQL_VERSIONS: Final = (
     ("2.0", "ivo://ivoa.net/std/ADQL#v2.0"),
     ("2.1", "ivo://ivoa.net/std/ADQL#v2.1"),
@@ -167,7 +169,7 @@ def write_tap_capabilities(
             result_type="application/x-votable+xml;content=datalink",
         ),
         _capability(
-            None, f"{service_url}/skymap", use="base", result_type="application/x-votable+xml"
+            _SKYMAP, f"{service_url}/skymap", use="base", result_type="application/x-votable+xml"
         ),
     )
     head = (
@@ -178,16 +180,14 @@ def write_tap_capabilities(
 
 
 def _capability(
-    standard_id: str | None,
+    standard_id: str,
     url: str,
     *,
     version: str | None = None,
     use: str = "full",
     result_type: str | None = None,
 ) -> str:
-    interface = attributes(
-        {"xsi:type": "vs:ParamHTTP", "role": "std" if standard_id else None, "version": version}
-    )
+    interface = attributes({"xsi:type": "vs:ParamHTTP", "role": "std", "version": version})
     query = "<queryType>GET</queryType>" if result_type else ""
     return (
         f"<capability{attributes({'standardID': standard_id})}>\n"

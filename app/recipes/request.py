@@ -13,25 +13,29 @@ from typing import Any, get_args, get_type_hints
 from app.errors import ParameterError, RegionError
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
 from app.recipes.selection import SELECTION_NAMES, Selection, parse_selection
-from app.recipes.values import Parameters, Values, group, number, one_of, single, text, whole
+from app.recipes.values import Parameters, Values, group, number, one_of, single, text, truth, whole
 from app.sky.dali import parse_pos
 from app.sky.shapes import Point, Shape
 
-OPTION_NAMES = ("STATISTIC", "KERNEL")
+OPTION_NAMES = ("STATISTIC", "KERNEL", "BACKGROUND_MATCHING")
 """How the inputs are resampled and combined."""
-TEMPLATE_NAMES = ("ID", "POS", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
+TEMPLATE_NAMES = ("ID", "POS", "TRACT", "PATCH", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, *MATCHING_NAMES)
 
 MAX_ORDER = 4
+MAX_NUMBER = 10**9
+"""No tract has a larger number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateRequest:
-    """A template over a position (``target``) or over the pixels of a science image."""
+    """A template over a position (``target``), over a patch of the sky map (tract and patch) or
+    over the pixels of a science image."""
 
     science_id: str | None = None
     target: Shape | None = None
+    patch: tuple[int, int] | None = None
     band: str | None = None
     selection: Selection = field(default_factory=Selection)
     options: TemplateOptions = field(default_factory=TemplateOptions)
@@ -57,19 +61,28 @@ def parse_request(kind: BuildKind, parameters: Parameters) -> BuildRequest:
 
 
 def parse_template(parameters: Parameters) -> TemplateRequest:
-    """A template request: ID or POS (with BAND), the selection of its inputs and the options."""
+    """A template request: ID, or POS or TRACT and PATCH (with BAND), the selection of its inputs
+    and the options."""
     values = group(parameters, TEMPLATE_NAMES)
     science_id, target = single(values, "ID", text), single(values, "POS", _target)
-    band = single(values, "BAND", text)
-    if science_id is None and target is None:
-        raise ParameterError("POS", "give a position (POS and BAND) or a science image (ID)")
-    if science_id is not None and target is not None:
-        raise ParameterError("POS", "the template of an ID covers that image; give ID or POS")
-    if target is not None and band is None:
-        raise ParameterError("BAND", "required together with POS, such as BAND=i")
+    patch, band = _patch(values), single(values, "BAND", text)
+    given = [
+        name
+        for name, value in (("ID", science_id), ("POS", target), ("TRACT", patch))
+        if value is not None
+    ]
+    if not given:
+        raise ParameterError(
+            "POS", "give a position (POS and BAND), TRACT and PATCH, or a science image (ID)"
+        )
+    if len(given) > 1:
+        raise ParameterError(given[1], f"{given[0]} says already where; leave one out")
+    if science_id is None and band is None:
+        raise ParameterError("BAND", f"required together with {given[0]}, such as BAND=i")
     return TemplateRequest(
         science_id=science_id,
         target=target,
+        patch=patch,
         band=band,
         selection=parse_selection(values),
         options=_template_options(values),
@@ -105,10 +118,21 @@ def choices(options: type[TemplateOptions | DifferenceOptions], name: str) -> tu
 
 def _template_options(values: Values) -> TemplateOptions:
     given = {
-        name: single(values, parameter, one_of(choices(TemplateOptions, name)))
-        for parameter, name in (("STATISTIC", "statistic"), ("KERNEL", "kernel"))
+        "statistic": single(values, "STATISTIC", one_of(choices(TemplateOptions, "statistic"))),
+        "kernel": single(values, "KERNEL", one_of(choices(TemplateOptions, "kernel"))),
+        "background_matching": single(values, "BACKGROUND_MATCHING", truth),
     }
     return replace(TemplateOptions(), **_known(given))
+
+
+def _patch(values: Values) -> tuple[int, int] | None:
+    number = whole(0, MAX_NUMBER)
+    tract, patch = single(values, "TRACT", number), single(values, "PATCH", number)
+    if tract is not None and patch is not None:
+        return tract, patch
+    if tract is None and patch is None:
+        return None
+    raise ParameterError("TRACT" if tract is None else "PATCH", "TRACT and PATCH go together")
 
 
 def _known(given: Mapping[str, Any]) -> dict[str, Any]:

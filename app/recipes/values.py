@@ -19,6 +19,8 @@ STANDARD_NAMES = frozenset(
 )
 """Names that DALI and UWS give a meaning and a build does not use: accepted and left aside."""
 
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
 T = TypeVar("T")
 
 
@@ -85,6 +87,14 @@ def whole(least: int, most: int) -> Callable[[str, str], int]:
         return int(word)
 
     return parse
+
+
+def truth(name: str, given: str) -> bool:
+    """True or false, in the words that people use for it."""
+    word = given.strip().lower()
+    if word not in _TRUTH:
+        raise ParameterError(name, f"true or false is needed, got {word!r}")
+    return _TRUTH[word]
 
 
 def one_of(choices: Sequence[T]) -> Callable[[str, str], T]:

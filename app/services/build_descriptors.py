@@ -19,10 +19,11 @@ _UWS_TYPE: Final = "application/xml"
 _FITS_TYPE: Final = "application/fits"
 _SEEING: Final = "instr.obsty.seeing"
 _MAG: Final = "phot.mag"
+_TRUTH: Final = ("true", "false")
 _PLAN: Final = InputParameter(
     name="PLAN",
     description="true: answer with what would be built (VOTable or JSON), and build nothing",
-    options=("true", "false"),
+    options=_TRUTH,
 )
 _TIME: Final = "time.interval;obs.exposure"
 
@@ -163,12 +164,12 @@ def _number(
 def _options() -> tuple[InputParameter, ...]:
     """How the inputs are resampled and combined."""
     offered = (
-        ("STATISTIC", "statistic", "How the exposures are combined"),
-        ("KERNEL", "kernel", "The kernel by which they are resampled"),
+        ("STATISTIC", choices(TemplateOptions, "statistic"), "How the exposures are combined"),
+        ("KERNEL", choices(TemplateOptions, "kernel"), "The kernel by which they are resampled"),
+        ("BACKGROUND_MATCHING", _TRUTH, "Whether backgrounds are matched where exposures overlap"),
     )
     return tuple(
-        InputParameter(name=name, description=told, options=choices(TemplateOptions, field))
-        for name, field, told in offered
+        InputParameter(name=name, description=told, options=words) for name, words, told in offered
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from math import prod
 from pathlib import Path
 
-from app.errors import ParameterError, RecipeError, StoppedError
+from app.errors import ParameterError, RecipeError, RegionError, StoppedError
 from app.pixels.grid import Grid
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe
@@ -86,9 +86,7 @@ class BuildService:
             return self._difference(request)
         if request.science_id is not None:
             return self._template_of_image(request, request.science_id)
-        if request.target is None:
-            raise ParameterError("POS", "required")
-        return self._template_at(request, request.target)
+        return self._template_of_patch(request)
 
     def find_product(self, key: str) -> DatasetRow | None:
         """The product of a recipe, if it was built and its file is there."""
@@ -163,16 +161,31 @@ class BuildService:
         """One line about the engine, for a person."""
         return self._engine.describe()
 
-    def _template_at(self, request: TemplateRequest, position: Shape) -> tuple[Recipe, BuildPlan]:
+    def _template_of_patch(self, request: TemplateRequest) -> tuple[Recipe, BuildPlan]:
         band = _required_band(request.band)
-        patch = choose_patch(self._skymap, position)
+        patch = self._patch(request)
         chosen = self._choose(
-            request.selection, target=patch.outline, band=band, position=position, science=None
+            request.selection,
+            target=patch.outline,
+            band=band,
+            position=request.target,
+            science=None,
         )
         inputs = [Grid.from_text(candidate.ref.grid) for candidate in chosen.inputs]
         grid = cut_to_inputs(patch_grid(patch), inputs)
         recipe = template_recipe(chosen, band=band, grid=grid.to_text(), options=request.options)
         return recipe, self._plan(recipe, chosen, grid, request.selection, patch=patch)
+
+    def _patch(self, request: TemplateRequest) -> Patch:
+        if request.target is not None:
+            return choose_patch(self._skymap, request.target)
+        if request.patch is None:
+            raise ParameterError("POS", "required")
+        try:
+            return self._skymap.get_patch(*request.patch)
+        except RegionError as fault:
+            name = str(fault.args[0]).partition(" ")[0].upper()
+            raise ParameterError(name, str(fault.args[1])) from None
 
     def _template_of_image(
         self, request: TemplateRequest, science_id: str

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from app.errors import MultiValuedParameterError, ParameterError
+from app.recipes.values import truth
 
 Pairs = tuple[tuple[str, str], ...]
-
-_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def is_storable(text: str) -> bool:
@@ -67,10 +65,7 @@ class ParameterSet:
 
     def flag(self, name: str) -> bool:
         """Whether ``name`` is given as true; absent is false. ParameterError for other words."""
-        text = (self.single(name) or "false").strip().lower()
-        if text not in _TRUTH:
-            raise ParameterError(name, f"true or false is needed, got {text!r}")
-        return _TRUTH[text]
+        return truth(name, self.single(name) or "false")
 
     def without(self, *names: str) -> ParameterSet:
         """The same parameters less those of the given names."""

@@ -118,7 +118,7 @@ class SkyMapService:
         patches = {number: self._skymap.get_patch(*number) for number in numbers}
         if not patches:
             return ()
-        circle = _circle_about(patches.values())
+        circle = self.circle_about(list(patches))
         images = self.group_by_patch(self._finder.find_all(circle), patches)
         templates: dict[tuple[PatchNumber, str], list[str]] = {}
         for each in self._finder.find_templates(circle):
@@ -127,6 +127,20 @@ class SkyMapService:
             PatchCover(patch, _bands_of(number, images.get(number, ()), templates, bands))
             for number, patch in patches.items()
         )
+
+    def images_of_band(
+        self, band: str, numbers: Sequence[PatchNumber] | None
+    ) -> dict[PatchNumber, list[Candidate]]:
+        """(tract, patch) -> the images of a band with pixels on it; of all patches without
+        ``numbers``."""
+        if numbers is None:
+            return self.group_by_patch(self._finder.of_band(band))
+        near = self._finder.find_all(self.circle_about(numbers))
+        return self.group_by_patch((c for c in near if c.ref.band == band), set(numbers))
+
+    def circle_about(self, numbers: Sequence[PatchNumber]) -> Circle:
+        """A circle that holds the outlines of patches, which lie near each other."""
+        return _circle_about([self._skymap.get_patch(*number) for number in numbers])
 
     def group_by_patch(
         self, candidates: Iterable[Candidate], wanted: Container[PatchNumber] | None = None
@@ -215,7 +229,7 @@ def _box(name: str, box: PixelBox) -> dict[str, int]:
 def describe_patch(cover: PatchCover, service_url: str) -> dict[str, Any]:
     """A patch as a JSON object, with the addresses of its templates and of their builds."""
     patch = cover.patch
-    position = f"{patch.centre.lon_deg:.8f}%20{patch.centre.lat_deg:.8f}"
+    where = f"TRACT={patch.tract}&PATCH={patch.patch}"
     return {
         "tract": patch.tract,
         "patch": patch.patch,
@@ -236,8 +250,7 @@ def describe_patch(cover: PatchCover, service_url: str) -> dict[str, Any]:
                     {"obs_publisher_did": each, "links": service_url + links_path(each)}
                     for each in band.templates
                 ],
-                "build": f"{service_url}/builds/template/sync?POS={position}"
-                f"&BAND={quote(band.band)}",
+                "build": f"{service_url}/builds/template/sync?{where}&BAND={quote(band.band)}",
             }
             for band in cover.bands
         ],

@@ -78,6 +78,7 @@ def test_limits_and_options() -> None:
                 "DEPTH_MIN": 22,
                 "STATISTIC": "Median",
                 "KERNEL": "lanczos5",
+                "BACKGROUND_MATCHING": True,
             }
         )
     )
@@ -86,6 +87,7 @@ def test_limits_and_options() -> None:
     assert (selection.exposure_s, selection.zero_point_mag) == ((20.0, math.inf), (29.0, 31.0))
     assert selection.depth_min_mag == 22.0
     assert (request.template.statistic, request.template.kernel) == ("median", "lanczos5")
+    assert request.template.background_matching
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,10 @@ def test_limits_and_options() -> None:
     [
         ([("BAND", "i")], "POS"),
         ([("POS", "10 20")], "BAND"),
+        ([("TRACT", "1"), ("PATCH", "2")], "BAND"),
+        ([("TRACT", "1"), ("BAND", "i")], "PATCH"),
+        ([("TRACT", "-1"), ("PATCH", "2"), ("BAND", "i")], "TRACT"),
+        ([("POS", "1 2"), ("TRACT", "1"), ("PATCH", "2"), ("BAND", "i")], "TRACT"),
         ([("POS", "10 95"), ("BAND", "i")], "POS"),
         ([("POS", "DONUT 1 2 3"), ("BAND", "i")], "POS"),
         ([("POS", "CIRCLE 1 2"), ("BAND", "i")], "POS"),
@@ -109,7 +115,8 @@ def test_limits_and_options() -> None:
         ([("POS", "1 2"), ("BAND", "i"), ("DEPTH_MIN", "nan")], "DEPTH_MIN"),
         ([("POS", "1 2"), ("BAND", "i"), ("EFFTIME_MIN", "0")], "EFFTIME_MIN"),
         ([("POS", "1 2"), ("BAND", "i"), ("STATISTIC", "mode")], "STATISTIC"),
-        ([("POS", "1 2"), ("BAND", "i"), ("KERNEL", "nearest")], "KERNEL"),
+        ([("POS", "1 2"), ("BAND", "i"), ("KERNEL", "cubic")], "KERNEL"),
+        ([("POS", "1 2"), ("BAND", "i"), ("BACKGROUND_MATCHING", "2")], "BACKGROUND_MATCHING"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "1.01")], "FWHM_FRACTION"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "nan")], "FWHM_FRACTION"),
         ([("POS", "1 2"), ("BAND", "i"), ("TIME", "yesterday")], "TIME"),
@@ -196,4 +203,4 @@ def test_json_of_another_form_is_refused(body: object) -> None:
 
 
 def test_the_names_are_those_of_the_documentation() -> None:
-    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {"POS"}
+    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {"POS", "TRACT", "PATCH"}
