@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
 
 from app.errors import CoverageError
 from app.pixels.bands import over_rows
-from app.pixels.image import MaskedImage, bits
+from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.statistics import IQR_TO_SIGMA, Clipped, clipped_mean, robust_sigma, thinned
 
 FIT_REJECT: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "SAT_TEMPLATE")
@@ -37,10 +37,11 @@ def sky_level(image: MaskedImage) -> Clipped:
 
     Raises CoverageError with fewer than LEAST_PIXELS.
     """
-    sample = image.flux[image.usable(FIT_REJECT)]
-    if sample.size < LEAST_PIXELS:
-        raise CoverageError("pixels that show the sky", int(sample.size), LEAST_PIXELS)
-    return clipped_mean(thinned(sample), iterations=10)
+    for part in (lattice(image), image):
+        sample = part.flux[part.usable(FIT_REJECT)]
+        if sample.size >= LEAST_PIXELS:
+            return clipped_mean(thinned(sample), iterations=10)
+    raise CoverageError("pixels that show the sky", int(sample.size), LEAST_PIXELS)
 
 
 def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:

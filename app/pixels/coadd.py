@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import over_rows
 from app.pixels.clip import clip_rows, shelter_rows
-from app.pixels.image import UNUSABLE, MaskedImage
+from app.pixels.image import MaskedImage
 from app.pixels.networks import sorting_network
 from app.pixels.stack import EXCLUDED, Centres, Rows, centre_rows, combine_rows, rows_of
 from app.pixels.statistics import clipped_mean, thinned
@@ -34,11 +34,17 @@ do; the second where the seeing of an input is unknown. It grows with known seei
 SKY_ROWS: Final = 32
 """How many rows of the target tell the sky level that the local brightness is counted from."""
 BAND_MEMORY: Final = 256 * 2**20
-_BYTES_PER_PIXEL: Final = 12
+_INPUT_BYTES: Final = 12
+_OUTPUT_BYTES: Final = 40
+"""Of a pixel of a band: planes of each input; of the result and what it is clipped by."""
 _TASK_ROWS: Final = 8
 
 Statistic = Literal["mean", "meanclip", "median"]
 STATISTICS: Final = get_args(Statistic)
+
+
+Planes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+"""Flux, variance, mask and number of good inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +124,12 @@ class _Stack:
         self._excluded = [excluded[index] if excluded else None for index in self._chosen]
         self._statistic = statistic
         self._clip = (clip_sigma, clip_iterations)
-        self._shape = ny, nx = inputs[0].shape
+        self._shape = inputs[0].shape
         used = np.array([every[index] for index in self._chosen])
-        self._unit_weight = float(used.max())
         self._weights = (used / used.max()).astype(np.float32)
         self._network = sorting_network(len(self._inputs))
-        self._out = (
-            np.empty((ny, nx), dtype=np.float32),
-            np.empty((ny, nx), dtype=np.float32),
-            np.empty((ny, nx), dtype=np.int32),
-            np.empty((ny, nx), dtype=np.int32),
-        )
-        self._good = np.zeros(len(self._inputs), dtype=np.int64)
+        self._out = _empty_planes(self._shape)
+        self._counts = np.zeros((2, len(self._inputs)), dtype=np.int64)
         self._clipped = np.zeros(len(self._inputs), dtype=np.int64)
         self._widths = [each.fwhm_px for each in self._inputs]
         self._reach = _reach_px(self._widths) if statistic == "meanclip" else 0
@@ -139,7 +139,7 @@ class _Stack:
 
     def band_rows(self, memory_bytes: int) -> int:
         """Rows of a band whose inputs, its surroundings included, fit the memory."""
-        row_bytes = _BYTES_PER_PIXEL * self._shape[1] * len(self._inputs)
+        row_bytes = self._shape[1] * (_INPUT_BYTES * len(self._inputs) + _OUTPUT_BYTES)
         return max(1, self._reach, memory_bytes // row_bytes - 2 * self._reach)
 
     def add_band(self, start: int, stop: int) -> None:
@@ -150,85 +150,75 @@ class _Stack:
         rows, planes = self._read(start, stop)
         out = tuple(plane[start:stop] for plane in self._out)
         medians = self._statistic == "median"
+        counts = np.zeros((stop - start, 2, len(self._inputs)), dtype=np.int64)
 
         def combine(first: int, last: int) -> None:
-            combine_rows(first, last, rows, self._weights, self._network, medians, out)
+            combine_rows(first, last, rows, self._weights, self._network, medians, out, counts)
 
         over_rows(combine, stop - start, band_rows=_TASK_ROWS)
+        self._counts += counts.sum(axis=0)
         del planes
 
     def _clip_band(self, start: int, stop: int) -> None:
         """The same with values clipped; the centres of ``reach`` rows on either side count."""
         first, last = max(0, start - self._reach), min(self._shape[0], stop + self._reach)
-        rows, planes = self._read(first, last, (start - first, stop - first))
-        centres, band = self._centres(rows)
+        rows, planes = self._read(first, last)
+        centres, band, counts = self._centres(rows)
         shelter = self._shelter(centres)
-        counts = np.zeros((last - first, len(self._inputs)), dtype=np.int64)
+        clipped = np.zeros((last - first, len(self._inputs)), dtype=np.int64)
 
         def clip(begin: int, end: int) -> None:
             low, high = begin + start - first, end + start - first
             clip_rows(
-                low, high, rows, self._weights, centres, shelter, *self._clip, band[:3], counts
+                low, high, rows, self._weights, centres, shelter, *self._clip, band[:3], clipped
             )
 
         over_rows(clip, stop - start, band_rows=_TASK_ROWS)
-        self._clipped += counts.sum(axis=0)
+        self._counts += counts[start - first : stop - first].sum(axis=0)
+        self._clipped += clipped.sum(axis=0)
         for plane, part in zip(self._out, band, strict=True):
             plane[start:stop] = part[start - first : stop - first]
         del planes
 
-    def _read(
-        self, start: int, stop: int, counted: tuple[int, int] | None = None
-    ) -> tuple[Rows, list[MaskedImage]]:
-        """Rows of every input, where they lie, and what keeps them alive.
-
-        Of the ``counted`` rows (all) the good and the excluded pixels are added up.
-        """
+    def _read(self, start: int, stop: int) -> tuple[Rows, list[MaskedImage]]:
+        """Rows of every input, where they lie, and what keeps them alive."""
         planes: list[MaskedImage] = [self._inputs[0].rows(start, start)] * len(self._inputs)
-        own = np.s_[:] if counted is None else np.s_[counted[0] : counted[1]]
 
         def read(first: int, last: int) -> None:
             for n in range(first, last):
-                planes[n] = self._read_input(n, start, stop, own)
+                planes[n] = self._read_input(n, start, stop)
 
         over_rows(read, len(self._inputs), band_rows=1)
         return rows_of(planes), planes
 
-    def _read_input(self, n: int, start: int, stop: int, own: slice) -> MaskedImage:
+    def _read_input(self, n: int, start: int, stop: int) -> MaskedImage:
         image = self._inputs[n].rows(start, stop)
-        flux = np.ascontiguousarray(image.flux, dtype=np.float32)
-        variance = np.ascontiguousarray(image.variance, dtype=np.float32)
         mask = np.ascontiguousarray(image.mask, dtype=np.int32)
         left_out = self._excluded[n]
-        good = (mask[own] & UNUSABLE) == 0
-        self._good[n] += np.count_nonzero(good)
         if left_out is not None:
             chosen = left_out.rows(start, stop, self._shape[1])
             mask = mask | np.where(chosen, np.int32(EXCLUDED), np.int32(0))
-            self._clipped[n] += np.count_nonzero(good & chosen[own])
-        return MaskedImage(flux, variance, mask)
-
-    def _centres(
-        self, rows: Rows
-    ) -> tuple[
-        Centres,
-        tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]],
-    ]:
-        """Where values lie, and the mean with nothing clipped."""
-        shape, sky = rows[1:], np.float32(self._sky)
-        centres = tuple(np.empty(shape, dtype=np.float32) for _ in range(5))
-        out = (
-            np.empty(shape, dtype=np.float32),
-            np.empty(shape, dtype=np.float32),
-            np.empty(shape, dtype=np.int32),
-            np.empty(shape, dtype=np.int32),
+        return MaskedImage(
+            np.ascontiguousarray(image.flux, dtype=np.float32),
+            np.ascontiguousarray(image.variance, dtype=np.float32),
+            mask,
         )
 
+    def _centres(self, rows: Rows) -> tuple[Centres, Planes, NDArray[np.int64]]:
+        """Where values lie, the mean with nothing clipped, and each row's counts."""
+        shape, sky = rows[1:], np.float32(self._sky)
+        middle, scatter, unit, farthest, bright = (
+            np.empty(shape, dtype=np.float32) for _ in range(5)
+        )
+        centres, out = (middle, scatter, unit, farthest, bright), _empty_planes(shape)
+        counts = np.zeros((shape[0], 2, len(self._inputs)), dtype=np.int64)
+
         def centre(first: int, last: int) -> None:
-            centre_rows(first, last, rows, self._weights, self._network, sky, centres, out)
+            weights, network = self._weights, self._network
+            centre_rows(first, last, rows, weights, network, sky, centres, out, counts)
 
         over_rows(centre, shape[0], band_rows=_TASK_ROWS)
-        return (centres[0], centres[1], centres[2], centres[3], centres[4]), out
+        return centres, out, counts
 
     def _shelter(self, centres: Centres) -> NDArray[np.float32]:
         """A share of the brightness within about a PSF width, above sky and noise.
@@ -249,10 +239,11 @@ class _Stack:
     def _sky_level(self) -> float:
         """The level of the sky, from rows all over the target."""
         ny = self._shape[0]
-        lines = [
-            self._centres(self._read(y, y + 1, (0, 0))[0])[0][0]
-            for y in range(0, ny, -(-ny // SKY_ROWS))
-        ]
+        lines = []
+        for y in range(0, ny, -(-ny // SKY_ROWS)):
+            rows, planes = self._read(y, y + 1)
+            lines.append(self._centres(rows)[0][0])
+            del planes
         level = np.concatenate(lines)
         return clipped_mean(thinned(level[np.isfinite(level)])).mean
 
@@ -263,7 +254,8 @@ class _Stack:
             raise CoverageError("pixels with a usable input", 0, 1)
         fractions = [0.0] * len(self._all)
         for n, index in enumerate(self._chosen):
-            fractions[index] = float(self._clipped[n] / max(1, self._good[n]))
+            hidden = self._counts[1, n] + self._clipped[n]
+            fractions[index] = float(hidden / max(1, self._counts[:, n].sum()))
         widths = [each.fwhm_px for each in self._all]
         image = MaskedImage(
             flux,
@@ -273,6 +265,15 @@ class _Stack:
             zero_point_mag=self._all[0].zero_point_mag,
         )
         return Coadd(image, n_image, tuple(self._every), tuple(fractions))
+
+
+def _empty_planes(shape: tuple[int, int]) -> Planes:
+    return (
+        np.empty(shape, dtype=np.float32),
+        np.empty(shape, dtype=np.float32),
+        np.empty(shape, dtype=np.int32),
+        np.empty(shape, dtype=np.int32),
+    )
 
 
 def _weight(image: Warped, weights: Sequence[float] | None, index: int) -> float:

@@ -22,6 +22,7 @@ from app.pixels.image import UNUSABLE, MaskedImage, bits
 Image = NDArray[np.float32]
 Mask = NDArray[np.int32]
 Places = NDArray[np.int64]
+Counts = NDArray[np.int64]
 Rows = tuple[Places, int, int]
 """Where inputs lie: addresses (3, N) of flux, variance (float32) and mask (int32) planes, each
 C-contiguous of the rows and columns that follow. Whoever calls keeps the planes alive."""
@@ -97,9 +98,12 @@ def plane_rows(rows: Rows, n: int) -> tuple[Image, Image, Mask]:
 @njit(cache=True, nogil=True)
 def _take_values(
     flux: Image, variance: Image, mask: Mask, weight: np.float32, values: Image, units: Image
-) -> int:
-    """The good values of one input's run (others infinite), and w v (others 0); OR of the mask."""
-    seen = np.int32(0)
+) -> tuple[int, int]:
+    """The good values of one input's run (others infinite), and w v (others 0).
+
+    Returns the OR of the mask and the number of good values.
+    """
+    seen, count = np.int32(0), np.int32(0)
     for x in range(flux.size):
         value, noise, here = flux[x], variance[x], mask[x]
         good = (here & np.int32(LEFT_OUT)) == 0
@@ -108,7 +112,8 @@ def _take_values(
         values[x] = value if good else _INFINITE
         units[x] = weight * noise if good else np.float32(0.0)
         seen |= here
-    return int(seen)
+        count += np.int32(good)
+    return int(seen), int(count)
 
 
 @njit(cache=True, nogil=True)
@@ -179,19 +184,32 @@ def _quartiles(values: Image, size: int, inputs: int, work: Image) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _count_hidden(flux: Image, variance: Image, mask: Mask, work: Image) -> None:
-    """Count the good values of one input's run that are excluded."""
+def _count_hidden(flux: Image, variance: Image, mask: Mask, work: Image) -> int:
+    """Count the good values of one input's run that are excluded, by pixel and in all."""
+    count = 0
     for x in range(flux.size):
         good = mask[x] & UNUSABLE == 0 and np.isfinite(flux[x]) and np.isfinite(variance[x])
         if mask[x] & EXCLUDED != 0 and good and variance[x] > np.float32(0.0):
             work[HIDDEN + x] += np.float32(1.0)
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
 def _gather_run(
-    rows: Rows, y: int, x: int, weights: Image, medians: bool, values: Image, work: Image
+    rows: Rows,
+    y: int,
+    x: int,
+    weights: Image,
+    medians: bool,
+    values: Image,
+    work: Image,
+    counts: Places,
 ) -> int:
-    """Values and sums of one run, from pixel (y, x) on; OR of all masks."""
+    """Values and sums of one run, from pixel (y, x) on; OR of all masks.
+
+    ``counts`` (2, N) are raised by the good and the excluded pixels of each input.
+    """
     work[:] = 0.0
     stop = min(x + RUN, rows[2])
     unit = np.empty(stop - x, dtype=np.float32)
@@ -200,12 +218,13 @@ def _gather_run(
         planes = plane_rows(rows, n)
         flux, variance, mask = planes[0][y, x:stop], planes[1][y, x:stop], planes[2][y, x:stop]
         own = values[n * RUN : n * RUN + stop - x]
-        here = _take_values(flux, variance, mask, weights[n], own, unit)
+        here, good = _take_values(flux, variance, mask, weights[n], own, unit)
+        counts[0, n] += good
         _sum_values(own, unit, weights[n], work)
         if medians:
             _sum_roots(unit, weights[n], work)
         if here & EXCLUDED != 0:
-            _count_hidden(flux, variance, mask, work)
+            counts[1, n] += _count_hidden(flux, variance, mask, work)
         seen |= here
     return int(seen)
 
@@ -292,10 +311,12 @@ def combine_rows(
     network: Places,
     medians: bool,
     out: tuple[Image, Image, Mask, Mask],
+    counts: Counts,
 ) -> None:
     """Mean, or median, of the rows ``start <= y < stop`` with nothing clipped.
 
-    ``out`` is flux, variance, mask and number of good inputs. ``weights`` are relative: their
+    ``out`` is flux, variance, mask and number of good inputs; ``counts`` (ny, 2, N) are raised by
+    each input's good and excluded pixels in a row. ``weights`` are relative: their
     largest is 1.
     """
     values = np.empty(weights.size * RUN, dtype=np.float32)
@@ -303,7 +324,7 @@ def combine_rows(
     for y in range(start, stop):
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
-            seen = _gather_run(rows, y, x, weights, medians, values, work)
+            seen = _gather_run(rows, y, x, weights, medians, values, work, counts[y])
             flux, variance = out[0][y, x:end], out[1][y, x:end]
             if medians:
                 _sort(values, end - x, network)
@@ -350,6 +371,7 @@ def centre_rows(
     sky: np.float32,
     centres: Centres,
     out: tuple[Image, Image, Mask, Mask],
+    counts: Counts,
 ) -> None:
     """As :func:`combine_rows` for the mean, and with it where values lie.
 
@@ -365,7 +387,7 @@ def centre_rows(
     for y in range(start, stop):
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
-            seen = _gather_run(rows, y, x, weights, False, values, work)
+            seen = _gather_run(rows, y, x, weights, False, values, work, counts[y])
             _sort(values, end - x, network)
             _quartiles(values, end - x, weights.size, work)
             _mean_run(work, out[0][y, x:end], out[1][y, x:end])

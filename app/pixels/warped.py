@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pixels.image import MaskedImage
+from app.pixels.image import MaskedImage, lattice
 from app.pixels.statistics import clipped_mean, thinned
 
 Bounds = tuple[int, int, int, int]
@@ -100,5 +100,8 @@ def in_memory(images: Sequence[MaskedImage]) -> list[InMemory]:
 
 def input_weight(image: MaskedImage) -> float:
     """1 / clipped mean of the variance of usable pixels; 0 for an image without any."""
-    variance = clipped_mean(thinned(image.variance[image.usable()])).mean
-    return 1.0 / variance if variance > 0 else 0.0
+    for part in (lattice(image, 250_000), image):
+        sample = part.variance[part.usable()]
+        if sample.size:
+            return 1.0 / clipped_mean(thinned(sample)).mean
+    return 0.0

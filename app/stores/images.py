@@ -122,10 +122,10 @@ def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mas
         else:
             mask = remap_codes(values, ref.mask_codes) if ref.mask_codes else remap_good_bad(values)
     if stored.dtype.kind == "f":
-        mask[~np.isfinite(stored)] |= bits("NO_DATA")
+        _mark(mask, ~np.isfinite(stored), "NO_DATA")
     if ref.saturation is not None:
         with np.errstate(invalid="ignore"):
-            mask[stored >= ref.saturation] |= bits("SAT")
+            _mark(mask, stored >= ref.saturation, "SAT")
     return mask
 
 
@@ -145,10 +145,18 @@ def read_variance(ref: ImageRef, reader: StoredPlanes, flux: Float, mask: Mask) 
 
 def _from_weight(weight: Float, mask: Mask) -> Float:
     weighted = np.isfinite(weight) & (weight > 0)
-    mask[~weighted] |= bits("BAD")
-    variance: Float = np.full(weight.shape, np.nan, dtype=np.float32)
-    np.divide(np.float32(1), weight, out=variance, where=weighted)
+    _mark(mask, ~weighted, "BAD")
+    with np.errstate(divide="ignore"):
+        variance: Float = np.float32(1) / weight
+    if not weighted.all():
+        variance[~weighted] = np.nan
     return variance
+
+
+def _mark(mask: Mask, where: NDArray[np.bool_], plane: str) -> None:
+    """Set a mask plane at some pixels, most often none."""
+    if where.any():
+        mask[where] |= bits(plane)
 
 
 def _scaled(stored: NDArray[Any], scale: float) -> Float:
@@ -156,7 +164,9 @@ def _scaled(stored: NDArray[Any], scale: float) -> Float:
     flux = np.array(stored, dtype=np.float32)
     if scale != 1.0:
         flux *= np.float32(scale)
-    flux[~np.isfinite(flux)] = np.nan
+    infinite = np.isinf(flux)
+    if infinite.any():
+        flux[infinite] = np.nan
     return flux
 
 

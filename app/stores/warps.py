@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.errors import StorageFullError
 from app.pixels.image import MaskedImage, bits
 from app.pixels.warp import Window
-from app.pixels.warped import Bounds, input_weight
+from app.pixels.warped import Bounds
 
 _SUFFIX: Final = ".warp"
 _HEADER_BYTES: Final = 4096
@@ -148,7 +148,14 @@ class WarpStore:
         return StoredWarp(descriptor, facts)
 
     def add(
-        self, key: str, window: Window, shape: tuple[int, int], *, sky: float, scale: float
+        self,
+        key: str,
+        window: Window,
+        shape: tuple[int, int],
+        *,
+        weight: float,
+        sky: float,
+        scale: float,
     ) -> StoredWarp:
         """Store the part of a target of ``shape`` that an image reached, and open it.
 
@@ -158,7 +165,7 @@ class WarpStore:
         facts = WarpFacts(
             shape=shape,
             bounds=window.bounds,
-            weight=input_weight(image),
+            weight=weight,
             sky=sky,
             scale=scale,
             position_error_px=window.position_error_px,

@@ -15,6 +15,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.scaling import measured_scale
 from app.pixels.warp import warp_window
+from app.pixels.warped import input_weight
 from app.recipes.photometry import flux_factor
 from app.recipes.recipe import RECIPE_VERSION, ImageRef
 from app.stores.fits_files import Bounds
@@ -72,9 +73,10 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
         sky=sky,
         scale=scale,
     )
-    if window is None or not window.image.usable().any():
+    weight = 0.0 if window is None else input_weight(window.image)
+    if window is None or weight == 0.0:
         raise CoverageError("usable pixels on the target grid", 0, 1)
-    return work.warps.add(key, window, work.grid.shape, sky=sky, scale=scale)
+    return work.warps.add(key, window, work.grid.shape, weight=weight, sky=sky, scale=scale)
 
 
 def _warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from app.errors import ComputationError, CoverageError
 from app.pixels.adjusted import Adjusted
+from app.pixels.bands import limit_threads, thread_count
 from app.pixels.coadd import Coadd, coadd
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
@@ -113,16 +116,34 @@ class _Inputs:
         return _Gathered(kept, self._rejected)
 
     def _warped(self, zero_point_mag: float | None) -> list[WarpedInput]:
+        """Inputs warped, some at a time; the order of the plan is kept."""
         refs = self._work.plan.inputs
         kept: list[WarpedInput] = []
-        for number, ref in enumerate(refs):
-            self._work.at("warp", number, len(refs))
-            try:
-                kept.append(warp_input(self._work, ref, zero_point_mag))
-                self._files.enter_context(kept[-1].stored)
-            except ComputationError as fault:
-                self._reject(ref, fault)
+        waiting: deque[tuple[ImageRef, Future[WarpedInput]]] = deque()
+        at_once = self._work.exposures_at_once()
+        threads = thread_count() // at_once
+
+        def warp_one(ref: ImageRef) -> WarpedInput:
+            with limit_threads(threads):
+                each = warp_input(self._work, ref, zero_point_mag)
+            self._files.enter_context(each.stored)
+            return each
+
+        with ThreadPoolExecutor(at_once) as pool:
+            for number, ref in enumerate(refs):
+                self._work.at("warp", number, len(refs))
+                waiting.append((ref, pool.submit(warp_one, ref)))
+                if len(waiting) == at_once:
+                    self._take(*waiting.popleft(), kept)
+            while waiting:
+                self._take(*waiting.popleft(), kept)
         return kept
+
+    def _take(self, ref: ImageRef, future: Future[WarpedInput], kept: list[WarpedInput]) -> None:
+        try:
+            kept.append(future.result())
+        except ComputationError as fault:
+            self._reject(ref, fault)
 
     def _scaled(self, warped: list[WarpedInput]) -> list[WarpedInput]:
         """Without zero points: to the scale of the input with most usable pixels."""
@@ -178,7 +199,7 @@ def _stack(work: Work, inputs: Sequence[Adjusted]) -> Coadd:
         statistic=options.statistic,
         clip_sigma=options.clip_sigma,
         clip_iterations=options.clip_iterations,
-        memory_bytes=work.limits.stack_memory_bytes,
+        memory_bytes=work.limits.stack_memory_bytes // 2,
         between_bands=lambda done, rows: work.at("coadd", done, rows),
     )
 

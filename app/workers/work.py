@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import StoppedError
+from app.pixels.bands import thread_count
 from app.pixels.grid import Grid
 from app.recipes.recipe import BuildPlan
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.engine import Progress
 
+_WARP_BYTES: Final = 24
+"""Of a pixel while an exposure is warped: its planes before and after, and some."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a build may take of its machine.
 
-    ``stack_memory_bytes``: rows of all inputs that a stack holds at a time.
+    ``stack_memory_bytes``: planes of exposures that are warped at the same time (one always is);
+    half of it: rows of all inputs that a stack holds at a time.
     ``warp_cache_bytes``: warps that stay on disk for later builds.
     """
 
@@ -46,6 +51,12 @@ class Work:
         if self.should_stop():
             raise StoppedError()
         self.progress(stage, done, total)
+
+    def exposures_at_once(self) -> int:
+        """How many exposures the threads of this build may warp at the same time."""
+        ny, nx = self.grid.shape
+        fit = self.limits.stack_memory_bytes // (_WARP_BYTES * ny * nx)
+        return max(1, min(thread_count(), fit))
 
     def fwhm_arcsec(self, fwhm_px: float | None) -> float | None:
         """A width in pixels of the target on the sky."""

@@ -38,7 +38,7 @@ def test_bands_are_the_window_in_a_target_without_data(
     y_start, y_stop, x_start, x_stop = bounds
     whole[y_start:y_stop, x_start:x_stop] = part.image.flux
     mask[y_start:y_stop, x_start:x_stop] = part.image.mask
-    for warp in (store.add("a", part, SHAPE, sky=5.0, scale=2.0), store.find("a")):
+    for warp in (store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0), store.find("a")):
         assert warp is not None
         with warp:
             assert (warp.shape, warp.bounds) == (SHAPE, bounds)
@@ -53,7 +53,7 @@ def test_bands_are_the_window_in_a_target_without_data(
 def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
     store = WarpStore(folder=tmp_path, max_bytes=10**9)
     for spoil in ("zero", "cut", "header"):
-        store.add("a", window(), SHAPE, sky=0.0, scale=1.0).close()
+        store.add("a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0).close()
         path = tmp_path / "a.warp"
         content = bytearray(path.read_bytes())
         if spoil == "zero":
@@ -69,7 +69,10 @@ def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
 def test_what_is_longest_unused_goes_first_and_what_is_open_stays_readable(tmp_path: Path) -> None:
     size = 3 * 4 * 50 * 50 + 4096
     store = WarpStore(folder=tmp_path, max_bytes=2 * size)
-    warps = [store.add(name, window(n), SHAPE, sky=0.0, scale=1.0) for n, name in enumerate("abc")]
+    warps = [
+        store.add(name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0)
+        for n, name in enumerate("abc")
+    ]
     for age, name in enumerate("cab"):
         os.utime(tmp_path / f"{name}.warp", (1000 + age, 1000 + age))
     found = store.find("c")
