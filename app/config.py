@@ -73,8 +73,8 @@ class Config(BaseSettings):
     max_build_pixels: PositiveInt = 200_000_000
     """Pixels of a target grid times inputs that one build may ask for."""
     stack_memory_bytes: PositiveInt = 256 * 2**20
-    """Exposures that a build warps at the same time and, half of it, rows of all inputs that its stack
-    holds in memory; the planes of its result come on top."""
+    """Exposures that a build warps at the same time and, half of it, rows of all inputs that its
+    stack holds in memory; the planes of its result come on top."""
     warp_cache_bytes: NonNegativeInt = 4 * 2**30
     """Warped exposures that are kept on disk for later builds (in ``cache/warps``); the longest
     unused go first. A build under way may need more."""
