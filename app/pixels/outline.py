@@ -10,6 +10,7 @@ not: holes inside it, and notches of one or two pixels' width (bad columns that 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
@@ -52,6 +53,28 @@ def trace_outline(valid: Mask) -> Corners | None:
         [x0 - 0.5, y0 - 0.5]
     )
     return outline
+
+
+@njit(cache=True, nogil=True)
+def fill_gaps(valid: Mask) -> Mask:
+    """``valid`` and the pixels between valid ones of their row or column.
+
+    So that bad columns and rows do not cut an image in two before its outline is traced; a convex
+    area stays convex.
+    """
+    ny, nx = valid.shape
+    left, right = np.full(ny, nx), np.full(ny, -1)
+    low, high = np.full(nx, ny), np.full(nx, -1)
+    for y in range(ny):
+        for x in range(nx):
+            if valid[y, x]:
+                left[y], right[y] = min(left[y], x), x
+                low[x], high[x] = min(low[x], y), y
+    filled = np.zeros((ny, nx), dtype=np.bool_)
+    for y in range(ny):
+        for x in range(nx):
+            filled[y, x] = left[y] <= x <= right[y] or low[x] <= y <= high[x]
+    return filled
 
 
 def _bounding_box(valid: Mask) -> tuple[int, int, int, int] | None:

@@ -76,7 +76,8 @@ class TemplateOptions:
     """How inputs become a template; part of the key."""
 
     kernel: Literal["lanczos3", "lanczos5", "bilinear", "nearest"] = "lanczos3"
-    statistic: Literal["mean", "meanclip", "median"] = "meanclip"
+    statistic: Literal["mean", "meanclip", "median", "safeclip", "comparewarp"] = "meanclip"
+    warp: Literal["direct", "psfmatched"] = "direct"
     clip_sigma: float = 3.0
     clip_iterations: int = 2
     background_matching: bool = False

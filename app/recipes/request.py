@@ -17,7 +17,7 @@ from app.recipes.values import Parameters, Values, group, number, one_of, single
 from app.sky.dali import parse_pos
 from app.sky.shapes import Point, Shape
 
-OPTION_NAMES = ("STATISTIC", "KERNEL", "BACKGROUND_MATCHING")
+OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING")
 """How the inputs are resampled and combined."""
 TEMPLATE_NAMES = ("ID", "POS", "TRACT", "PATCH", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
@@ -120,6 +120,7 @@ def _template_options(values: Values) -> TemplateOptions:
     given = {
         "statistic": single(values, "STATISTIC", one_of(choices(TemplateOptions, "statistic"))),
         "kernel": single(values, "KERNEL", one_of(choices(TemplateOptions, "kernel"))),
+        "warp": single(values, "WARP", one_of(choices(TemplateOptions, "warp"))),
         "background_matching": single(values, "BACKGROUND_MATCHING", truth),
     }
     return replace(TemplateOptions(), **_known(given))

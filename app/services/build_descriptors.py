@@ -166,6 +166,7 @@ def _options() -> tuple[InputParameter, ...]:
     offered = (
         ("STATISTIC", choices(TemplateOptions, "statistic"), "How the exposures are combined"),
         ("KERNEL", choices(TemplateOptions, "kernel"), "The kernel by which they are resampled"),
+        ("WARP", choices(TemplateOptions, "warp"), "Warps as they are, or all of one PSF"),
         ("BACKGROUND_MATCHING", _TRUTH, "Whether backgrounds are matched where exposures overlap"),
     )
     return tuple(

@@ -1,4 +1,4 @@
-"""The layout of a product: PRIMARY, IMAGE, MASK, VARIANCE, INPUTS, PSF, PSF_BASIS.
+"""The layout of a product: PRIMARY, IMAGE, MASK, VARIANCE, INPUTS and, where known, further HDUs.
 
 The order and the names are those of Rubin's coadds and difference images. The same values give
 the same bytes: no date is written unless a card brings it.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, MaskedImage
@@ -33,6 +35,8 @@ def product_fits(
     *,
     bunit: str | None = None,
     psf: CoaddPsf | None = None,
+    n_image: NDArray[np.int32] | None = None,
+    tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({}),
 ) -> bytes:
     """A product as FITS bytes.
 
@@ -40,7 +44,8 @@ def product_fits(
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
     the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
-    there when the ``psf`` is known. Each HDU has CHECKSUM and DATASUM.
+    there when the ``psf`` is known. After INPUTS come NIMAGE (int16, the good inputs of each pixel,
+    with the WCS) and further ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -50,7 +55,9 @@ def product_fits(
             _image_hdu("IMAGE", image.flux, wcs, bunit),
             _mask_hdu(image, wcs),
             _image_hdu("VARIANCE", image.variance, wcs, squared),
-            _inputs_hdu(inputs),
+            _table_hdu("INPUTS", inputs),
+            *([] if n_image is None else [_count_hdu(n_image, wcs)]),
+            *(_table_hdu(name, rows) for name, rows in tables.items()),
             *([] if psf is None else psf_hdus(psf)),
         ]
     )
@@ -84,10 +91,14 @@ def _mask_hdu(image: MaskedImage, wcs: fits.Header) -> fits.ImageHDU:
     return fits.ImageHDU(np.ascontiguousarray(image.mask, dtype=">i4"), header=header, name="MASK")
 
 
-def _inputs_hdu(rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:
+def _count_hdu(n_image: NDArray[np.int32], wcs: fits.Header) -> fits.ImageHDU:
+    return fits.ImageHDU(np.ascontiguousarray(n_image, dtype=">i2"), header=wcs, name="NIMAGE")
+
+
+def _table_hdu(name: str, rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:
     names = list(rows[0]) if rows else []
-    columns = [_column(name, [row.get(name) for row in rows]) for name in names]
-    return fits.BinTableHDU.from_columns(columns, name="INPUTS")
+    columns = [_column(column, [row.get(column) for row in rows]) for column in names]
+    return fits.BinTableHDU.from_columns(columns, name=name)
 
 
 def _column(name: str, values: Sequence[Cell]) -> fits.Column:

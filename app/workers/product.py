@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class Product:
     """Upper-case FITS keyword (at most 8 characters) -> number."""
     settings: tuple[CardRow, ...]
     """Cards that name how it was made."""
+    n_image: NDArray[np.int32] | None = None
+    """How many inputs have a good pixel there, of a template."""
+    tables: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
+    """Further tables by the name of their HDU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ def _write(work: Work, product: Product) -> BuildReport:
         header_cards(work.plan, product),
         input_rows(work.plan, product.uses),
         bunit=product.bunit,
+        n_image=product.n_image,
+        tables=product.tables,
     )
     if work.should_stop():
         raise StoppedError()

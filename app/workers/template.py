@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,15 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.errors import ComputationError, CoverageError
-from app.pixels.adjusted import Adjusted
 from app.pixels.bands import limit_threads, thread_count
-from app.pixels.coadd import Coadd, coadd
+from app.pixels.coadd import Coadd
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
 from app.recipes.recipe import BuildPlan, ImageRef, InputUse
+from app.workers.input_tables import InputTables, input_tables
 from app.workers.inputs import WarpedInput, to_one_scale, usable_pixels, warp_input
 from app.workers.product import Product, pixel_quality
+from app.workers.stacking import stack_inputs
 from app.workers.work import Work
 
 NEEDED_EXPOSURES = 2
@@ -27,10 +27,14 @@ NEEDED_EXPOSURES = 2
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A stack on the grid of the build, and how each input took part in it."""
+    """A stack on the grid of the build, and how each input took part in it.
+
+    The ``tables`` are empty when it only serves a difference.
+    """
 
     coadd: Coadd
     uses: tuple[InputUse, ...]
+    tables: InputTables
     position_error_px: float
 
 
@@ -53,10 +57,12 @@ def make_template(work: Work) -> Template:
     with ExitStack() as files:
         files.callback(work.warps.trim)
         gathered = _Inputs(work, files).gather()
-        coadded = _stack(work, [each.warped for each in gathered.kept])
+        coadded = stack_inputs(work, [each.warped for each in gathered.kept])
         error = max(each.stored.facts.position_error_px for each in gathered.kept)
         uses = _uses(work.plan, gathered, coadded)
-    return Template(coadded, uses, error)
+        alone = work.plan.science is None
+        tables = input_tables(work, gathered.kept, coadded) if alone else InputTables((), ())
+    return Template(coadded, uses, tables, error)
 
 
 def template_product(work: Work, template: Template) -> Product:
@@ -82,8 +88,11 @@ def template_product(work: Work, template: Template) -> Product:
             ("RESAMPLE", options.kernel, "resampling kernel"),
             ("STATISTC", options.statistic, "how inputs were combined"),
             ("CLIPSIG", options.clip_sigma, "clipping limit"),
+            ("WARPTYPE", options.warp, "direct, or all inputs of one PSF"),
             ("BKGMATCH", options.background_matching, "backgrounds matched where inputs overlap"),
         ),
+        n_image=template.coadd.n_image,
+        tables=template.tables.by_name(),
     )
 
 
@@ -190,18 +199,6 @@ class _Inputs:
         if unreadable:
             raise unreadable[0]
         raise CoverageError("exposures with usable pixels on the target", len(left), needed)
-
-
-def _stack(work: Work, inputs: Sequence[Adjusted]) -> Coadd:
-    options = work.plan.recipe.template
-    return coadd(
-        inputs,
-        statistic=options.statistic,
-        clip_sigma=options.clip_sigma,
-        clip_iterations=options.clip_iterations,
-        memory_bytes=work.limits.stack_memory_bytes // 2,
-        between_bands=lambda done, rows: work.at("coadd", done, rows),
-    )
 
 
 def _uses(plan: BuildPlan, gathered: _Gathered, stack: Coadd) -> tuple[InputUse, ...]:

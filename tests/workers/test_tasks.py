@@ -118,7 +118,16 @@ def test_a_template_is_calibrated_deep_and_complete(folder: Path, tmp_path: Path
     report = run(plan_of(folder, standard_exposures()[:4], data_dir=tmp_path), stages=stages)
     assert stages == ["warp"] * 4 + ["coadd", "write"]
     with fits.open(report.path, checksum=True) as hdus:
-        assert [h.name for h in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "INPUTS"]
+        assert [h.name for h in hdus] == [
+            "PRIMARY",
+            "IMAGE",
+            "MASK",
+            "VARIANCE",
+            "INPUTS",
+            "NIMAGE",
+            "VISITS",
+            "CCDS",
+        ]
         header, flux, variance = hdus[0].header, hdus["IMAGE"].data, hdus["VARIANCE"].data
         rows = hdus["INPUTS"].data
         assert hdus["IMAGE"].header["BUNIT"] == "nJy"

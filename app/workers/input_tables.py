@@ -1,0 +1,157 @@
+"""The tables VISITS and CCDS of a template: what each exposure, and each image of it, gave.
+
+The polygon of an image is the outline of its usable pixels on the template, bad columns and other
+gaps within it filled: with the weights it tells which inputs any place is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pixels.coadd import Coadd
+from app.pixels.outline import fill_gaps
+from app.pixels.warped import Bounds
+from app.recipes.photometry import zero_point_of
+from app.recipes.recipe import ImageRef
+from app.sky.stcs import format_region
+from app.stores.fits_layout import Cell
+from app.workers.inputs import WarpedInput
+from app.workers.work import Work
+
+Row = Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTables:
+    """Rows of the two tables; ``visit`` and ``ccd`` number them from 0."""
+
+    visits: tuple[Row, ...]
+    ccds: tuple[Row, ...]
+
+    def by_name(self) -> dict[str, Sequence[Row]]:
+        """By the names of their HDUs."""
+        return {"VISITS": self.visits, "CCDS": self.ccds}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ccd:
+    """One image that took part."""
+
+    exposure: str
+    ref: ImageRef
+    weight: float
+    scale: float
+    sky: float
+    bounds: Bounds
+    region: str
+    pixels: int
+    clipped_fraction: float
+    fwhm_arcsec: float | None
+
+
+def input_tables(work: Work, kept: Sequence[WarpedInput], coadded: Coadd) -> InputTables:
+    """The tables of the inputs in ``kept``, of which ``coadded`` was made.
+
+    An input whose weight is 0 is in none of them.
+    """
+    names = work.plan.exposures or tuple(ref.dataset_id for ref in work.plan.inputs)
+    ids = [ref.dataset_id for ref in work.plan.inputs]
+    exposure_of = dict(zip(ids, names, strict=True))
+    total = sum(coadded.weights) or 1.0
+    ccds = [
+        _ccd(work, each, exposure_of[each.ref.dataset_id], weight / total, clipped)
+        for each, weight, clipped in zip(
+            kept, coadded.weights, coadded.clipped_fraction, strict=True
+        )
+        if weight > 0
+    ]
+    exposures = sorted({each.exposure for each in ccds})
+    return InputTables(
+        tuple(
+            _visit_row(number, [each for each in ccds if each.exposure == exposure])
+            for number, exposure in enumerate(exposures)
+        ),
+        tuple(
+            _ccd_row(number, exposures.index(each.exposure), each)
+            for number, each in enumerate(ccds)
+        ),
+    )
+
+
+def _ccd(work: Work, each: WarpedInput, exposure: str, weight: float, clipped: float) -> _Ccd:
+    usable = _usable(each)
+    columns, rows = np.flatnonzero(usable.any(axis=0)), np.flatnonzero(usable.any(axis=1))
+    bounds = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    return _Ccd(
+        exposure=exposure,
+        ref=each.ref,
+        weight=weight,
+        scale=each.scale,
+        sky=each.stored.facts.sky,
+        bounds=bounds,
+        region=format_region(work.grid.footprint(fill_gaps(usable))),
+        pixels=int(np.count_nonzero(usable)),
+        clipped_fraction=clipped,
+        fwhm_arcsec=work.fwhm_arcsec(each.warped.fwhm_px),
+    )
+
+
+def _usable(each: WarpedInput) -> NDArray[np.bool_]:
+    usable = np.zeros(each.warped.shape, dtype=np.bool_)
+    start, stop = each.warped.bounds[:2]
+    usable[start:stop] = each.warped.rows(start, stop).usable()
+    return usable
+
+
+def _ccd_row(number: int, visit: int, ccd: _Ccd) -> Row:
+    return {
+        "ccd": number,
+        "visit": visit,
+        "dataset_id": ccd.ref.dataset_id,
+        "weight": ccd.weight,
+        **_box(ccd.bounds),
+        "s_region": ccd.region,
+        "n_pixels": ccd.pixels,
+        "clipped_fraction": ccd.clipped_fraction,
+        "fwhm_arcsec": ccd.fwhm_arcsec,
+        "zero_point_mag": zero_point_of(ccd.ref),
+        "scale": ccd.scale,
+        "sky": ccd.sky,
+    }
+
+
+def _visit_row(number: int, ccds: Sequence[_Ccd]) -> Row:
+    widths = [ccd.fwhm_arcsec for ccd in ccds if ccd.fwhm_arcsec is not None]
+    pixels = sum(ccd.pixels for ccd in ccds)
+    first = ccds[0].ref
+    lows, highs = [c.bounds[::2] for c in ccds], [c.bounds[1::2] for c in ccds]
+    bounds = (
+        min(low[0] for low in lows),
+        max(high[0] for high in highs),
+        min(low[1] for low in lows),
+        max(high[1] for high in highs),
+    )
+    return {
+        "visit": number,
+        "exposure": ccds[0].exposure,
+        "n_ccds": len(ccds),
+        "weight": sum(ccd.weight for ccd in ccds),
+        **_box(bounds),
+        "n_pixels": pixels,
+        "clipped_fraction": sum(c.clipped_fraction * c.pixels for c in ccds) / pixels,
+        "fwhm_arcsec": median(widths) if widths else None,
+        "mjd_beg": first.t_min,
+        "mjd_end": first.t_max,
+        "exptime_s": first.exposure_s,
+    }
+
+
+def _box(bounds: Bounds) -> Row:
+    """The pixels of the template, counted from 0, from start up to but without stop."""
+    y_start, y_stop, x_start, x_stop = bounds
+    return {"x_start": x_start, "x_stop": x_stop, "y_start": y_start, "y_stop": y_stop}

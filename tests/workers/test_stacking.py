@@ -1,0 +1,138 @@
+"""Templates whose artefacts are found, of direct and of PSF-matched warps, and their tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from app.errors import CoverageError
+from app.pixels.grid import Grid
+from app.pixels.image import bits
+from app.recipes.plan import make_plan
+from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
+from app.recipes.select import Candidate, Chosen
+from app.sky.predicates import contains_point
+from app.sky.shapes import Point
+from app.sky.stcs import parse_region
+from app.stores.images import ImageStore
+from app.stores.warps import WarpStore
+from app.workers.tasks import build
+from app.workers.work import Limits
+from tests.truth.exposures import Truth, simulate
+from tests.truth.files import write_exposures
+from tests.truth.settings import TruthSettings
+
+FIELD = TruthSettings(size_px=400, exposures=6, stars=40, galaxies=10, trails=1, cosmic_rays=8)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return simulate(FIELD)
+
+
+@pytest.fixture(scope="module")
+def chosen(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Chosen:
+    refs = write_exposures(truth, tmp_path_factory.mktemp("truth"))
+    return Chosen(
+        inputs=tuple(
+            Candidate(ref=ref, region=None, exposure=f"visit {n // 2}")
+            for n, ref in enumerate(refs)
+        )
+    )
+
+
+def plan_of(chosen: Chosen, data_dir: Path, options: TemplateOptions) -> BuildPlan:
+    grid = FIELD.target_grid()
+    return make_plan(
+        Recipe(
+            kind="template",
+            band="r",
+            grid=grid.to_text(),
+            inputs=tuple((c.ref.dataset_id, c.ref.checksum) for c in chosen.inputs),
+            template=options,
+        ),
+        chosen,
+        shape=grid.shape,
+        authority="test.local",
+        data_dir=data_dir,
+        max_pixels=10**8,
+    )
+
+
+def make(chosen: Chosen, data_dir: Path, options: TemplateOptions) -> Path:
+    plan = plan_of(chosen, data_dir, options)
+    build(
+        plan,
+        lambda: False,
+        lambda *_: None,
+        ImageStore(data_dir=Path("/")),
+        WarpStore(folder=data_dir / "warps", max_bytes=0),
+        Limits(),
+    )
+    return Path(plan.output_path)
+
+
+@pytest.mark.parametrize("statistic", ["safeclip", "comparewarp"])
+def test_artefacts_are_left_out_and_told(
+    chosen: Chosen, tmp_path: Path, statistic: Literal["safeclip", "comparewarp"]
+) -> None:
+    clean = make(chosen, tmp_path, TemplateOptions(statistic=statistic))
+    plain = make(chosen, tmp_path, TemplateOptions(statistic="mean"))
+    with fits.open(clean) as product, fits.open(plain) as mean:
+        assert product[0].header["STATISTC"] == statistic
+        clipped = (product["MASK"].data & bits("CLIPPED")) != 0
+        assert ((product["MASK"].data[clipped] & bits("INEXACT_PSF")) != 0).all()
+        apart = (mean["IMAGE"].data - product["IMAGE"].data) / np.sqrt(product["VARIANCE"].data)
+        assert 0.001 < clipped.mean() < 0.2
+        assert np.nanmax(np.abs(apart[~clipped])) < 1e-3
+        assert (apart[clipped] > 5).sum() > 200
+        assert any(row["clipped_fraction"] > 0 for row in product["CCDS"].data)
+
+
+def test_psf_matched_warps_give_the_model_psf(chosen: Chosen, tmp_path: Path) -> None:
+    done = make(chosen, tmp_path, TemplateOptions(statistic="mean", warp="psfmatched"))
+    worst = max(c.ref.fwhm_arcsec or 0.0 for c in chosen.inputs)
+    with fits.open(done) as product:
+        assert product[0].header["WARPTYPE"] == "psfmatched"
+        assert product[0].header["FWHM"] == pytest.approx(1.1 * worst, rel=0.02)
+
+
+def test_unknown_seeing_cannot_be_matched(chosen: Chosen, tmp_path: Path) -> None:
+    first = replace(chosen.inputs[0], ref=replace(chosen.inputs[0].ref, fwhm_arcsec=None))
+    unknown = replace(chosen, inputs=(first, *chosen.inputs[1:]))
+    with pytest.raises(CoverageError, match="known FWHM"):
+        make(unknown, tmp_path, TemplateOptions(warp="psfmatched"))
+
+
+def test_tables_tell_what_each_place_is_made_of(chosen: Chosen, tmp_path: Path) -> None:
+    with fits.open(make(chosen, tmp_path, TemplateOptions())) as product:
+        names = [unit.name for unit in product]
+        visits, ccds = product["VISITS"].data, product["CCDS"].data
+        count, header = product["NIMAGE"].data, product["NIMAGE"].header
+        weights = product["INPUTS"].data["weight"]
+    assert names[:5] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "INPUTS"]
+    assert len(ccds) == 6 and len(visits) == 3 and visits["n_ccds"].tolist() == [2, 2, 2]
+    assert count.dtype.kind == "i" and count.min() >= 0 and count.max() == 6
+    assert "CRVAL1" in header
+    np.testing.assert_allclose(ccds["weight"], weights)
+    assert visits["weight"].sum() == pytest.approx(1.0)
+    assert int(ccds["n_pixels"].sum()) == int(count.sum())
+    assert set(ccds["visit"]) == {0, 1, 2}
+    _polygons_agree_with_the_counts(ccds, count)
+
+
+def _polygons_agree_with_the_counts(ccds: np.ndarray, count: np.ndarray) -> None:
+    """At places away from borders as many polygons hold the place as inputs are counted."""
+    grid: Grid = FIELD.target_grid()
+    regions = [parse_region(text) for text in ccds["s_region"]]
+    agree = 0
+    for y, x in np.random.default_rng(0).integers(20, 380, (60, 2)):
+        lon, lat = grid.pixel_to_sky(np.array([float(x)]), np.array([float(y)]))
+        place = Point(float(lon[0]), float(lat[0]))
+        agree += sum(contains_point(region, place) for region in regions) == count[y, x]
+    assert agree >= 50
