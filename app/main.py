@@ -94,6 +94,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
     app.include_router(
         pages_router(
             queries=services.queries,
+            skymap=services.skymap,
             links=services.links,
             jobs=services.jobs,
             datasets=services.stores.datasets,

@@ -35,6 +35,8 @@ def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress
     @found.api_route("/skymap", methods=ASK, summary="Patches that cover a region (POS=…)")
     async def cover(request: Request) -> Response:
         parameters = await read_parameters(request)
+        if "text/html" in request.headers.get("accept", "") and "RESPONSEFORMAT" not in parameters:
+            return RedirectResponse(f"{address.of(request)}/sky?{request.url.query}", 303)
         output, media_type = choose_format(request, parameters)
         shape = parse_target(parameters.require("POS", "a position or region, such as POS=62 -37"))
         bands = parameters.all("BAND")

@@ -29,14 +29,16 @@ from app.pages.position import format_position, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
+from app.pages.sky_view import MAX_PATCHES, view_patches
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pixels.preview import MASK_COLOURS
-from app.recipes.request import parse_request
+from app.recipes.request import parse_request, parse_target
 from app.schema.rows import DatasetRow
 from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService
+from app.services.skymap import SkyMapService
 from app.stores.images import ImageStore
 from app.stores.previews import PreviewCache
 from app.stores.tables.control import StatementControl
@@ -59,6 +61,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def pages_router(
     *,
     queries: QueryService,
+    skymap: SkyMapService,
     links: LinkService,
     jobs: JobService,
     datasets: DatasetStore,
@@ -83,6 +86,7 @@ def pages_router(
         ("/images", reader.image),
         ("/previews", reader.preview),
         ("/static/{name}", reader.static),
+        ("/sky", sky_page(writer, skymap)),
         ("/tap", reader.tap),
         ("/tap/examples", reader.examples),
         ("/tap/examples/targets.xml", reader.targets),
@@ -93,6 +97,24 @@ def pages_router(
     router.add_api_route("/jobs/{kind}", worker.start, methods=["POST"])
     router.add_api_route("/jobs/{kind}/{job_id}", worker.steer, methods=["POST"])
     return router
+
+
+def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[[Request], Response]:
+    """The page of the sky map (POS=…)."""
+
+    def sky(request: Request) -> Response:
+        text = _asked(request).single("POS") or ""
+        shape = parse_target(text) if text else None
+        covers = () if shape is None else skymap.cover(shape, most=MAX_PATCHES + 1)
+        values = {
+            "pos": text,
+            "covers": covers[:MAX_PATCHES],
+            "truncated": len(covers) > MAX_PATCHES,
+            "view": None if shape is None else view_patches(covers[:MAX_PATCHES], shape),
+        }
+        return writer.write(request, "sky.html", values)
+
+    return sky
 
 
 def _asked(request: Request) -> ParameterSet:

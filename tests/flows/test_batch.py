@@ -19,7 +19,7 @@ from astropy.io import fits
 from tests.flows.service import Service
 from tests.waiting import wait_for
 
-WHERE = "CIRCLE 61.98 -37.07 0.04"
+WHERE = "CIRCLE 61.98 -37.07 0.01"
 QUIET = "EXCLUDE_TIME=61300 +Inf"
 COMMAND = ("build", "templates", "--band", "g", "--pos", WHERE, QUIET)
 
@@ -50,6 +50,14 @@ def products(survey: Service) -> list[Path]:
     return sorted((survey.data_dir / "products").rglob("*.fits"))
 
 
+def published(survey: Service) -> dict[str, str]:
+    """Identifier -> name of the file of the products that are known."""
+    with closing(sqlite3.connect(survey.data_dir / "skyloom.sqlite3", timeout=60)) as database:
+        query = "SELECT obs_publisher_did, file_path FROM obscore WHERE origin = 'built'"
+        rows = [(name, Path(path)) for name, path in database.execute(query)]
+    return {name: path.name for name, path in rows if survey.data_dir in path.parents}
+
+
 def test_a_killed_batch_goes_on_where_it_was(survey: Service, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", *COMMAND],
@@ -62,18 +70,21 @@ def test_a_killed_batch_goes_on_where_it_was(survey: Service, tmp_path: Path) ->
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
-    wait_for(lambda: len(products(survey)) >= 1)
+    wait_for(lambda: len(published(survey)) >= 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in products(survey)}
+    done = published(survey)
+    written = {path.name: path.stat().st_mtime_ns for path in products(survey)}
 
     report = build(survey, tmp_path / "report.json")
     assert report["status"] == 0, report
     patches = report["patches"]
     assert len({(each["tract"], each["patch"]) for each in patches}) == len(patches) >= 3
     assert {each["state"] for each in patches} <= {"built", "already there"}
+    there = {each["dataset_id"] for each in patches if each["state"] == "already there"}
+    assert done.keys() <= there and len(published(survey)) == len(patches)
     after = {path.name: path.stat().st_mtime_ns for path in products(survey)}
-    assert before.items() <= after.items() and len(after) == len(patches)
+    assert {after[name] for name in done.values()} == {written[name] for name in done.values()}
     for path in products(survey):
         with fits.open(path) as hdus:
             assert hdus[0].header["BAND"] == "g"

@@ -34,6 +34,7 @@ class Site:
     client: TestClient
     truth: SurveyTruth
     data_dir: Path
+    config: Config
 
     @property
     def image_id(self) -> str:
@@ -54,4 +55,5 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         )
     assert report.exit_status == 0
     # Without entering the client the application is not started: queued jobs stay queued.
-    return Site(TestClient(create_app(config), base_url="http://sky.test"), truth, data_dir)
+    client = TestClient(create_app(config), base_url="http://sky.test")
+    return Site(client, truth, data_dir, config)
