@@ -7,7 +7,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DEMO_DIR ?= .demo
 
-.PHONY: install demo test check bench lock clean
+.PHONY: install demo test check bench bench-templates lock clean
 
 install: $(STAMP)
 
@@ -32,6 +32,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-templates: install
+	$(BIN)/python -m benchmarks.templates $(ARGS)
 
 lock:
 	uv pip compile pyproject.toml --extra demo --group dev --universal --python-version 3.11 \

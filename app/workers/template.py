@@ -12,6 +12,7 @@ import numpy as np
 from app.errors import ComputationError, CoverageError
 from app.pixels.bands import limit_threads, thread_count
 from app.pixels.coadd import Coadd
+from app.pixels.covariance import box_noise_ratio
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
@@ -71,6 +72,7 @@ def template_product(work: Work, template: Template) -> Product:
     known = image.zero_point_mag is not None
     covered = template.coadd.n_image > 0
     fwhm_px = measure_fwhm_px(image) if image.fwhm_px is None else image.fwhm_px
+    ratio = box_noise_ratio(image)
     return Product(
         image=image,
         grid=work.grid,
@@ -83,6 +85,7 @@ def template_product(work: Work, template: Template) -> Product:
             ("CLIPPED", float(np.average(template.coadd.clipped_fraction))),
             *pixel_quality(image),
             ("WCSERR", template.position_error_px),
+            *((("BOXNOISE", ratio),) if ratio is not None else ()),
         ),
         settings=(
             ("RESAMPLE", options.kernel, "resampling kernel"),
