@@ -58,7 +58,7 @@ def make_plan(
     """How to build ``recipe`` on a grid of ``shape`` (ny, nx).
 
     Raises LimitError when the pixels of the target times the number of images exceed
-    ``max_pixels``: each image is held on the target grid while the template is made.
+    ``max_pixels``: each image is kept on disk on the target grid while the template is made.
     """
     images = len(chosen.inputs) + (science is not None)
     asked = shape[0] * shape[1] * images
