@@ -6,7 +6,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.stack import LEFT_OUT, Centres, Image, Mask, Rows, blend_mask, plane_rows
+from app.pixels.blend import LEFT_OUT, blend_mask
+from app.pixels.placed import Image, Mask, Rows, plane_rows
+from app.pixels.stack import Centres
 
 Floats = NDArray[np.float64]
 

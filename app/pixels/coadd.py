@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import over_rows
+from app.pixels.blend import EXCLUDED
 from app.pixels.clip import clip_rows, shelter_rows
 from app.pixels.image import MaskedImage
 from app.pixels.networks import sorting_network
-from app.pixels.stack import EXCLUDED, Centres, Rows, centre_rows, combine_rows, rows_of
+from app.pixels.placed import Rows, rows_of
+from app.pixels.stack import Centres, centre_rows, combine_rows
 from app.pixels.statistics import clipped_mean, thinned
 from app.pixels.warped import PixelSet, Warped
 

@@ -8,25 +8,17 @@ into bands nor on the threads that run them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.image import UNUSABLE, MaskedImage, bits
+from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_mask
+from app.pixels.image import UNUSABLE
+from app.pixels.placed import Image, Mask, Places, Rows, plane_rows
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.int32]
-Places = NDArray[np.int64]
 Counts = NDArray[np.int64]
-Rows = tuple[Places, int, int]
-"""Where inputs lie: addresses (3, N) of flux, variance (float32) and mask (int32) planes, each
-C-contiguous of the rows and columns that follow. Whoever calls keeps the planes alive."""
-
 Run = tuple[Image, Image, Image, Image, Image]
 Centres = Run
 """The planes of :func:`centre_rows`."""
@@ -40,59 +32,8 @@ good inputs, the sum of 1 / sigma, the number of good inputs that are excluded; 
 median."""
 SCRATCH: Final = 11 * RUN
 
-NO_DATA: Final = bits("NO_DATA")
-EDGE: Final = bits("EDGE")
-SAT: Final = bits("SAT")
-CLIPPED: Final = bits("CLIPPED")
-REJECTED: Final = bits("REJECTED")
-SENSOR_EDGE: Final = bits("SENSOR_EDGE")
-INEXACT_PSF: Final = bits("INEXACT_PSF")
-REJECTING: Final = UNUSABLE & ~(NO_DATA | EDGE)
-"""Planes whose rejection is told as REJECTED; that of EDGE is told as SENSOR_EDGE."""
-EXCLUDED: Final = 1 << 30
-"""Private mark, never in a result: a pixel that is left out of its input as if clipped."""
-LEFT_OUT: Final = UNUSABLE | EXCLUDED
-SAT_FRACTION: Final = 0.1
-"""A pixel is SAT when more than this share of its weight was rejected as SAT."""
 IQR_TO_SIGMA: Final = 0.7413
 _INFINITE: Final = np.float32(np.inf)
-
-
-@intrinsic
-def _floats_at(_context: Any, address: Any) -> Any:
-    """An address as a pointer to float32."""
-    return types.CPointer(types.float32)(address), _as_pointer(ir.FloatType())
-
-
-@intrinsic
-def _masks_at(_context: Any, address: Any) -> Any:
-    """An address as a pointer to int32."""
-    return types.CPointer(types.int32)(address), _as_pointer(ir.IntType(32))
-
-
-def _as_pointer(kind: Any) -> Any:
-    def write(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], kind.as_pointer())
-
-    return write
-
-
-def rows_of(planes: Sequence[MaskedImage]) -> Rows:
-    """Where images of one shape lie; their planes must be C-contiguous and of those types."""
-    names = ("flux", "variance", "mask")
-    places = [[getattr(each, name).ctypes.data for each in planes] for name in names]
-    return np.array(places, dtype=np.int64), *planes[0].shape
-
-
-@njit(cache=True, nogil=True)
-def plane_rows(rows: Rows, n: int) -> tuple[Image, Image, Mask]:
-    """Flux, variance and mask of one input."""
-    places, ny, nx = rows
-    return (
-        carray(_floats_at(places[0, n]), (ny, nx)),
-        carray(_floats_at(places[1, n]), (ny, nx)),
-        carray(_masks_at(places[2, n]), (ny, nx)),
-    )
 
 
 @njit(cache=True, nogil=True)
@@ -227,35 +168,6 @@ def _gather_run(
             counts[1, n] += _count_hidden(flux, variance, mask, work)
         seen |= here
     return int(seen)
-
-
-@njit(cache=True, nogil=True)
-def blend_mask(rows: Rows, y: int, x: int, weights: Image, clipped: NDArray[np.bool_]) -> int:
-    """The mask of one pixel from those of its inputs; ``clipped`` ones are left out."""
-    seen, lost, flags = np.int32(0), np.int32(0), np.int32(0)
-    with_data, saturated = np.float32(0.0), np.float32(0.0)
-    used = False
-    for n in range(weights.size):
-        flux, variance, mask = plane_rows(rows, n)
-        here = mask[y, x]
-        noise = variance[y, x]
-        finite = np.isfinite(flux[y, x]) and np.isfinite(noise) and noise > 0.0
-        if here & NO_DATA == 0:
-            with_data += weights[n]
-        if here & UNUSABLE != 0 or not finite:
-            lost |= here & ~(NO_DATA | EDGE | EXCLUDED)
-            saturated += weights[n] if here & SAT != 0 else np.float32(0.0)
-            flags |= REJECTED if here & REJECTING != 0 else 0
-            flags |= SENSOR_EDGE if here & EDGE != 0 else 0
-        elif clipped[n] or here & EXCLUDED != 0:
-            flags |= CLIPPED
-        else:
-            used = True
-            seen |= here
-    flags |= INEXACT_PSF if flags != 0 else 0
-    if not used:
-        return int(lost | flags | NO_DATA)
-    return int(seen | flags | (SAT if saturated > SAT_FRACTION * with_data else 0))
 
 
 @njit(cache=True, nogil=True)
