@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from app.pixels.grid import Grid
+from app.pixels.model_psf import MARGIN
+from app.pixels.stack import median_loss
 from app.pixels.stencil import stencil_table
 from app.recipes.photometry import common_zero_point, flux_factor, point_source_depth_mag
 from app.recipes.recipe import BuildPlan, ImageRef
@@ -57,7 +59,8 @@ class Forecast:
 
     ``noise`` is the median standard deviation of a covered pixel, in flux units of
     ``zero_point_mag``; a difference adds the noise of template and science image, an upper limit
-    where the matching kernel smooths the template.
+    where the matching kernel smooths the template. Noise and depth of PSF-matched inputs are not
+    told: their noise is correlated.
     """
 
     inputs: tuple[InputForecast, ...]
@@ -82,6 +85,8 @@ def forecast(plan: BuildPlan) -> Forecast:
     if known and zero_point_mag is not None and covered.any():
         noise = float(np.median(coverage.noise[covered]))
     fwhm = _fwhm_arcsec(plan.inputs, weights)
+    if plan.recipe.template.warp == "psfmatched":
+        fwhm, noise = _model_fwhm_arcsec(plan.inputs), None
     if plan.science is not None:
         noise = _added(noise, plan.science)
         fwhm = max((w for w in (fwhm, plan.science.fwhm_arcsec) if w is not None), default=None)
@@ -133,16 +138,22 @@ def _coverage(plan: BuildPlan, target: Grid, weights: Mapping[str, float]) -> Co
     middle_y = np.minimum(y + (cell - 1) / 2, ny - 1)
     middle_x = np.minimum(x + (cell - 1) / 2, nx - 1)
     lon, lat = target.pixel_to_sky(middle_x[None, :], middle_y[:, None])
-    total = np.zeros(lon.shape)
+    total, roots, images = np.zeros(lon.shape), np.zeros(lon.shape), np.zeros(lon.shape)
     seen: dict[str, NDArray[np.bool_]] = {}
     names = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
     for ref, exposure in zip(plan.inputs, names, strict=True):
         inside = _inside(Grid.from_text(ref.grid), lon, lat)
         total += weights[ref.dataset_id] * inside
+        roots += math.sqrt(weights[ref.dataset_id]) * inside
+        images += inside
         seen[exposure] = seen.get(exposure, np.zeros(lon.shape, np.bool_)) | inside
     counts = np.sum(list(seen.values()), axis=0).astype(np.int32)
-    with np.errstate(divide="ignore"):
-        return Coverage(cell, counts, 1.0 / np.sqrt(total))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = 1.0 / np.sqrt(total)
+        if plan.recipe.template.statistic == "median":  # as app.pixels.stack has it
+            loss = np.vectorize(median_loss)(images.astype(np.int64))
+            noise = np.sqrt(loss * images) / roots
+    return Coverage(cell, counts, noise)
 
 
 def _inside(grid: Grid, lon: Floats, lat: Floats) -> NDArray[np.bool_]:
@@ -167,6 +178,12 @@ def _fwhm_arcsec(inputs: Sequence[ImageRef], weights: Mapping[str, float]) -> fl
         return float(np.sum(peak * (2.0 ** -((2.0 * radius / width) ** 2) - 0.5)))
 
     return 2.0 * float(brentq(above_half, 0.0, width.max()))
+
+
+def _model_fwhm_arcsec(inputs: Sequence[ImageRef]) -> float | None:
+    """The one width to which PSF-matched inputs are brought."""
+    widths = [ref.fwhm_arcsec for ref in inputs if ref.fwhm_arcsec is not None]
+    return MARGIN * max(widths) if len(widths) == len(inputs) else None
 
 
 def _added(noise: float | None, science: ImageRef) -> float | None:

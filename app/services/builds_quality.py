@@ -38,18 +38,20 @@ def product_quality(plan: BuildPlan, report: BuildReport) -> ProductQuality:
             "n_rejected": len(templates) - used + len(plan.rejected),
             "fwhm_arcsec": report.fwhm_arcsec,
             "zero_point_mag": report.zero_point_mag,
-            **_photometry(report, told.get("NOISE")),
+            **_photometry(plan, report, told.get("NOISE")),
         },
     )
 
 
-def _photometry(report: BuildReport, noise: float | None) -> dict[str, float | None]:
-    """Noise in nJy, and depth where the width of the PSF is known."""
+def _photometry(
+    plan: BuildPlan, report: BuildReport, noise: float | None
+) -> dict[str, float | None]:
+    """Noise in nJy, and depth where the width of the PSF is known and pixels are independent."""
     if noise is None or report.zero_point_mag is None:
         return {}
     scale = 10.0 ** (0.4 * (NANOJANSKY_ZERO_POINT_MAG - report.zero_point_mag))
     found: dict[str, float | None] = {"noise": noise * scale}
-    if report.fwhm_arcsec is not None:
+    if report.fwhm_arcsec is not None and plan.recipe.template.warp == "direct":
         fwhm_px = report.fwhm_arcsec / Grid.from_text(report.grid).pixel_scale_arcsec
         found["depth_mag"] = point_source_depth_mag(noise, fwhm_px, report.zero_point_mag)
     return found
