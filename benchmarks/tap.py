@@ -1,5 +1,6 @@
-"""TAP on 1,000,000 rows over HTTP, beside the same statements through the bare driver and beside
-DaCHS where it is set up (``shared/bench/tap/dachs``).
+"""TAP on 1,000,000 rows over HTTP; beside it, in turns, the same statements and hand-written ones
+through the bare driver (:mod:`benchmarks.tap_sides`), and DaCHS where it is set up
+(``shared/bench/tap/dachs``).
 
 ``python -m benchmarks tap``, or ``python -m benchmarks.tap [--quick]``. The client is the neutral
 one of ``shared/bench/tap/bench_tap.py`` for every service; it checks the numbers of rows. Databases
@@ -9,35 +10,23 @@ are made on the first run and kept in BENCH_DIR; a table for RESULTS.md is left 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator
 from typing import Any, Final
 
-import sqlalchemy as sa
-
-from app.adql.compile import compile_query
-from app.adql.compiled import CompiledQuery
-from app.schema.catalog import CATALOG
-from app.stores.metadata import MetadataStores, open_stores
-from app.stores.sqlite_compiled import load_geometry
 from benchmarks.figures import Figure, machine, workspace
 from benchmarks.tap_databases import generated, postgres_service, sqlite_service
+from benchmarks.tap_sides import Sides, side_by_side
 from benchmarks.tap_table import write_table
 from tests.flows.service import Service
 from tests.machine import SHARED
 
 BENCH: Final = SHARED / "bench" / "tap"
-BARE_RUNS: Final = 15
-BARE_S: Final = 3.0
-"""A statement is run at least three times, and not again once it took this long altogether."""
 PARTS: Final = ("bulk", "small,async")
 
 FORMATS: Final = (
@@ -57,31 +46,28 @@ def figures(*, quick: bool = False) -> Iterator[Figure]:
     """Both engines, then DaCHS; the table is written at the end."""
     generated()
     found: dict[str, Measured] = {}
-    bare: dict[str, Mapping[str, float]] = {}
+    sides: dict[str, Sides] = {}
     service = sqlite_service()
     url = f"sqlite:///{service.data_dir / 'skyloom.sqlite3'}"
-    found["SQLite"], bare["SQLite"] = _measure_ours(service, "sqlite", url, quick)
+    found["SQLite"], sides["SQLite"] = _measure_ours(service, "sqlite", url, quick)
     with postgres_service() as postgres:
         if isinstance(postgres, str):
             print(f"  not run: PostgreSQL ({postgres})")
         else:
             url = postgres.environment["SKYLOOM_DATABASE_URL"]
-            found["PostgreSQL"], bare["PostgreSQL"] = _measure_ours(
+            found["PostgreSQL"], sides["PostgreSQL"] = _measure_ours(
                 postgres, "postgres", url, quick
             )
     dachs = _measure_dachs(quick)
     table = workspace() / "tap.md"
-    table.write_text(write_table(found, bare, dachs))
+    table.write_text(write_table(found, sides, dachs))
     for engine, measured in found.items():
-        yield from _figures_of(engine, measured, bare[engine], dachs)
+        yield from _figures_of(engine, measured, sides[engine], dachs)
     print(f"  table: {table}")
 
 
-def _measure_ours(
-    service: Service, name: str, url: str, quick: bool
-) -> tuple[Measured, Mapping[str, float]]:
-    """Our service, and the driver alone before and after it."""
-    before = bare_seconds(url)
+def _measure_ours(service: Service, name: str, url: str, quick: bool) -> tuple[Measured, Sides]:
+    """Our service by the neutral client, and beside the bare driver."""
     found: Measured = {}
     for part in PARTS:  # each with a server that has done nothing yet, for its memory's sake
         service.start()
@@ -91,16 +77,16 @@ def _measure_ours(
             base = f"{service.url}/tap"
             label = f"skyloom_{name}"
             found |= run_client(base, "ivoa.ObsCore", label, part, options, quick=quick)
+            sides = side_by_side(service, url, quick=quick) if part != "bulk" else {}
         finally:
             service.stop()
-    after = bare_seconds(url)
-    return found, {each: min(before[each], after[each]) for each in before}
+    return found, sides
 
 
 def _measure_dachs(quick: bool) -> Measured | None:
     """DaCHS on the same rows, started and stopped here; None where it is not set up."""
     if shutil.which("dachs") is None:
-        print("  [DaCHS: not on this machine]")
+        print("  not run: DaCHS (not on this machine)")
         return None
     _run_script("start_dachs.sh")
     try:
@@ -112,7 +98,7 @@ def _measure_dachs(quick: bool) -> Measured | None:
             found |= run_client(base, "dp02.obs", "dachs", part, options, quick=quick)
         return found
     except (OSError, subprocess.SubprocessError) as fault:
-        print(f"  [DaCHS did not answer: {fault}]")
+        print(f"  not run: DaCHS (it did not answer: {fault})")
         return None
     finally:
         _run_script("stop_dachs.sh")
@@ -160,88 +146,21 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "BENCH_DIR": str(workspace())}
 
 
-# -- the driver alone ---------------------------------------------------------------------------
-
-_POINT: Final = "CONTAINS(POINT('ICRS', 62, -37), s_region) = 1"
-_CIRCLE: Final = "INTERSECTS(CIRCLE('ICRS', 62, -37, {}), s_region) = 1"
-
-
-def queries() -> dict[str, str]:
-    """The queries of the neutral client that have a bare counterpart, under its names."""
-    columns = ", ".join(_columns())
-    every = f"SELECT {columns} FROM ivoa.ObsCore WHERE "
-    return {
-        "contains_all": every + _POINT,
-        "contains_count": f"SELECT COUNT(*) AS n FROM ivoa.ObsCore WHERE {_POINT}",
-        "circle_0.1": every + _CIRCLE.format(0.1),
-        "circle_0.5": every + _CIRCLE.format(0.5),
-        "groupby_subtype": "SELECT dataproduct_subtype, COUNT(*) AS n FROM ivoa.ObsCore "
-        "GROUP BY dataproduct_subtype",
-    }
-
-
-def _columns() -> list[str]:
-    """The columns that the generator fills, as the neutral client lists them."""
-    with generated().with_suffix(".csv").open() as file:
-        return sorted(next(csv.reader(file)))
-
-
-def bare_seconds(url: str) -> dict[str, float]:
-    """Median seconds in which psycopg or sqlite3 alone gives all rows of the same statement.
-
-    SQLite's exact tests are compiled, as in a server that has started up.
-    """
-    load_geometry()
-    stores = open_stores(url)
-    try:
-        return {name: _bare(stores, query) for name, query in queries().items()}
-    finally:
-        stores.close()
-
-
-def _bare(stores: MetadataStores, query: str) -> float:
-    compiled = compile_query(
-        query,
-        catalog=CATALOG,
-        target=stores.tables.target,
-        maxrec=1_000_000,
-        prefixes={"service_url": "http://127.0.0.1"},
-    )
-    sql, parameters = _for_driver(stores, compiled)
-    with closing(stores.engine.raw_connection()) as pooled:
-        cursor = pooled.cursor()
-        seconds: list[float] = []
-        while len(seconds) < 3 or (len(seconds) < BARE_RUNS and sum(seconds) < BARE_S):
-            start = time.perf_counter()
-            cursor.execute(sql, parameters)
-            cursor.fetchall()
-            seconds.append(time.perf_counter() - start)
-        cursor.close()
-    return statistics.median(seconds[1:])
-
-
-def _for_driver(stores: MetadataStores, compiled: CompiledQuery) -> tuple[str, Any]:
-    """The statement with the driver's own marks for its values."""
-    statement = sa.text(compiled.sql).bindparams(**compiled.binds).compile(stores.engine)
-    if statement.positiontup is None:
-        return str(statement), statement.params
-    return str(statement), [statement.params[name] for name in statement.positiontup]
-
-
 # -- what is shown ------------------------------------------------------------------------------
 
 
 def _figures_of(
-    engine: str, found: Measured, bare: Mapping[str, float], dachs: Measured | None
+    engine: str, found: Measured, sides: Sides, dachs: Measured | None
 ) -> Iterator[Figure]:
-    for name, seconds in bare.items():
-        yield Figure(
-            name=f"{name}, {engine}, 1 client, median",
-            ours=found[name]["c1"]["p50_ms"],
-            unit="ms",
-            peer_name="driver alone",
-            peer=1e3 * seconds,
-        )
+    for name, seconds in sides.items():
+        for peer, words in (("ours", "our SQL, bare"), ("by_hand", "SQL by hand, bare")):
+            yield Figure(
+                name=f"{name}, {engine}, 1 client, median",
+                ours=1e3 * seconds["http"],
+                unit="ms",
+                peer_name=words,
+                peer=1e3 * seconds[peer],
+            )
     yield Figure(
         name=f"contains_all, {engine}, 8 clients",
         ours=found["contains_all"]["c8"]["req_per_s"],

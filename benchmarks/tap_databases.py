@@ -1,8 +1,11 @@
-"""The million ObsCore rows of the neutral generator in Skyloom's own databases, made once."""
+"""The million ObsCore rows of the neutral generator in Skyloom's own databases, made once for each
+layout of its tables."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +51,8 @@ HIDDEN: Final = {
     "origin": "ingested",
 }
 _CHUNK_ROWS: Final = 20_000
+_MARK: Final = "filled"
+_ROOT: Final = Path(__file__).parents[1]
 
 
 def generated() -> Path:
@@ -62,6 +67,8 @@ def generated() -> Path:
 def sqlite_service() -> Service:
     """A service over the rows in SQLite, not started."""
     folder = workspace() / "tap-sqlite"
+    if not _is_filled(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     service = Service(data_dir=folder)
     _fill(service, f"sqlite:///{folder / 'skyloom.sqlite3'}")
     return service
@@ -77,6 +84,8 @@ def postgres_service() -> Iterator[Service | str]:
     folder = workspace() / "tap-postgres"
     with private_server(binaries, kept=folder / "server", settings=SERVER) as server:
         with psycopg.connect(server.admin_url, autocommit=True) as connection:
+            if not _is_filled(folder):
+                connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}".encode())
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(query, (DATABASE,)).fetchone() is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}".encode())
@@ -90,8 +99,7 @@ def _fill(service: Service, url: str) -> None:
     """Bring the database up to date and put the rows in, unless they are there."""
     service.data_dir.mkdir(parents=True, exist_ok=True)
     service.run("init")
-    done = service.data_dir / "filled"
-    if done.exists():
+    if _is_filled(service.data_dir):
         return
     rows = generated()
     if "--rows" in service.run("ingest", "--help").stdout:
@@ -99,7 +107,23 @@ def _fill(service: Service, url: str) -> None:
         service.run("ingest", "--rows", parquet)
     else:
         _insert(rows.with_suffix(".parquet"), url)
-    done.touch()
+    (service.data_dir / _MARK).write_text(_layout())
+
+
+def _is_filled(folder: Path) -> bool:
+    """Whether the rows lie there as this version of Skyloom lays them out."""
+    mark = folder / _MARK
+    return mark.exists() and mark.read_text() == _layout()
+
+
+def _layout() -> str:
+    """A digest of the code that says what lies beside the rows."""
+    files = sorted(
+        path for path in (_ROOT / "migrations").rglob("*") if path.suffix in (".py", ".sql")
+    )
+    stores = _ROOT / "app" / "stores" / "tables"
+    files += [stores / name for name in ("region_columns.py", "spatial.py", "packed_tree.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _insert(path: Path, url: str) -> None:

@@ -94,6 +94,8 @@ class PostgresTableStore(TableStore):
             _send(connection, f"{start} READ ONLY; SET LOCAL statement_timeout = {limit_ms:d}")
             yield cursor
         finally:
+            if pooled.is_valid:
+                _roll_back(postgres_connection(pooled))
             pooled.close()
 
 
@@ -102,6 +104,14 @@ def _send(connection: psycopg.Connection[tuple[object]], statements: str) -> Non
     result = connection.pgconn.exec_(statements.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise psycopg.errors.error_from_result(result)
+
+
+def _roll_back(connection: psycopg.Connection[tuple[object]]) -> None:
+    """End the transaction in one call of libpq; what that leaves over, the pool ends, in five times
+    the time."""
+    states = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
+    if connection.pgconn.transaction_status in states:
+        connection.pgconn.exec_(b"ROLLBACK")
 
 
 def _cancel(connection: psycopg.Connection[tuple[object]]) -> None:
