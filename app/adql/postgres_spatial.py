@@ -322,7 +322,9 @@ class PostgresSpatial(SqlWriter):
                 return spoly_of(self.physical(shape))
             text = self._region_text(shape)
             sphere = self.physical(shape, RegionColumns.of(shape.field.physical).sphere)
-            return f"COALESCE({sphere}, {spoly_of(text)})" if is_indexed(shape) else sphere
+            if not is_indexed(shape):
+                return sphere
+            return f"COALESCE(CAST({sphere} AS spoly), {spoly_of(text)})"
         if shape.kind == "point":
             return "spoint(radians({}), radians({}))".format(*self._direction(shape))
         if isinstance(shape, typed.CircleOf):

@@ -49,7 +49,8 @@ class RegionColumns:
     longitude 0; ``x``, ``y`` and ``z`` are the unit vector of the centre, ``inner`` and ``outer``
     the radii (rad) of circles about it within and around the region; ``plane`` is the ``polygon``
     in the plane that touches the sky at the centre (:data:`PLANE_SCALE` units a radian). ``sphere``
-    is pgSphere's polygon, only where it could not be made of the text as it stands.
+    is the text of pgSphere's polygon, only where it could not be made of ``column`` as it stands
+    (the type itself has no binary form, which COPY asks of every column of a table).
     """
 
     bounds: str
@@ -72,7 +73,7 @@ class RegionColumns:
         for name in (self.x, self.y, self.z, self.inner, self.outer):
             yield name, "double precision"
         yield self.plane, "polygon"
-        yield self.sphere, "spoly"
+        yield self.sphere, "text"
 
 
 _BESIDE: Final = ("bounds", "x", "y", "z", "inner", "outer", "plane", "spoly")

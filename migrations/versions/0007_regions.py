@@ -41,7 +41,7 @@ def upgrade() -> None:
     text = (SQL / "0007_regions.postgresql.sql").read_text(encoding="utf-8")
     connection.exec_driver_sql(text.replace("%", "%%"))
     op.execute("DROP INDEX obscore_unindexed_region")
-    for table, column in list(_regions()):
+    for table, column in list(_regions("spoly", "_spoly")):
         # The index goes with it. Few rows need it again.
         op.execute(f'ALTER TABLE "{table}" DROP COLUMN "{column}_spoly"')
         for statement in add_columns(table, column):
@@ -56,11 +56,11 @@ def downgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
     op.execute("DROP INDEX obscore_unindexed_region")
-    for table, column in list(_regions()):
+    for table, column in list(_regions("box", "_bounds")):
         old = f"{column}_spoly"
         op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{old}" TO "{old}_kept"')
         op.execute(f'ALTER TABLE "{table}" ADD COLUMN "{old}" spoly')
-        sphere = f'coalesce("{old}_kept", {SPHERE_OF.format(column)})'
+        sphere = f'coalesce(CAST("{old}_kept" AS spoly), {SPHERE_OF.format(column)})'
         op.get_bind().exec_driver_sql(
             f'UPDATE "{table}" SET "{old}" = {sphere} WHERE "{column}" IS NOT NULL'
         )
@@ -75,13 +75,13 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
 
 
-def _regions() -> Iterator[tuple[str, str]]:
-    """Table and name of every region column."""
+def _regions(sql_type: str, suffix: str) -> Iterator[tuple[str, str]]:
+    """Table and name of every region column, told by a column of the type beside it."""
     query = (
         "SELECT t.relname, a.attname FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid"
         " JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = current_schema()"
-        " AND t.relkind = 'r' AND NOT a.attisdropped AND a.atttypid = 'spoly'::regtype"
+        f" AND t.relkind = 'r' AND NOT a.attisdropped AND a.atttypid = '{sql_type}'::regtype"
         " ORDER BY 1, 2"
     )
     for table, name in op.get_bind().exec_driver_sql(query).all():
-        yield table, str(name).removesuffix("_spoly")
+        yield table, str(name).removesuffix(suffix)

@@ -36,7 +36,7 @@ def type_family(kind: sa.types.TypeEngine[object]) -> str:
     return "text" if isinstance(kind, sa.String) else str(kind)
 
 
-@pytest.mark.filterwarnings("ignore:Did not recognize type '(spoly|box|polygon)'")
+@pytest.mark.filterwarnings("ignore:Did not recognize type '(box|polygon)'")
 def test_the_tables_are_those_that_the_program_declares(stores: MetadataStores) -> None:
     inspector = sa.inspect(stores.engine)
     for table in METADATA.sorted_tables:
@@ -156,7 +156,9 @@ def test_regions_of_an_older_database_are_converted(postgres_server: PostgresSer
     url = postgres_server.create()
     init_database(url)
     stores = open_stores(url)
-    stores.datasets.upsert([dataset(number) for number in range(5)])
+    bent = "POLYGON ICRS 10 10 10.0000000001 10.5 10 11 11 11 11 10"  # pgSphere refuses it
+    rows = [dataset(number) for number in range(4)]
+    stores.datasets.upsert([*rows, dataset(4, region=bent)])
     names = ", ".join(sorted(OWN_COLUMNS))
     beside = f"SELECT obs_id, CAST(ROW({names}) AS text) FROM obscore ORDER BY 1"
     indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'obscore' ORDER BY 1"

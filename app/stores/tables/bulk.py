@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
 
 import psycopg
 import pyarrow as pa
@@ -14,13 +13,6 @@ from app.stores.database import sqlite_connection
 from app.stores.sqlite_native import handle_of, native_sqlite
 
 _CHUNK_BYTES = 1 << 20
-
-_HAS_OTHER_TYPES: Final = (
-    b"SELECT EXISTS (SELECT 1 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
-    b"WHERE a.attrelid = CAST(%s AS regclass) AND a.attnum > 0 AND NOT a.attisdropped "
-    b"AND CAST(t.typreceive AS oid) = 0)"
-)
-"""Whether a table has columns of types without a binary form, as those of pgSphere are."""
 
 
 def insert_batch(
@@ -45,18 +37,7 @@ def insert_batch(
     if not isinstance(inner, psycopg.Connection):
         raise TypeError(f"no known driver: {type(inner).__name__}")
     with inner.cursor() as cursor:
-        cursor.execute(_HAS_OTHER_TYPES, (f'"{physical}"',))
-        if cursor.fetchone() == (False,):
-            _copy(cursor, physical, quoted, columns)
-            return
-        # COPY asks it of all columns of a table, even of those that it does not fill.
-        staged = f"{physical}_copied"
-        selected = f'SELECT {quoted} FROM "{physical}" WITH NO DATA'
-        cursor.execute(f'CREATE TEMPORARY TABLE "{staged}" AS {selected}'.encode())
-        _copy(cursor, staged, quoted, columns)
-        selected = f'SELECT {quoted} FROM "{staged}"'
-        cursor.execute(f'INSERT INTO "{physical}" ({quoted}) {selected}'.encode())
-        cursor.execute(f'DROP TABLE "{staged}"'.encode())
+        _copy(cursor, physical, quoted, columns)
 
 
 def _copy(

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import sqlalchemy as sa
 
-from app.adql.spatial_index import RegionColumns
 from app.stores.tables.bulk import insert_batch
 from app.stores.tables.region_columns import region_values
 from app.stores.tables.row_batch import RowBatch
 from app.stores.tables.row_upsert import hidden_columns
 
-_SPHERE: Final = RegionColumns.of("s_region").sphere
-_PUT_SPHERE: Final = sa.text(
-    f"UPDATE obscore SET {_SPHERE} = CAST(:sphere AS spoly) WHERE obs_publisher_did = :name"
-)
 
 
 class CopyWriter:
@@ -37,11 +31,7 @@ class CopyWriter:
             is_binary=True,
         )
         columns = {**batch.columns, **hidden_columns(batch), **beside}
-        spheres = columns.pop(_SPHERE)
         insert_batch(self._connection, "obscore", list(columns), list(columns.values()))
-        odd = spheres.is_valid()
-        for name, sphere in zip(names.filter(odd), spheres.filter(odd), strict=True):
-            self._connection.execute(_PUT_SPHERE, {"name": name.as_py(), "sphere": sphere.as_py()})
 
     def finish(self) -> None:
         """Nothing was held back."""

@@ -61,8 +61,8 @@ def region_values(
     *,
     is_binary: bool = False,
 ) -> Mapping[str, pa.Array]:
-    """Values of the columns beside ``column``: geometries as text, or with ``is_binary`` all but
-    pgSphere's, which has no such form, as PostgreSQL receives them in binary form.
+    """Values of the columns beside ``column``: geometries as text, or with ``is_binary`` as
+    PostgreSQL receives them in binary form.
 
     ``texts`` are ``POLYGON ICRS …`` or null. Raises UsageError, calling the region by its name,
     when one is no polygon or pgSphere refuses it.
@@ -103,10 +103,9 @@ def put_beside(
     """
     types = dict(RegionColumns.of(column).types())
     new = f"{table}_{column}_new"
-    sphere = RegionColumns.of(column).sphere
-    described = ", ".join(f'"{name}" {types[name]}' for name in types if name != sphere)
+    described = ", ".join(f'"{name}" {sql_type}' for name, sql_type in types.items())
     connection.exec_driver_sql(
-        f'CREATE TEMPORARY TABLE "{new}" (row_id bigint PRIMARY KEY, {described}, "{sphere}" text)'
+        f'CREATE TEMPORARY TABLE "{new}" (row_id bigint PRIMARY KEY, {described})'
     )
     count = 0
     for rows in chunks:
@@ -121,7 +120,7 @@ def put_beside(
         numbers = pa.array(row_ids, pa.int64())
         insert_batch(connection, new, ("row_id", *values), (numbers, *values.values()))
         count += len(rows)
-    changes = ", ".join(f'"{name}" = CAST(n."{name}" AS {types[name]})' for name in types)
+    changes = ", ".join(f'"{name}" = n."{name}"' for name in types)
     connection.exec_driver_sql(
         f'UPDATE "{table}" AS t SET {changes} FROM "{new}" AS n WHERE n.row_id = t.row_id'
     )
