@@ -51,7 +51,7 @@ def root(
 @app.command()
 def init(data_dir: DataDir = None) -> None:
     """Create the database, or upgrade it to this version."""
-    from app.wiring import initialise
+    from app.wiring_database import initialise
 
     for line in initialise(load_config(data_dir=data_dir)):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -84,7 +84,8 @@ def ingest(
         raise typer.Exit(cli_tables.ingest_rows(rows, report, data_dir))
     if not paths or not collection:
         raise UsageError("give the images and their --collection, or --rows FILE")
-    from app.wiring import initialise, open_ingest
+    from app.wiring import open_ingest
+    from app.wiring_database import initialise
 
     config = load_config(data_dir=data_dir, workers=workers)
     if report is not None:
@@ -132,7 +133,7 @@ def run_server(config: Config, host: str, port: int) -> None:
     import uvicorn
 
     from app.main import create_app
-    from app.wiring import initialise
+    from app.wiring_database import initialise
 
     initialise(config)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")

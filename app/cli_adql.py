@@ -36,7 +36,7 @@ def check(
     wrong.
     """
     from app.adql.judging import judge_query, split_queries
-    from app.wiring import known_catalog
+    from app.wiring_database import known_catalog
 
     passages = list(split_queries(read_text(file)))
     if not passages:

@@ -41,7 +41,7 @@ def ingest_table(
     All of it or nothing; what a table replaces stays readable until the new one is there.
     """
     from app.services.publishing.service import PublishRequest
-    from app.wiring import initialise, open_publishing
+    from app.wiring_database import initialise, open_publishing
 
     if replace and append:
         raise UsageError("--replace and --append exclude each other")
@@ -92,7 +92,7 @@ def show(report: Any) -> None:
 def ingest_rows(file: Path, report: Path | None, data_dir: Path | None) -> int:
     """Import ObsCore rows; the exit status."""
     from app.services.external.service import SHOWN_FAULTS
-    from app.wiring import initialise, open_row_import
+    from app.wiring_database import initialise, open_row_import
 
     config = load_config(data_dir=data_dir)
     if report is not None:
@@ -125,7 +125,7 @@ def drop_table(
     name: Annotated[str, typer.Argument(help="schema.table")], data_dir: DataDir = None
 ) -> None:
     """Take back a published table, with its rows."""
-    from app.wiring import initialise, open_publishing
+    from app.wiring_database import initialise, open_publishing
 
     config = load_config(data_dir=data_dir)
     initialise(config)
@@ -136,7 +136,7 @@ def drop_table(
 
 def list_tables(data_dir: DataDir = None) -> None:
     """List the tables that were published, with their rows and files."""
-    from app.wiring import initialise, published_tables
+    from app.wiring_database import initialise, published_tables
 
     config = load_config(data_dir=data_dir)
     initialise(config)

@@ -7,39 +7,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from app.config import SETTINGS_FILE, Config
 from app.demo.settings import COLLECTION, SKYMAP_SETTINGS
 from app.demo.survey import make_survey
 from app.demo.truth import SurveyTruth
-from app.errors import ComputationError, TimeLimitError, UsageError
+from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.recipes.request import parse_target
-from app.schema.catalog import CATALOG
-from app.schema.fields import Catalog
 from app.services.batches import BatchReport, BatchRequest, TemplateBatch
 from app.services.builds import BuildExecutor, BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
-from app.services.external.service import RowImportService
 from app.services.forecasts import ForecastService
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
 from app.services.links import LinkService
-from app.services.publishing.service import PublishService
 from app.services.query import QueryService, TapExecutor
 from app.services.quotes import BuildCosts, QueryCosts, QuoteService
-from app.services.setup import init_database
 from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
 from app.services.uploads import UploadLimits, UploadService
 from app.sky.skymap import SkyMap
-from app.stores.database import sqlite_file
 from app.stores.downloads import Downloads
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
@@ -47,10 +40,8 @@ from app.stores.previews import PreviewCache
 from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
-from app.stores.tables.catalog_store import PublishedTable
-from app.stores.tables.external_rows import ExternalRowStore
-from app.stores.tables.published import PublishedStore
 from app.uws.job import ACTIVE, Job, JobKind, Phase
+from app.wiring_database import initialise, make_data_folder, no_data_folder, now
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -90,11 +81,6 @@ class Services:
         self.dispatcher.stop()
         self.engine.close()
         self.stores.close()
-
-
-def now() -> datetime:
-    """The clock that is handed to the rooms which may not read one."""
-    return datetime.now(UTC)
 
 
 def build_services(config: Config) -> Services:
@@ -261,41 +247,6 @@ def make_quotes(
     )
 
 
-def make_data_folder(data_dir: Path) -> None:
-    """Make the data folder. Raises UsageError naming the setting."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise _no_data_folder(data_dir, fault) from None
-
-
-def _no_data_folder(data_dir: Path, fault: OSError) -> UsageError:
-    reason = fault.strerror or str(fault)
-    return UsageError(f"setting SKYLOOM_DATA_DIR: {data_dir} is no usable folder: {reason}")
-
-
-def known_catalog(config: Config) -> Catalog:
-    """What may be queried: with a database also the tables that were published in it.
-
-    Raises StoreUnavailableError when there is a database and it does not answer.
-    """
-    url = config.effective_database_url
-    file = sqlite_file(url)
-    if file is not None and not file.exists():
-        return CATALOG
-    stores = open_stores(url)
-    try:
-        return stores.catalogs.current()
-    finally:
-        stores.close()
-
-
-def initialise(config: Config) -> list[str]:
-    """Create or upgrade the database; one line for each thing done."""
-    make_data_folder(config.data_dir)
-    return init_database(config.effective_database_url).lines()
-
-
 def examine(config: Config) -> list[Finding]:
     """What ``skyloom doctor`` found."""
     return doctor(config.effective_database_url, data_dir=config.data_dir)
@@ -313,40 +264,6 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
         stores.close()
 
 
-@contextmanager
-def open_publishing(config: Config) -> Iterator[PublishService]:
-    """The service that publishes tables, over an initialised database."""
-    stores = open_stores(config.effective_database_url)
-    try:
-        yield PublishService(
-            tables=PublishedStore(engine=stores.engine), catalogs=stores.catalogs, clock=now
-        )
-    finally:
-        stores.close()
-
-
-@contextmanager
-def open_row_import(config: Config) -> Iterator[RowImportService]:
-    """The service that imports rows of ObsCore, over an initialised database."""
-    stores = open_stores(config.effective_database_url)
-    try:
-        yield RowImportService(
-            rows=ExternalRowStore(engine=stores.engine),
-            loaders=PublishedStore(engine=stores.engine),
-        )
-    finally:
-        stores.close()
-
-
-def published_tables(config: Config) -> tuple[PublishedTable, ...]:
-    """What was published beside the tables that every service has."""
-    stores = open_stores(config.effective_database_url)
-    try:
-        return stores.catalogs.published()
-    finally:
-        stores.close()
-
-
 def write_demo_settings(data_dir: Path) -> None:
     """Keep the sky map that suits the simulated survey as settings beside its data.
 
@@ -359,7 +276,7 @@ def write_demo_settings(data_dir: Path) -> None:
     try:
         (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
     except OSError as fault:
-        raise _no_data_folder(data_dir, fault) from None
+        raise no_data_folder(data_dir, fault) from None
 
 
 def prepare_demo(

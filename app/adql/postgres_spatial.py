@@ -4,9 +4,8 @@ Positions and regions are found by boxes of longitude and latitude, which its fu
 ``adql_reach`` and ``adql_frame`` put around what is searched: GiST serves them in whatever
 condition they stand. Beside each region lie circles that settle most tests
 (:mod:`app.adql.postgres_caps`); pgSphere, whose polygon is made of the region's text then, decides
-the rest. What pgSphere would
-refuse or reckon otherwise (latitudes beyond the pole, crossing edges, circles beyond a hemisphere)
-is sorted out before: it gives NULL, or is asked of the circle that is left of the sky.
+the rest. What it would refuse or reckon otherwise (latitudes beyond the pole, crossing edges,
+circles beyond a hemisphere) is sorted out before: NULL, or asked of the circle left of the sky.
 """
 
 from __future__ import annotations
@@ -318,13 +317,7 @@ class PostgresSpatial(SqlWriter):
     def _shape(self, shape: typed.Geometry) -> str:
         """A geometry of pgSphere."""
         if isinstance(shape, typed.Column):
-            if not shape.is_stored:
-                return spoly_of(self.physical(shape))
-            text = self._region_text(shape)
-            sphere = self.physical(shape, RegionColumns.of(shape.field.physical).sphere)
-            if not is_indexed(shape):
-                return sphere
-            return f"COALESCE(CAST({sphere} AS spoly), {spoly_of(text)})"
+            return self._region(shape)
         if shape.kind == "point":
             return "spoint(radians({}), radians({}))".format(*self._direction(shape))
         if isinstance(shape, typed.CircleOf):
@@ -332,6 +325,13 @@ class PostgresSpatial(SqlWriter):
         if isinstance(shape, typed.PolygonOf | typed.BoxOf):
             return f"adql_polygon({self._vertices(shape)})"
         return self._constant(shape)
+
+    def _region(self, region: typed.Column) -> str:
+        if not region.is_stored:
+            return spoly_of(self.physical(region))
+        sphere = self.physical(region, RegionColumns.of(region.field.physical).sphere)
+        made = spoly_of(self._region_text(region))
+        return f"COALESCE(CAST({sphere} AS spoly), {made})" if is_indexed(region) else sphere
 
     def _valid_radius(self, circle: typed.CircleOf) -> str:
         """A circle's radius (rad), NULL where it is no circle of pgSphere."""

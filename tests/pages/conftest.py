@@ -14,7 +14,8 @@ from app.demo.settings import BANDS, Camera, SurveySettings
 from app.demo.survey import make_survey
 from app.demo.truth import SurveyTruth
 from app.main import create_app
-from app.wiring import initialise, open_ingest
+from app.wiring import open_ingest
+from app.wiring_database import initialise
 
 SMALL = SurveySettings(
     camera=Camera(columns=2, rows=1, nx_px=240, ny_px=200),

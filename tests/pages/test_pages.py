@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.config import Config
 from app.main import create_app
-from app.wiring import initialise, open_row_import
+from app.wiring_database import initialise, open_row_import
 from tests.pages.conftest import Site
 
 

@@ -16,7 +16,7 @@ from app.errors import StoppedError
 from app.main import create_app
 from app.pages import router
 from app.pages.router import QUERY_PLACES
-from app.wiring import initialise
+from app.wiring_database import initialise
 from tests.http.archive import serving
 from tests.http.test_hang_up import BEFORE_THE_FIRST_ROW, sending
 from tests.waiting import PATIENCE_S

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy import units
 
 from app.schema.obscore import OBSCORE, REQUIRED
 from app.services.external.checks import Checked, Fault, check_batch
@@ -136,6 +135,8 @@ def _factor(path: Path, name: str, given: str | None, wanted: str | None) -> flo
     """What values in the file's unit are to be multiplied by."""
     if not given or not wanted or given == wanted:
         return 1.0
+    from astropy import units  # few files need it, and it takes half a second
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-from app.services.publishing.astropy_files import open_ecsv, open_fits, open_votable
 from app.services.publishing.parquet_files import open_parquet
 from app.services.publishing.source import FileError, Source
 from app.services.publishing.text_files import open_csv
@@ -23,6 +22,9 @@ def open_table(path: Path) -> Source:
     head = _head(path)
     if head.startswith(b"PAR1"):
         return open_parquet(path)
+    # A second that Parquet and CSV need not wait for.
+    from app.services.publishing.astropy_files import open_ecsv, open_fits, open_votable
+
     if head.startswith(b"SIMPLE  ="):
         return open_fits(path)
     if head.startswith(b"# %ECSV"):

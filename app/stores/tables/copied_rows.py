@@ -13,7 +13,6 @@ from app.stores.tables.row_batch import RowBatch
 from app.stores.tables.row_upsert import hidden_columns
 
 
-
 class CopyWriter:
     """Puts rows into obscore with what lies beside their regions."""
 
