@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 
 ORDER_STARS: Final = (1, 10, 25)
 """Stars needed for a constant PSF, one that varies linearly, one that varies quadratically."""
+MESH_PX: Final = 128
+"""Cells of the sky level: so large that the wings of stars hardly raise it."""
 FWHM_RANGE_PX: Final = (1.0, 30.0)
 FINE_BELOW_PX: Final = 6.0
 """Sharper PSFs are sampled at half pixels."""
@@ -48,11 +50,11 @@ LEAST_COST: Final = 0.7
 def measure_psf_field(image: MaskedImage) -> PsfField | None:
     """The PSF of ``image`` as its stars show it; None when it shows none."""
     try:
-        background = estimate_background(image)
+        background = estimate_background(image, mesh_px=MESH_PX)
     except CoverageError:
         return None
-    stars = find_stars(image, background)
     good = image.usable(FIT_REJECT)
+    stars = find_stars(image, background, good)
     fitted = _fit_agreeing(image, good, background, stars)
     if fitted is None:
         return None

@@ -41,7 +41,7 @@ SKY_PRIOR: Final = 0.1
 take the wings of the profile."""
 VARIATION_PRIOR: Final = (np.inf, 0.03, 0.01)
 """Expected coefficients of M's polynomials of each order, relative to M: stars must show more."""
-ENOUGH: Final = 1e-5
+ENOUGH: Final = 1e-4
 """The fit ends when a step lowers the cost by less than this share of it."""
 
 

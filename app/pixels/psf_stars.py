@@ -26,12 +26,13 @@ Floats = NDArray[np.float64]
 SIGNIFICANCES: Final = (40.0, 15.0)
 """Stars of at least the first are used; if there are fewer than FEW, of at least the second."""
 FEW: Final = 5
-MOST_CANDIDATES: Final = 600
-MOST_STARS: Final = 150
+MOST_CANDIDATES: Final = 500
+MOST_STARS: Final = 100
 BOX_SIGNIFICANCE: Final = 7.0
 """A peak's 3 x 3 pixels together; a star of the least significance has more at any seeing."""
 PEAK_REACH_PX: Final = 3
 FIRST_SIGMA_PX: Final = 1.5
+FIRST_LOOK: Final = 32
 SAME_SIZE: Final = 0.12
 SAME_SHAPE: Final = 0.15
 """How far ln(size) and ellipticity of stars may lie from what most of them have."""
@@ -65,10 +66,15 @@ class Stars:
         return Stars(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
-def find_stars(image: MaskedImage, background: Background, *, most: int = MOST_STARS) -> Stars:
-    """Unsaturated stars far from bad pixels and neighbours, at most ``most``."""
-    clean = np.where(image.usable(FIT_REJECT), image.flux - background.level, np.nan)
-    clean = clean.astype(np.float32)
+def find_stars(
+    image: MaskedImage, background: Background, good: NDArray[np.bool_] | None = None
+) -> Stars:
+    """Unsaturated stars far from bad pixels and neighbours, at most MOST_STARS.
+
+    ``good``: the pixels to look at (those usable without FIT_REJECT unless given).
+    """
+    good = image.usable(FIT_REJECT) if good is None else good
+    clean = np.where(good, image.flux - background.level, np.float32(np.nan))
     peaks = find_peaks(
         _box_significance(clean, image.variance, background.noise), BOX_SIGNIFICANCE, PEAK_REACH_PX
     )
@@ -77,7 +83,7 @@ def find_stars(image: MaskedImage, background: Background, *, most: int = MOST_S
     stars = measured.chosen(np.zeros(len(measured), dtype=np.bool_))
     for least in SIGNIFICANCES:
         stars = _lonely(_alike(measured.chosen(significance > least)), clean, peaks)
-        stars = stars.chosen(np.arange(min(most, len(stars))))
+        stars = stars.chosen(np.arange(min(MOST_STARS, len(stars))))
         if len(stars) >= FEW:
             break
     return stars
@@ -125,14 +131,18 @@ def _box_rows(
 
 
 def _measured(clean: NDArray[np.float32], peaks: Peaks) -> Stars:
-    """Moments of the highest peaks; those without are left out."""
+    """Moments of the highest peaks, begun with what the first have; those without are left out."""
     x, y = peaks.x[:MOST_CANDIDATES], peaks.y[:MOST_CANDIDATES]
     table = np.empty((len(x), 6))
+    first = min(FIRST_LOOK, len(x))
+    _measure(0, first, clean, x, y, FIRST_SIGMA_PX, table)
+    looked = Stars(*table[:first][np.isfinite(table[:first]).all(axis=1)].T)
+    sigma = float(np.median(looked.sigma_px)) if len(looked) else FIRST_SIGMA_PX
 
     def each(start: int, stop: int) -> None:
-        _measure(start, stop, clean, x, y, table)
+        _measure(first + start, first + stop, clean, x, y, sigma, table)
 
-    over_rows(each, len(x))
+    over_rows(each, len(x) - first)
     return Stars(*table[np.isfinite(table).all(axis=1)].T)
 
 
@@ -143,10 +153,11 @@ def _measure(
     clean: NDArray[np.float32],
     x: NDArray[np.int64],
     y: NDArray[np.int64],
+    sigma_px: float,
     table: Floats,
 ) -> None:
     for k in range(start, stop):
-        table[k] = adaptive_moments(clean, float(x[k]), float(y[k]), FIRST_SIGMA_PX, 3.0, 1e-3)
+        table[k] = adaptive_moments(clean, float(x[k]), float(y[k]), sigma_px, 3.0, 1e-3)
 
 
 def _alike(stars: Stars) -> Stars:
