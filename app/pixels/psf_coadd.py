@@ -8,7 +8,7 @@ coadd's mask says INEXACT_PSF there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -82,19 +82,26 @@ class CoaddPsf:
     def typical_shape(self) -> PsfShape:
         """Medians of moments and width over a lattice of places that inputs reach.
 
-        Raises CoverageError when there is none.
+        Where the lattice meets none of them, over the middles of the inputs. Raises CoverageError
+        when the PSF has no width.
         """
         ny, nx = self.shape
         share = (np.arange(SHAPE_PLACES) + 0.5) / SHAPE_PLACES
-        found: list[PsfShape] = []
-        for y in share * ny - 0.5:
-            for x in share * nx - 0.5:
-                if any(each.reaches(x, y) for each in self.components):
-                    found.append(self.profile(x, y).shape())
+        lattice = [(x * nx - 0.5, y * ny - 0.5) for y in share for x in share]
+        middles = [tuple(each.region.mean(axis=0)) for each in self.components]
+        found = self._shapes(lattice) or self._shapes(middles)
         if not found:
             raise CoverageError("places with a PSF", 0, 1)
         table = np.array([(s.ixx, s.iyy, s.ixy, s.fwhm_px) for s in found])
         return PsfShape(*(float(value) for value in np.median(table, axis=0)))
+
+    def _shapes(self, places: Sequence[tuple[float, float]]) -> list[PsfShape]:
+        """Shapes at those of the places that inputs reach."""
+        return [
+            self.profile(x, y).shape()
+            for x, y in places
+            if any(each.reaches(x, y) for each in self.components)
+        ]
 
     def weighted(self, weight: float, name: str | None = None) -> CoaddPsf:
         """The same PSF as one input of ``weight`` in all; its parts named ``name`` if given."""

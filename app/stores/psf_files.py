@@ -8,6 +8,7 @@ holds the place, by weight.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -64,6 +65,19 @@ def psf_hdus(psf: CoaddPsf) -> list[Any]:
     table.header["PSFNX"] = (nx, "[pix] width of the image")
     table.header["PSFNY"] = (ny, "[pix] height of the image")
     return [table, fits.ImageHDU(packed.basis.astype(">f4"), name=BASIS)]
+
+
+def psf_to_bytes(psf: CoaddPsf) -> bytes:
+    """A FITS file of those two HDUs."""
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *psf_hdus(psf)]).writeto(buffer)
+    return buffer.getvalue()
+
+
+def psf_from_bytes(content: bytes) -> CoaddPsf:
+    """Undo :func:`psf_to_bytes`."""
+    with fits.open(io.BytesIO(content)) as hdulist:
+        return unpack_psf(_packed(hdulist[TABLE], hdulist[BASIS]))
 
 
 def find_psf(hdulist: Any, hdu: int, shape: tuple[int, int]) -> CoaddPsf | None:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from app.errors import StorageFullError
 from app.pixels.image import MaskedImage, bits
+from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.warp import Window
 from app.pixels.warped import Bounds
+from app.stores.psf_files import psf_from_bytes, psf_to_bytes
 
 _SUFFIX: Final = ".warp"
 _HEADER_BYTES: Final = 4096
@@ -30,7 +32,8 @@ class WarpFacts:
     """What is known of a stored warp beside its pixels.
 
     ``weight`` is 1 / clipped mean of the variance, ``sky`` and ``scale`` are what was taken off
-    and what flux was then multiplied by, ``position_error_px`` the largest error of the positions.
+    and what flux was then multiplied by, ``position_error_px`` the largest error of the positions,
+    ``psf_bytes`` the length of what tells the PSF (0: it is unknown).
     """
 
     shape: tuple[int, int]
@@ -41,6 +44,7 @@ class WarpFacts:
     position_error_px: float
     fwhm_px: float | None
     zero_point_mag: float | None
+    psf_bytes: int
 
 
 class StoredWarp:
@@ -90,6 +94,14 @@ class StoredWarp:
     def weight(self) -> float:
         """1 / clipped mean of the variance."""
         return self.facts.weight
+
+    def psf(self) -> CoaddPsf | None:
+        """The PSF on the target's pixels, None when it is unknown."""
+        if not self.facts.psf_bytes:
+            return None
+        stored = np.empty(self.facts.psf_bytes, dtype=np.uint8)
+        _read_into(self._descriptor, stored, _HEADER_BYTES + 12 * _pixels(self.facts.bounds))
+        return psf_from_bytes(stored.tobytes())
 
     def rows(self, start: int, stop: int) -> MaskedImage:
         """The rows ``start <= y < stop`` in full width, NaN and NO_DATA outside the window."""
@@ -156,12 +168,13 @@ class WarpStore:
         weight: float,
         sky: float,
         scale: float,
+        psf: CoaddPsf | None,
     ) -> StoredWarp:
         """Store the part of a target of ``shape`` that an image reached, and open it.
 
         Raises StorageFullError; then nothing is left behind.
         """
-        image = window.image
+        image, told = window.image, b"" if psf is None else psf_to_bytes(psf)
         facts = WarpFacts(
             shape=shape,
             bounds=window.bounds,
@@ -171,8 +184,9 @@ class WarpStore:
             position_error_px=window.position_error_px,
             fwhm_px=image.fwhm_px,
             zero_point_mag=image.zero_point_mag,
+            psf_bytes=len(told),
         )
-        return StoredWarp(self._write(key, image, facts), facts)
+        return StoredWarp(self._write(key, image, told, facts), facts)
 
     def trim(self) -> None:
         """Delete what was not used for longest until the rest fits."""
@@ -191,8 +205,9 @@ class WarpStore:
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"
 
-    def _write(self, key: str, image: MaskedImage, facts: WarpFacts) -> int:
+    def _write(self, key: str, image: MaskedImage, told: bytes, facts: WarpFacts) -> int:
         planes = [np.ascontiguousarray(p) for p in (image.flux, image.variance, image.mask)]
+        planes.append(np.frombuffer(told, dtype=np.uint32))
         temporary = ""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -223,6 +238,11 @@ def _header(facts: WarpFacts, planes: list[NDArray[Any]]) -> bytes:
     return text.encode().ljust(_HEADER_BYTES)
 
 
+def _pixels(bounds: Bounds) -> int:
+    y_start, y_stop, x_start, x_stop = bounds
+    return (y_stop - y_start) * (x_stop - x_start)
+
+
 def _xor(words: NDArray[np.uint32]) -> int:
     return int(np.bitwise_xor.reduce(words))
 
@@ -233,8 +253,7 @@ def _read_facts(descriptor: int) -> WarpFacts:
     checksum = words.pop("checksum")
     words["shape"], words["bounds"] = tuple(words["shape"]), tuple(words["bounds"])
     facts = WarpFacts(**words)
-    y_start, y_stop, x_start, x_stop = facts.bounds
-    left = 3 * (y_stop - y_start) * (x_stop - x_start)
+    left = 3 * _pixels(facts.bounds) + facts.psf_bytes // 4
     offset = _HEADER_BYTES
     piece = np.empty(_PIECE_WORDS, dtype=np.uint32)
     while left > 0:

@@ -13,6 +13,8 @@ from app.pixels.adjusted import Adjusted
 from app.pixels.background import sky_level
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
+from app.pixels.psf import measure_psf_field
+from app.pixels.psf_coadd import CoaddPsf, warp_psf
 from app.pixels.scaling import measured_scale
 from app.pixels.warp import warp_window
 from app.pixels.warped import input_weight
@@ -64,10 +66,11 @@ def warp_input(work: Work, ref: ImageRef, zero_point_mag: float | None) -> Warpe
 
 def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None) -> StoredWarp:
     image = replace(read_image(work.images, ref), zero_point_mag=zero_point_mag)
+    grid = Grid.from_text(ref.grid)
     sky, scale = sky_level(image).mean, flux_factor(ref, zero_point_mag)
     window = warp_window(
         image,
-        Grid.from_text(ref.grid),
+        grid,
         work.grid,
         kernel=work.plan.recipe.template.kernel,
         sky=sky,
@@ -76,7 +79,37 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     weight = 0.0 if window is None else input_weight(window.image)
     if window is None or weight == 0.0:
         raise CoverageError("usable pixels on the target grid", 0, 1)
-    return work.warps.add(key, window, work.grid.shape, weight=weight, sky=sky, scale=scale)
+    own = _input_psf(work.images, ref, image)
+    psf = None if own is None else warp_psf(own, grid, work.grid)
+    window = replace(window, image=with_width(window.image, psf))
+    return work.warps.add(
+        key, window, work.grid.shape, weight=weight, sky=sky, scale=scale, psf=psf
+    )
+
+
+def _input_psf(images: ImageStore, ref: ImageRef, image: MaskedImage) -> CoaddPsf | None:
+    """The PSF that the file brings, or what the stars of ``image`` show; None without either.
+
+    A PSF in the file that cannot be read counts as none.
+    """
+    try:
+        stored = images.read_psf(ref)
+    except ImageFormatError:
+        stored = None
+    if stored is not None:
+        return stored
+    field = measure_psf_field(image)
+    return None if field is None else CoaddPsf.of_one(field, image.shape)
+
+
+def with_width(image: MaskedImage, psf: CoaddPsf | None) -> MaskedImage:
+    """``image`` with the width of its PSF, where that is known."""
+    if psf is None:
+        return image
+    try:
+        return replace(image, fwhm_px=psf.typical_shape().fwhm_px)
+    except CoverageError:  # a PSF that came with the file may show no peak
+        return image
 
 
 def _warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:

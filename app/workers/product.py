@@ -13,6 +13,7 @@ from app import __version__
 from app.errors import CoverageError
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
+from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
 from app.sky.stcs import format_region
 from app.stores.files_atomic import WrittenFile
@@ -39,6 +40,7 @@ class Product:
     """How many inputs have a good pixel there, of a template."""
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
     """Further tables by the name of their HDU."""
+    psf: CoaddPsf | None = None
 
 
 @dataclass(frozen=True, slots=True)

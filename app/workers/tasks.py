@@ -77,6 +77,7 @@ def _write(work: Work, product: Product) -> BuildReport:
         bunit=product.bunit,
         n_image=product.n_image,
         tables=product.tables,
+        psf=product.psf,
     )
     if work.should_stop():
         raise StoppedError()

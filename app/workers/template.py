@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from app.pixels.coadd import Coadd
 from app.pixels.covariance import box_noise_ratio
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
+from app.pixels.psf_coadd import CoaddPsf, combine_psfs
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
 from app.recipes.recipe import BuildPlan, ImageRef, InputUse
 from app.workers.input_tables import InputTables, input_tables
-from app.workers.inputs import WarpedInput, to_one_scale, usable_pixels, warp_input
+from app.workers.inputs import WarpedInput, to_one_scale, usable_pixels, warp_input, with_width
 from app.workers.product import Product, pixel_quality
 from app.workers.stacking import stack_inputs
 from app.workers.work import Work
@@ -28,12 +30,13 @@ NEEDED_EXPOSURES = 2
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A stack on the grid of the build, and how each input took part in it.
+    """A stack on the grid of the build, its PSF, and how each input took part in it.
 
     The ``tables`` are empty when it only serves a difference.
     """
 
     coadd: Coadd
+    psf: CoaddPsf | None
     uses: tuple[InputUse, ...]
     tables: InputTables
     position_error_px: float
@@ -63,7 +66,20 @@ def make_template(work: Work) -> Template:
         uses = _uses(work.plan, gathered, coadded)
         alone = work.plan.science is None
         tables = input_tables(work, gathered.kept, coadded) if alone else InputTables((), ())
-    return Template(coadded, uses, tables, error)
+        psf = _psf(work, gathered.kept, coadded)
+    coadded = replace(coadded, image=with_width(coadded.image, psf))
+    return Template(coadded, psf, uses, tables, error)
+
+
+def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | None:
+    """Of the inputs whose PSF is known; None when none is. A median takes all alike."""
+    parts = []
+    for each, weight in zip(inputs, stack.weights, strict=True):
+        psf = each.stored.psf()
+        if psf is not None:
+            alike = weight > 0 and work.plan.recipe.template.statistic == "median"
+            parts.append(psf.weighted(1.0 if alike else weight, each.ref.dataset_id))
+    return combine_psfs(parts, stack.image.shape)
 
 
 def template_product(work: Work, template: Template) -> Product:
@@ -73,6 +89,7 @@ def template_product(work: Work, template: Template) -> Product:
     covered = template.coadd.n_image > 0
     fwhm_px = measure_fwhm_px(image) if image.fwhm_px is None else image.fwhm_px
     ratio = box_noise_ratio(image)
+    with_psf = set() if template.psf is None else {part.name for part in template.psf.components}
     return Product(
         image=image,
         grid=work.grid,
@@ -86,7 +103,9 @@ def template_product(work: Work, template: Template) -> Product:
             *pixel_quality(image),
             ("WCSERR", template.position_error_px),
             *((("BOXNOISE", ratio),) if ratio is not None else ()),
+            ("NPSF", len(with_psf)),
         ),
+        psf=template.psf,
         settings=(
             ("RESAMPLE", options.kernel, "resampling kernel"),
             ("STATISTC", options.statistic, "how inputs were combined"),

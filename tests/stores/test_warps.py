@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 
 from app.pixels.image import MaskedImage, bits
+from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.psf_field import PsfField
 from app.pixels.warp import Window
 from app.stores.warps import WarpStore
 
 SHAPE = (90, 70)
+_V, _U = np.mgrid[-9:10, -9:10]
+PSF = CoaddPsf.of_one(
+    PsfField(np.exp(-0.125 * (_U * _U + _V * _V))[None], 0, (0.0, 0.0), (1.0, 1.0)), SHAPE
+)
 BOUNDS = (11, 61, 7, 57)
 
 
@@ -38,11 +44,17 @@ def test_bands_are_the_window_in_a_target_without_data(
     y_start, y_stop, x_start, x_stop = bounds
     whole[y_start:y_stop, x_start:x_stop] = part.image.flux
     mask[y_start:y_stop, x_start:x_stop] = part.image.mask
-    for warp in (store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0), store.find("a")):
+    for warp in (
+        store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0, psf=PSF),
+        store.find("a"),
+    ):
         assert warp is not None
         with warp:
             assert (warp.shape, warp.bounds) == (SHAPE, bounds)
             assert (warp.fwhm_px, warp.zero_point_mag, warp.facts.scale) == (3.5, 27.0, 2.0)
+            psf = warp.psf()
+            assert psf is not None
+            assert psf.profile(30.0, 40.0).shape().sigma_px == pytest.approx(2.0, rel=1e-3)
             for start, stop in ((0, 90), (5, 20), (20, 21), (60, 90), (40, 40)):
                 rows = warp.rows(start, stop)
                 np.testing.assert_array_equal(rows.flux, whole[start:stop])
@@ -53,7 +65,7 @@ def test_bands_are_the_window_in_a_target_without_data(
 def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
     store = WarpStore(folder=tmp_path, max_bytes=10**9)
     for spoil in ("zero", "cut", "header"):
-        store.add("a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0).close()
+        store.add("a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0, psf=None).close()
         path = tmp_path / "a.warp"
         content = bytearray(path.read_bytes())
         if spoil == "zero":
@@ -70,7 +82,7 @@ def test_what_is_longest_unused_goes_first_and_what_is_open_stays_readable(tmp_p
     size = 3 * 4 * 50 * 50 + 4096
     store = WarpStore(folder=tmp_path, max_bytes=2 * size)
     warps = [
-        store.add(name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0)
+        store.add(name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0, psf=None)
         for n, name in enumerate("abc")
     ]
     for age, name in enumerate("cab"):

@@ -127,6 +127,8 @@ def test_a_template_is_calibrated_deep_and_complete(folder: Path, tmp_path: Path
             "NIMAGE",
             "VISITS",
             "CCDS",
+            "PSF",
+            "PSF_BASIS",
         ]
         header, flux, variance = hdus[0].header, hdus["IMAGE"].data, hdus["VARIANCE"].data
         rows = hdus["INPUTS"].data
