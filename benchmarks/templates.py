@@ -398,6 +398,7 @@ def main() -> None:
     show(time_warps(stack, peers, options.runs))
     show(time_coadds(stack, peers, options.runs, out))
     print(time_stack_step(stack, options.runs))
+    in_a_process(stack, 2, out)  # leaves compiled code on disk: compiling takes memory of its own
     counts = [(stack, 16), (stack, 64)]
     if options.long:
         small = Stack(out / f"stack{options.size // 2}", tools, 16, options.size // 2)
