@@ -75,9 +75,9 @@ class Config(BaseSettings):
     stack_memory_bytes: PositiveInt = 256 * 2**20
     """Exposures that a build warps at the same time and, half of it, rows of all inputs that its
     stack holds in memory; the planes of its result come on top."""
-    warp_cache_bytes: NonNegativeInt = 4 * 2**30
+    warp_cache_bytes: NonNegativeInt = 10 * 2**30
     """Warped exposures that are kept on disk for later builds (in ``cache/warps``); the longest
-    unused go first. A build under way may need more."""
+    unused go first, those that a build reads stay."""
     skymap_pixel_scale_arcsec: PositiveFloat = 0.2
     """The defaults of the sky map are those of Rubin's ``lsst_cells_v1``, with its numbers."""
     skymap_patch_px: PositiveInt = 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import tempfile
@@ -50,8 +51,8 @@ class WarpFacts:
 class StoredWarp:
     """A :class:`app.pixels.warped.Warped` whose bands are read when they are asked for.
 
-    Reads, not memory maps: mapped pages would count as this process's memory. The file stays
-    readable until this is closed, whoever deletes it.
+    Reads, not memory maps: mapped pages would count as this process's memory. While it is open
+    its file is not trimmed away, and stays readable whoever else deletes it.
     """
 
     def __init__(self, descriptor: int, facts: WarpFacts) -> None:
@@ -149,6 +150,7 @@ class WarpStore:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
+        _lock(descriptor, fcntl.LOCK_SH)
         try:
             facts = _read_facts(descriptor)
         except (ValueError, KeyError, TypeError, OSError):
@@ -189,7 +191,7 @@ class WarpStore:
         return StoredWarp(self._write(key, image, told, facts), facts)
 
     def trim(self) -> None:
-        """Delete what was not used for longest until the rest fits."""
+        """Delete what was not used for longest, and is not open now, until the rest fits."""
         files = []
         for path in self._folder.glob("*"):  # what a killed worker left half written goes too
             with suppress(FileNotFoundError):
@@ -199,8 +201,8 @@ class WarpStore:
         for _, size, path in sorted(files):
             if total <= self._max_bytes:
                 return
-            path.unlink(missing_ok=True)
-            total -= size
+            if _delete_unused(path):
+                total -= size
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"
@@ -213,6 +215,7 @@ class WarpStore:
             self._folder.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{key}.")
             try:
+                _lock(descriptor, fcntl.LOCK_SH)
                 _write_all(descriptor, memoryview(_header(facts, planes)))
                 for plane in planes:
                     _write_all(descriptor, plane.reshape(-1).view(np.uint8).data)
@@ -265,6 +268,30 @@ def _read_facts(descriptor: int) -> WarpFacts:
     if checksum:
         raise ValueError("damaged")
     return facts
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """Lock an open file until it is closed; False when others hold it, or it cannot be locked."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _delete_unused(path: Path) -> bool:
+    """Delete a file that nobody has open as a warp; True once it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        unused = _lock(descriptor, fcntl.LOCK_EX)
+        if unused:
+            path.unlink(missing_ok=True)
+        return unused
+    finally:
+        os.close(descriptor)
 
 
 def _read_into(descriptor: int, array: NDArray[Any], offset: int) -> None:

@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from app.errors import EngineBusyError, ServiceError, StoppedError
+from app.recipes.photometry import common_zero_point
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.workers.engine import Build
-from app.workers.remote import PROGRESS_TOPIC, run_build
+from app.workers.remote import PROGRESS_TOPIC, Submission, run_build, run_warp
 from app.workers.work import Limits
 
 QUIET = logging.CRITICAL
@@ -35,18 +37,20 @@ def quieten() -> None:
 
 
 class DaskBuild:
-    """One submitted build."""
+    """One submitted build: its ``future``, and those of the ``warps`` that it waits for."""
 
     def __init__(
         self,
         *,
         future: Any,
+        warps: Sequence[Any],
         stop_event: Any,
         token: str,
         latest: Latest,
         lost: Callable[[], bool],
     ) -> None:
         self._future = future
+        self._warps = warps
         self._lost = lost
         self._stop_event = stop_event
         self._token = token
@@ -88,7 +92,10 @@ class DaskBuild:
 
     def progress(self) -> tuple[str, int, int] | None:
         """The latest (stage, done, total), if any was reported."""
-        return self._latest.get(self._token)
+        told, warped = self._latest.get(self._token), sum(each.done() for each in self._warps)
+        if warped and (told is None or told[0] == "warp"):
+            return "warp", warped, len(self._warps)
+        return told
 
     def stop(self) -> None:
         """Raise the flag that a running build reads, and forget one that has not begun."""
@@ -98,7 +105,7 @@ class DaskBuild:
         self._ended.set()
         try:
             self._stop_event.set()
-            self._future.cancel()
+            self._future.client.cancel([self._future, *self._warps])
         except (OSError, RuntimeError, CancelledError):
             return  # no scheduler any more: nothing is left to stop
 
@@ -108,8 +115,8 @@ class DaskRunner:
 
     ``connect`` returns a connected ``distributed.Client`` and is called again after the
     connection broke; ``lost`` tells when builds under way have no hope left.
-    ``limits`` is what a build may take of its machine, ``threads`` how many
-    threads it may use (None: as many as its worker has).
+    ``limits`` is what a build may take of its machine. All workers together have ``cores``; None:
+    each has as many as it was started with threads.
     """
 
     def __init__(
@@ -119,13 +126,14 @@ class DaskRunner:
         data_dir: Path,
         limits: Limits,
         lost: Callable[[], bool] = lambda: False,
-        threads: int | None = None,
+        cores: int | None = None,
     ) -> None:
         self._connect = connect
-        self._threads = threads
+        self._cores = cores
         self._limits = limits
         self._lost = lost
         self._data_dir = data_dir.absolute()
+        self._mark = self._data_dir / "work" / f"server-{uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._client: Any = None
         self._latest: Latest = {}
@@ -135,32 +143,78 @@ class DaskRunner:
         """Start a build. Raises EngineBusyError when the scheduler does not answer."""
         from distributed import Event
 
-        token = f"build-{job_id}-{uuid.uuid4().hex}"
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        self._mark.touch()
+        submission = Submission(
+            token=f"build-{job_id}-{uuid.uuid4().hex}",
+            data_dir=str(self._data_dir),
+            mark=str(self._mark),
+            limits=self._limits,
+        )
         try:
             client = self.client()
+            places = sum(client.nthreads().values())
+            warps = self._submit_warps(client, submission, plan, places)
             future = client.submit(
                 run_build,
-                token,
+                submission,
                 plan,
-                str(self._data_dir),
-                self._limits,
-                self._threads,
-                key=token,
+                self._build_threads(places),
+                warps,
+                key=submission.token,
                 pure=False,
             )
-            event = Event(token, client=client)
+            event = Event(submission.token, client=client)
         except (OSError, RuntimeError, CancelledError) as refused:
             raise EngineBusyError(f"no scheduler: {refused}") from refused
         build = DaskBuild(
             future=future,
+            warps=warps,
             stop_event=event,
-            token=token,
+            token=submission.token,
             latest=self._latest,
             lost=self._lost,
         )
         with self._lock:
             self._builds = [each for each in self._builds if not each.done()] + [build]
         return build
+
+    def _submit_warps(
+        self, client: Any, submission: Submission, plan: BuildPlan, places: int
+    ) -> list[Any]:
+        """A task for each input, where tasks can run side by side.
+
+        The n-th warps of all builds come before the n+1-th of any: a build of many inputs keeps
+        no other waiting.
+        """
+        if places < 2 or len(plan.inputs) < 2:
+            return []
+        zero_point_mag = common_zero_point(plan.inputs, plan.science)
+        bare = replace(
+            plan, recipe=replace(plan.recipe, inputs=()), inputs=(), exposures=(), rejected=()
+        )
+        threads = 1 if self._cores is None else max(1, self._cores // places)
+        return [
+            client.submit(
+                run_warp,
+                submission,
+                replace(bare, inputs=(ref,)),
+                zero_point_mag,
+                threads,
+                key=(f"warp-{submission.token}", number),
+                priority=-number,
+                pure=False,
+            )
+            for number, ref in enumerate(plan.inputs)
+        ]
+
+    def _build_threads(self, places: int) -> int | None:
+        """The cores are shared by the builds under way, as far as there are workers for them."""
+        if self._cores is None:
+            return None
+        with self._lock:
+            running = 1 + sum(not each.done() for each in self._builds)
+        return max(1, self._cores // max(1, min(places, running)))
 
     def client(self) -> Any:
         """The connected client; made, or made anew, when there is none that runs."""
@@ -182,6 +236,7 @@ class DaskRunner:
                 build.stop()
             self._builds = []
             self._hang_up()
+        self._mark.unlink(missing_ok=True)
 
     def reset(self) -> None:
         """Hang up; the next submission connects anew. Builds under way are lost."""

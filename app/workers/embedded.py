@@ -44,7 +44,7 @@ class EmbeddedEngine:
             data_dir=data_dir,
             limits=limits,
             lost=self._deserted,
-            threads=max(1, (os.cpu_count() or 1) // workers),
+            cores=os.cpu_count() or 1,
         )
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,6 +80,16 @@ def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | 
             alike = weight > 0 and work.plan.recipe.template.statistic == "median"
             parts.append(psf.weighted(1.0 if alike else weight, each.ref.dataset_id))
     return combine_psfs(parts, stack.image.shape)
+
+
+def warp_ahead(work: Work, ref: ImageRef, zero_point_mag: float | None) -> None:
+    """Keep the warp of one input for :func:`make_template`, which else makes it itself.
+
+    What is wrong with an input is left for that to find: there it is known what follows from it.
+    Raises StorageFullError.
+    """
+    with suppress(ComputationError):
+        warp_input(work, ref, zero_point_mag).stored.close()
 
 
 def template_product(work: Work, template: Template) -> Product:

@@ -28,7 +28,7 @@ class Limits:
     """
 
     stack_memory_bytes: int = 256 * 2**20
-    warp_cache_bytes: int = 4 * 2**30
+    warp_cache_bytes: int = 10 * 2**30
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import EngineBusyError, ImageFormatError, StoppedError
+from app.errors import ComputationError, EngineBusyError, ImageFormatError, StoppedError
 from app.pixels.grid import Grid
 from app.recipes.plan import make_plan
-from app.recipes.recipe import BuildPlan, Recipe
+from app.recipes.recipe import BuildPlan, BuildReport, Recipe
 from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
-from app.workers.engine import Build
+from app.workers.engine import Build, Engine
+from app.workers.remote import Submission, run_warp
+from app.workers.work import DEFAULT_LIMITS
 from tests.services.survey import AUTHORITY, Exposure, image_ref, write_exposure
+from tests.waiting import PATIENCE_S, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +75,6 @@ def plan_of(folder: Path, data_dir: Path, *, copies: int = 1) -> BuildPlan:
     )
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def is_warping(build: Build) -> bool:
     """True when the build reported a stage."""
     return build.progress() is not None
@@ -90,7 +85,7 @@ def test_a_build_runs_in_a_worker_process(
 ) -> None:
     plan = plan_of(folder, tmp_path)
     build = engine.submit("one", plan)
-    assert build.wait(60)
+    assert build.wait(PATIENCE_S)
     report = build.result()
     assert Path(report.path).is_file() and report.dataset_id == plan.dataset_id
     pids = engine.worker_pids()
@@ -105,7 +100,7 @@ def test_errors_arrive_as_themselves(engine: EmbeddedEngine, folder: Path, tmp_p
     planes = tuple(replace(plane, path=str(broken)) for plane in plan.inputs[0].planes)
     inputs = (replace(plan.inputs[0], planes=planes), plan.inputs[1])
     build = engine.submit("broken", replace(plan, inputs=inputs, explicit=True))
-    assert build.wait(60)
+    assert build.wait(PATIENCE_S)
     with pytest.raises(ImageFormatError) as caught:
         build.result()
     assert caught.value.args[0] == plan.inputs[0].dataset_id
@@ -116,38 +111,46 @@ def test_a_stopped_build_stops_and_frees_its_worker(
 ) -> None:
     long = [plan_of(folder, tmp_path / name, copies=400) for name in ("a", "b")]
     builds = [engine.submit(name, plan) for name, plan in zip("ab", long, strict=True)]
-    wait_until(lambda: all(map(is_warping, builds)))
+    wait_for(lambda: all(map(is_warping, builds)))
     for build in builds:
         build.stop()
         with pytest.raises(StoppedError):
             build.result()
     short = engine.submit("c", plan_of(folder, tmp_path / "c"))
-    assert short.wait(20)
+    assert short.wait(PATIENCE_S)
     assert short.result().size_bytes > 0
     assert not any(Path(plan.output_path).exists() for plan in long)
 
 
-def test_a_killed_worker_is_replaced_and_its_build_run_again(
+def test_a_killed_worker_loses_its_own_task_alone(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
-    plan = plan_of(folder, tmp_path, copies=60)
-    engine.submit("warm", plan_of(folder, tmp_path / "warm")).wait(60)
-    build = engine.submit("killed", plan)
-    wait_until(lambda: is_warping(build))
-    victim = busy_pid(engine)
+    whole = engine.submit("whole", plan_of(folder, tmp_path / "whole", copies=30))
+    assert whole.wait(PATIENCE_S)
+    expected = whole.result()
+    shutil.rmtree(engine_folder(engine) / "cache")
+    build = engine.submit("killed", plan_of(folder, tmp_path, copies=30))
+    wait_for(lambda: is_warping(build))
+    victim = engine.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
-    assert build.wait(90)
-    assert Path(build.result().path).is_file()
-    wait_until(lambda: len(engine.worker_pids()) == 2)
+    kept = warps_of(engine)
+    assert build.wait(PATIENCE_S)
+    assert build.result().checksum == expected.checksum
+    after = warps_of(engine)
+    assert len(after) == 60 and kept and kept.items() <= after.items()
+    wait_for(lambda: len(engine.worker_pids()) == 2)
     assert victim not in engine.worker_pids()
 
 
-def busy_pid(engine: EmbeddedEngine) -> int:
-    """The process that works now."""
-    tasks = engine._runner.client().processing()
-    nannies = engine._cluster.workers.values()
-    (busy,) = [nanny.pid for nanny in nannies if tasks.get(nanny.worker_address)]
-    return int(busy)
+def engine_folder(engine: EmbeddedEngine) -> Path:
+    """Where it keeps warps."""
+    return engine._data_dir
+
+
+def warps_of(engine: EmbeddedEngine) -> dict[str, int]:
+    """Name and inode of each warp: one that is made again is another file."""
+    folder = engine_folder(engine) / "cache" / "warps"
+    return {path.name: path.stat().st_ino for path in folder.glob("*.warp")}
 
 
 def test_a_build_whose_workers_keep_dying_is_reported_lost(
@@ -166,7 +169,7 @@ def test_a_build_whose_workers_keep_dying_is_reported_lost(
                     os.kill(pid, signal.SIGKILL)
         return build.wait(0.1)
 
-    wait_until(kill_until_done, 90)
+    wait_for(kill_until_done)
     with pytest.raises(EngineBusyError):
         build.result()
 
@@ -176,15 +179,15 @@ def test_an_engine_without_workers_is_made_anew(
 ) -> None:
     monkeypatch.setattr("app.workers.embedded.RESTART_LIMIT_S", 0.5)
     engine = EmbeddedEngine(workers=1, data_dir=tmp_path)
-    assert engine.submit("first", plan_of(folder, tmp_path / "first")).wait(60)
+    assert engine.submit("first", plan_of(folder, tmp_path / "first")).wait(PATIENCE_S)
     engine._cluster.scale(0)
-    wait_until(lambda: not engine.worker_pids())
+    wait_for(lambda: not engine.worker_pids())
     stranded = engine.submit("stranded", plan_of(folder, tmp_path / "stranded"))
-    assert stranded.wait(60)
+    assert stranded.wait(PATIENCE_S)
     with pytest.raises(EngineBusyError):
         stranded.result()
     again = engine.submit("again", plan_of(folder, tmp_path / "again"))
-    assert again.wait(60)
+    assert again.wait(PATIENCE_S)
     assert again.result().size_bytes > 0
     engine.close()
 
@@ -192,30 +195,104 @@ def test_an_engine_without_workers_is_made_anew(
 def test_an_interrupt_from_the_terminal_leaves_workers_alone(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
-    engine.submit("warm", plan_of(folder, tmp_path / "warm")).wait(60)
-    wait_until(lambda: len(engine.worker_pids()) == 2)
+    engine.submit("warm", plan_of(folder, tmp_path / "warm")).wait(PATIENCE_S)
+    wait_for(lambda: len(engine.worker_pids()) == 2)
     build = engine.submit("interrupted", plan_of(folder, tmp_path, copies=60))
-    wait_until(lambda: is_warping(build))
+    wait_for(lambda: is_warping(build))
     before = engine.worker_pids()
     for pid in before:
         os.kill(pid, signal.SIGINT)
-    assert build.wait(60)
+    assert build.wait(PATIENCE_S)
     assert Path(build.result().path).is_file()
     assert engine.worker_pids() == before
 
 
-def test_the_same_builds_run_on_a_cluster_by_address(folder: Path, tmp_path: Path) -> None:
+def test_engines_of_any_size_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        engine = ClusterEngine(address=cluster.scheduler_address, data_dir=tmp_path)
-        build = engine.submit("one", plan_of(folder, tmp_path))
-        assert build.wait(60)
-        assert Path(build.result().path).is_file()
-        assert "1 workers" in engine.describe()
+    def built(engine: Engine, name: str) -> BuildReport:
+        build = engine.submit(name, plan_of(folder, tmp_path / name, copies=3))
+        assert build.wait(PATIENCE_S)
+        engine_report = build.result()
         engine.close()
+        return engine_report
+
+    reports = [
+        built(EmbeddedEngine(workers=count, data_dir=tmp_path / f"{count}"), f"embedded-{count}")
+        for count in (1, 2)
+    ]
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        there = ClusterEngine(address=cluster.scheduler_address, data_dir=tmp_path / "cluster")
+        reports.append(built(there, "cluster"))
+    assert len({Path(report.path).read_bytes() for report in reports}) == 1
+
+
+def test_the_warps_of_a_build_are_tasks_of_their_own(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path
+) -> None:
+    build = engine.submit("many", plan_of(folder, tmp_path, copies=30))
+    seen = set()
+
+    def ended() -> bool:
+        seen.add(build.progress())
+        return build.wait(0.01)
+
+    wait_for(ended)
+    warped = [told[1:] for told in seen if told is not None and told[0] == "warp"]
+    assert warped and {total for _, total in warped} == {60}
+    assert build.result().size_bytes > 0
+
+
+def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(engine_folder(engine) / "cache", ignore_errors=True)
+    build = engine.submit("stopped", plan_of(folder, tmp_path, copies=100))
+    wait_for(lambda: is_warping(build))
+    build.stop()
+    kept = warps_of(engine)
+    again = engine.submit("again", plan_of(folder, tmp_path, copies=100))
+    assert again.wait(PATIENCE_S)
+    assert again.result().size_bytes > 0
+    after = warps_of(engine)
+    assert kept and len(after) == 200 and kept.items() <= after.items()
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_an_input_deleted_while_others_are_warped(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path, explicit: bool
+) -> None:
+    plan = plan_of(folder, tmp_path, copies=30)
+    last = tmp_path / "last.fits"
+    last.write_bytes((folder / "i-2.fits").read_bytes())
+    planes = tuple(replace(plane, path=str(last)) for plane in plan.inputs[-1].planes)
+    inputs = (*plan.inputs[:-1], replace(plan.inputs[-1], planes=planes))
+    shutil.rmtree(engine_folder(engine) / "cache", ignore_errors=True)
+    build = engine.submit(f"deleted-{explicit}", replace(plan, inputs=inputs, explicit=explicit))
+    wait_for(lambda: is_warping(build))
+    last.unlink()
+    assert build.wait(PATIENCE_S)
+    name = inputs[-1].dataset_id
+    if explicit:
+        with pytest.raises(ImageFormatError) as caught:
+            build.result()
+        assert caught.value.args[0] == name
+        return
+    (rejected,) = [use for use in build.result().uses if use.rejected]
+    assert rejected.dataset_id == name and "does not exist" in str(rejected.rejected)
+
+
+def test_a_worker_without_the_data_folder_says_so(folder: Path, tmp_path: Path) -> None:
+    elsewhere = Submission(
+        token="t", data_dir=str(tmp_path), mark=str(tmp_path / "absent"), limits=DEFAULT_LIMITS
+    )
+    with pytest.raises(ComputationError, match=f"does not see the server's .* {tmp_path}"):
+        run_warp(elsewhere, plan_of(folder, tmp_path), None, 1)
+    Path(elsewhere.mark).touch()
+    run_warp(elsewhere, plan_of(folder, tmp_path), None, 1)
+    assert len(list((tmp_path / "cache" / "warps").iterdir())) == 1
 
 
 def test_a_cluster_that_is_not_there_is_busy(
