@@ -61,7 +61,7 @@ def _make_product(work: Work) -> Product:
     ref = work.plan.science
     if ref is None:
         return template_product(work, make_template(work))
-    science = read_image(work.images, ref)  # one that cannot be read is told before any warp
+    science = read_image(work.images, ref)  # one that cannot be read is told before the stack
     template = make_template(work)
     return difference_product(work, ref, science, template.coadd.image, template.uses)
 

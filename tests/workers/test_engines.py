@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -125,11 +125,11 @@ def test_a_stopped_build_stops_and_frees_its_worker(
 def test_a_killed_worker_loses_its_own_task_alone(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
-    whole = engine.submit("whole", plan_of(folder, tmp_path / "whole", copies=30))
+    whole = engine.submit("whole", plan_of(folder, tmp_path / "whole", copies=12))
     assert whole.wait(PATIENCE_S)
     expected = whole.result()
     shutil.rmtree(engine_folder(engine) / "cache")
-    build = engine.submit("killed", plan_of(folder, tmp_path, copies=30))
+    build = engine.submit("killed", plan_of(folder, tmp_path, copies=12))
     wait_for(lambda: is_warping(build))
     victim = engine.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
@@ -137,7 +137,7 @@ def test_a_killed_worker_loses_its_own_task_alone(
     assert build.wait(PATIENCE_S)
     assert build.result().checksum == expected.checksum
     after = warps_of(engine)
-    assert len(after) == 60 and kept and kept.items() <= after.items()
+    assert len(after) == 24 and kept and kept.items() <= after.items()
     wait_for(lambda: len(engine.worker_pids()) == 2)
     assert victim not in engine.worker_pids()
 
@@ -232,7 +232,7 @@ def test_engines_of_any_size_give_the_same_bytes(folder: Path, tmp_path: Path) -
 def test_the_warps_of_a_build_are_tasks_of_their_own(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
-    build = engine.submit("many", plan_of(folder, tmp_path, copies=30))
+    build = engine.submit("many", plan_of(folder, tmp_path, copies=12))
     seen = set()
 
     def ended() -> bool:
@@ -241,7 +241,7 @@ def test_the_warps_of_a_build_are_tasks_of_their_own(
 
     wait_for(ended)
     warped = [told[1:] for told in seen if told is not None and told[0] == "warp"]
-    assert warped and {total for _, total in warped} == {60}
+    assert warped and {total for _, total in warped} == {24}
     assert build.result().size_bytes > 0
 
 
@@ -249,22 +249,22 @@ def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(engine_folder(engine) / "cache", ignore_errors=True)
-    build = engine.submit("stopped", plan_of(folder, tmp_path, copies=100))
+    build = engine.submit("stopped", plan_of(folder, tmp_path, copies=25))
     wait_for(lambda: is_warping(build))
     build.stop()
     kept = warps_of(engine)
-    again = engine.submit("again", plan_of(folder, tmp_path, copies=100))
+    again = engine.submit("again", plan_of(folder, tmp_path, copies=25))
     assert again.wait(PATIENCE_S)
     assert again.result().size_bytes > 0
     after = warps_of(engine)
-    assert kept and len(after) == 200 and kept.items() <= after.items()
+    assert kept and len(after) == 50 and kept.items() <= after.items()
 
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_an_input_deleted_while_others_are_warped(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path, explicit: bool
 ) -> None:
-    plan = plan_of(folder, tmp_path, copies=30)
+    plan = plan_of(folder, tmp_path, copies=12)
     last = tmp_path / "last.fits"
     last.write_bytes((folder / "i-2.fits").read_bytes())
     planes = tuple(replace(plane, path=str(last)) for plane in plan.inputs[-1].planes)
