@@ -37,7 +37,8 @@ class ImageStore:
         Flux is in the unit ``ref.bunit``. Variance comes from a variance, weight (inverse
         variance) or standard deviation plane, else from the noise of the pixels (with ``bounds``:
         of those pixels); a pixel of weight 0 is BAD and its variance NaN. Mask bits are those of
-        MASK_PLANES; pixels that are NaN get NO_DATA, stored values from ``ref.saturation`` up SAT.
+        MASK_PLANES; pixels that are NaN get NO_DATA (and UNMASKEDNAN where a mask plane does not
+        tell of them), stored values from ``ref.saturation`` up SAT.
         Raises ImageFormatError for a file that is missing, damaged, or of another shape.
         """
         grid = Grid.from_text(ref.grid)
@@ -122,7 +123,10 @@ def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mas
         else:
             mask = remap_codes(values, ref.mask_codes) if ref.mask_codes else remap_good_bad(values)
     if stored.dtype.kind == "f":
-        _mark(mask, ~np.isfinite(stored), "NO_DATA")
+        absent = ~np.isfinite(stored)
+        if plane is not None and absent.any():
+            _mark(mask, absent & (mask == 0), "UNMASKEDNAN")
+        _mark(mask, absent, "NO_DATA")
     if ref.saturation is not None:
         with np.errstate(invalid="ignore"):
             _mark(mask, stored >= ref.saturation, "SAT")

@@ -14,6 +14,7 @@ from app.errors import ComputationError, CoverageError
 from app.pixels.bands import limit_threads, thread_count
 from app.pixels.coadd import Coadd
 from app.pixels.covariance import box_noise_ratio
+from app.pixels.gaps import fill_narrow_gaps, with_high_variance
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.psf_coadd import CoaddPsf, combine_psfs
@@ -100,6 +101,9 @@ def template_product(work: Work, template: Template) -> Product:
     fwhm_px = measure_fwhm_px(image) if image.fwhm_px is None else image.fwhm_px
     ratio = box_noise_ratio(image)
     with_psf = set() if template.psf is None else {part.name for part in template.psf.components}
+    image = with_high_variance(image)
+    if fwhm_px is not None:
+        image = fill_narrow_gaps(image, fwhm_px)
     return Product(
         image=image,
         grid=work.grid,

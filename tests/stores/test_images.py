@@ -108,6 +108,18 @@ def test_nan_is_no_data(store: ImageStore, tmp_path: Path, flux: Any) -> None:
     assert np.isnan(image.variance[1, 1])
 
 
+def test_nan_that_the_mask_does_not_tell_of_is_marked(
+    store: ImageStore, tmp_path: Path, flux: Any
+) -> None:
+    flux[1, 1], flux[2, 2] = np.nan, np.nan
+    told = np.zeros(SHAPE, "i4")
+    told[1, 1] = bits("BAD")
+    path = write(tmp_path / "a.fits", flux, told)
+    mask = store.read(ref(path, "image", "mask", mask_planes=tuple(MASK_PLANES.items()))).mask
+    assert mask[1, 1] == bits("BAD", "NO_DATA")
+    assert mask[2, 2] == bits("UNMASKEDNAN", "NO_DATA")
+
+
 def test_blank_integers_are_no_data(store: ImageStore, tmp_path: Path) -> None:
     stored = np.full(SHAPE, 7, "i2")
     stored[4, 4] = -99
