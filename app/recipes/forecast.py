@@ -153,6 +153,8 @@ def _coverage(plan: BuildPlan, target: Grid, weights: Mapping[str, float]) -> Co
         if plan.recipe.template.statistic == "median":  # as app.pixels.stack has it
             loss = np.vectorize(median_loss)(images.astype(np.int64))
             noise = np.sqrt(loss * images) / roots
+        if plan.recipe.template.source == "coadds":  # as app.pixels.merge has it
+            noise = np.where(images > 0, np.sqrt(images / total), np.inf)
     return Coverage(cell, counts, noise)
 
 

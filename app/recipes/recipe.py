@@ -81,6 +81,8 @@ class TemplateOptions:
     clip_sigma: float = 3.0
     clip_iterations: int = 2
     background_matching: bool = False
+    source: Literal["exposures", "coadds"] = "exposures"
+    """Exposures are stacked; coadds (templates of patches) are merged and warped, not stacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from app.recipes.values import Parameters, Values, group, number, one_of, single
 from app.sky.dali import parse_pos
 from app.sky.shapes import Point, Shape
 
-OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING")
+OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING", "INPUTS")
 """How the inputs are resampled and combined."""
 TEMPLATE_NAMES = ("ID", "POS", "TRACT", "PATCH", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
@@ -79,13 +79,16 @@ def parse_template(parameters: Parameters) -> TemplateRequest:
         raise ParameterError(given[1], f"{given[0]} says already where; leave one out")
     if science_id is None and band is None:
         raise ParameterError("BAND", f"required together with {given[0]}, such as BAND=i")
+    options = _template_options(values)
+    if science_id is None and options.source == "coadds":
+        raise ParameterError("INPUTS", "a patch is made of exposures; coadds go with an ID")
     return TemplateRequest(
         science_id=science_id,
         target=target,
         patch=patch,
         band=band,
         selection=parse_selection(values),
-        options=_template_options(values),
+        options=options,
     )
 
 
@@ -122,8 +125,20 @@ def _template_options(values: Values) -> TemplateOptions:
         "kernel": single(values, "KERNEL", one_of(choices(TemplateOptions, "kernel"))),
         "warp": single(values, "WARP", one_of(choices(TemplateOptions, "warp"))),
         "background_matching": single(values, "BACKGROUND_MATCHING", truth),
+        "source": single(values, "INPUTS", one_of(choices(TemplateOptions, "source"))),
     }
+    if given["source"] == "coadds":
+        _refuse_choices(values)
     return replace(TemplateOptions(), **_known(given))
+
+
+def _refuse_choices(values: Values) -> None:
+    """INPUTS=coadds leaves nothing to choose or to stack."""
+    for name in (*SELECTION_NAMES, "STATISTIC", "WARP", "BACKGROUND_MATCHING"):
+        if name in values:
+            raise ParameterError(
+                name, "goes with INPUTS=exposures; coadds under an image are all taken as they are"
+            )
 
 
 def _patch(values: Values) -> tuple[int, int] | None:

@@ -168,6 +168,7 @@ def _options() -> tuple[InputParameter, ...]:
         ("KERNEL", choices(TemplateOptions, "kernel"), "The kernel by which they are resampled"),
         ("WARP", choices(TemplateOptions, "warp"), "Warps as they are, or all of one PSF"),
         ("BACKGROUND_MATCHING", _TRUTH, "Whether backgrounds are matched where exposures overlap"),
+        ("INPUTS", choices(TemplateOptions, "source"), "Exposures, or the templates of patches"),
     )
     return tuple(
         InputParameter(name=name, description=told, options=words) for name, words, told in offered

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, RegionError, StoppedError
 from app.pixels.grid import Grid
+from app.recipes.coadds import select_coadds
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
-from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe
+from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe, TemplateOptions
 from app.recipes.request import (
     DifferenceRequest,
     TemplateRequest,
@@ -193,10 +194,9 @@ class BuildService:
         science = self._finder.get(science_id)
         band = _required_band(request.band or science.ref.band)
         grid = Grid.from_text(science.ref.grid)
-        chosen = self._choose(
-            request.selection, target=_region_of(science), band=band, position=None, science=science
-        )
-        recipe = template_recipe(chosen, band=band, grid=science.ref.grid, options=request.options)
+        chosen = self._choose_for_image(request.selection, request.options, science, band)
+        options = _options_for(chosen, request.options)
+        recipe = template_recipe(chosen, band=band, grid=science.ref.grid, options=options)
         return recipe, self._plan(recipe, chosen, grid, request.selection)
 
     def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
@@ -208,19 +208,43 @@ class BuildService:
         band = _required_band(science.ref.band)
         if request.band not in (None, band):
             raise ParameterError("BAND", f"the science image is of band {band}")
-        chosen = self._choose(
-            request.selection,
-            target=_region_of(science),
-            band=band,
-            position=None,
-            science=science,
-            difference=True,
+        chosen = self._choose_for_image(
+            request.selection, request.template, science, band, difference=True
         )
+        template = _options_for(chosen, request.template)
         recipe = difference_recipe(
-            chosen, science, band=band, template=request.template, options=request.options
+            chosen, science, band=band, template=template, options=request.options
         )
         grid = Grid.from_text(science.ref.grid)
         return recipe, self._plan(recipe, chosen, grid, request.selection, science=science)
+
+    def _choose_for_image(
+        self,
+        selection: Selection,
+        options: TemplateOptions,
+        science: Candidate,
+        band: str,
+        *,
+        difference: bool = False,
+    ) -> Chosen:
+        """The exposures, or the coadds, under a science image."""
+        region = _region_of(science)
+        if options.source == "coadds":
+            return select_coadds(
+                self._finder.find_coadds(region, band),
+                target=region,
+                band=band,
+                science_exposure=science.exposure if difference else None,
+                patches=self._skymap.find_patches(region),
+            )
+        return self._choose(
+            selection,
+            target=region,
+            band=band,
+            position=None,
+            science=science,
+            difference=difference,
+        )
 
     def _choose(
         self,
@@ -241,7 +265,7 @@ class BuildService:
                 target=target,
                 band=band,
                 science_exposure=exposure if difference else None,
-                products=difference,
+                products=science is not None,
             )
         return select_inputs(
             self._finder.find(target, band),
@@ -329,6 +353,12 @@ def product_result(row: DatasetRow) -> JobResult:
         dataset_id=row.dataset_id,
         size_bytes=row.file_size,
     )
+
+
+def _options_for(chosen: Chosen, options: TemplateOptions) -> TemplateOptions:
+    """Listed templates are warped as coadds are."""
+    coadds = all(candidate.calib_level > CALIBRATED for candidate in chosen.inputs)
+    return replace(TemplateOptions(), kernel=options.kernel, source="coadds") if coadds else options
 
 
 def _required_band(band: str | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.adql.compile import compile_query
 from app.errors import LimitError, RecipeError
+from app.recipes.coadds import PatchCoadd
 from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
 from app.schema.catalog import CatalogSource
@@ -97,6 +98,18 @@ class CandidateFinder:
         return [
             TemplateRef(str(name), int(tract), int(patch), str(band))
             for name, tract, patch, band in found
+        ]
+
+    def find_coadds(self, region: Region, band: str) -> list[PatchCoadd]:
+        """Templates of patches near ``region`` in ``band``, the newest first."""
+        found = [r for r in self.find_templates(bounding_circle(region)) if r.band == band]
+        rows = {
+            row.dataset_id: row for row in self._datasets.get_many([r.dataset_id for r in found])
+        }
+        return [
+            PatchCoadd(r.tract, r.patch, self._with_members(self._candidate(rows[r.dataset_id])))
+            for r in reversed(found)
+            if r.dataset_id in rows
         ]
 
     def _identifiers(self, condition: str, limit: int | None) -> list[str]:

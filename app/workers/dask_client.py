@@ -187,7 +187,8 @@ class DaskRunner:
         The n-th warps of all builds come before the n+1-th of any: a build of many inputs keeps
         no other waiting.
         """
-        if places < 2 or len(plan.inputs) < 2:
+        coadds = plan.recipe.template.source == "coadds"
+        if places < 2 or len(plan.inputs) < 2 or coadds:
             return []
         zero_point_mag = common_zero_point(plan.inputs, plan.science)
         bare = replace(

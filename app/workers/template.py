@@ -20,6 +20,7 @@ from app.pixels.psf import measure_fwhm_px
 from app.pixels.psf_coadd import CoaddPsf, combine_psfs
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
 from app.recipes.recipe import BuildPlan, ImageRef, InputUse
+from app.workers.get_template import get_template
 from app.workers.input_tables import InputTables, input_tables
 from app.workers.inputs import WarpedInput, to_one_scale, usable_pixels, warp_input, with_width
 from app.workers.product import Product, pixel_quality
@@ -59,6 +60,8 @@ def make_template(work: Work) -> Template:
     StorageFullError
         No room for warps.
     """
+    if work.plan.recipe.template.source == "coadds":
+        return _from_coadds(work)
     with ExitStack() as files:
         files.callback(work.warps.trim)
         gathered = _Inputs(work, files).gather()
@@ -91,6 +94,23 @@ def warp_ahead(work: Work, ref: ImageRef, zero_point_mag: float | None) -> None:
     """
     with suppress(ComputationError):
         warp_input(work, ref, zero_point_mag).stored.close()
+
+
+def _from_coadds(work: Work) -> Template:
+    """Coadds that exist, merged and warped; each pixel counts as one input."""
+    plan = work.plan
+    image, uses = get_template(
+        work.images,
+        plan.inputs,
+        work.grid,
+        kernel=plan.recipe.template.kernel,
+        zero_point_mag=common_zero_point(plan.inputs, plan.science),
+        at=work.at,
+    )
+    n_image = np.isfinite(image.flux).astype(np.int32)
+    weights = tuple(use.weight or 0.0 for use in uses)
+    merged = Coadd(image, n_image, weights, (0.0,) * len(uses))
+    return Template(merged, uses, InputTables((), ()), float("nan"))
 
 
 def template_product(work: Work, template: Template) -> Product:

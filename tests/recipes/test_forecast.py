@@ -128,3 +128,9 @@ def test_a_difference_adds_the_noise_of_the_science_image() -> None:
     assert template is not None and told.noise is not None
     assert told.noise == pytest.approx(math.hypot(template, 3.0))
     assert told.fwhm_arcsec == 1.2
+
+
+def test_coadds_share_their_exposures() -> None:
+    stacked = forecast(plan(*INPUTS[:1], *INPUTS[:1], kernel="nearest")).noise
+    merged = forecast(plan(*INPUTS[:1], *INPUTS[:1], kernel="nearest", source="coadds")).noise
+    assert stacked is not None and merged == pytest.approx(stacked * math.sqrt(2))

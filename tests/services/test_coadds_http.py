@@ -1,0 +1,116 @@
+"""Templates for an image from the coadds of patches, over HTTP."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from starlette.testclient import TestClient
+
+from app.workers.embedded import EmbeddedEngine
+from tests.services.builds_fixture import Field, open_field, standard_field
+from tests.services.survey import CENTRE, standard_exposures
+from tests.services.test_builds_http import DIFFERENCE, TEMPLATE, serving
+
+POSITION = f"{CENTRE[0]} {CENTRE[1]}"
+SCIENCE = standard_exposures()[4]
+OTHERS = "60000 60050"
+"""MJD of every exposure but the science image."""
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """The standard exposures, published, and nothing built."""
+    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
+    with open_field(tmp_path_factory.mktemp("coadds"), engine) as opened:
+        standard_field(opened)
+        yield opened
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def client(field: Field) -> Iterator[TestClient]:
+    """A client of it."""
+    with serving(field) as made:
+        yield made
+
+
+def build(client: TestClient, where: str, **parameters: str) -> tuple[str, fits.HDUList]:
+    """Identifier and content of a product."""
+    answer = client.get(f"{where}/sync", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-skyloom-dataset"], fits.open(io.BytesIO(answer.content))
+
+
+def used(hdus: fits.HDUList) -> list[str]:
+    """The template inputs that took part."""
+    return [
+        row["dataset_id"]
+        for row in hdus["INPUTS"].data
+        if row["role"] == "template" and not row["rejected"]
+    ]
+
+
+def test_without_coadds_the_patches_to_be_built_are_named(client: TestClient) -> None:
+    asked = {"ID": SCIENCE.dataset_id, "INPUTS": "coadds"}
+    for where in (TEMPLATE, DIFFERENCE):
+        answer = client.get(f"{where}/sync", params=asked)
+        assert 400 <= answer.status_code < 500
+        assert "TRACT=" in answer.text and "PATCH=" in answer.text
+
+
+def test_template_and_difference_from_the_coadds_under_an_image(client: TestClient) -> None:
+    coadd, _ = build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
+    name, hdus = build(client, TEMPLATE, ID=SCIENCE.dataset_id, INPUTS="coadds")
+    assert used(hdus) == [coadd] and name != coadd
+    flux = hdus["IMAGE"].data
+    assert np.isfinite(flux).mean() > 0.5
+    _, stacked = build(client, TEMPLATE, ID=SCIENCE.dataset_id, TIME=OTHERS)
+    both = np.isfinite(flux) & np.isfinite(stacked["IMAGE"].data)
+    both &= (hdus["MASK"].data == 0) & (stacked["MASK"].data == 0)
+    apart = (flux - stacked["IMAGE"].data)[both] / np.sqrt(stacked["VARIANCE"].data[both])
+    assert np.median(np.abs(apart)) < 0.5, "the same exposures, resampled twice"
+
+    listed, _ = build(client, TEMPLATE, ID=SCIENCE.dataset_id, TEMPLATE_IDS=coadd)
+    assert listed == name, "the same recipe"
+
+    _, difference = build(client, DIFFERENCE, ID=SCIENCE.dataset_id, INPUTS="coadds")
+    assert used(difference) == [coadd]
+    assert difference[0].header["PULLSIG"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_coadd_that_holds_the_science_exposure_is_passed_over(client: TestClient) -> None:
+    older, _ = build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
+    newer, _ = build(client, TEMPLATE, POS=POSITION, BAND="i", STATISTIC="mean")
+    _, difference = build(
+        client, DIFFERENCE, ID=SCIENCE.dataset_id, INPUTS="coadds", KERNEL_ORDER="1"
+    )
+    assert used(difference) == [older]
+    _, template = build(client, TEMPLATE, ID=SCIENCE.dataset_id, INPUTS="coadds", KERNEL="bilinear")
+    assert used(template) == [newer]
+
+
+def test_a_plan_of_coadds_tells_which_are_taken(client: TestClient) -> None:
+    build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
+    asked = {"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "PLAN": "true", "RESPONSEFORMAT": "json"}
+    plan = client.get(f"{TEMPLATE}/sync", params=asked).json()
+    assert plan["summary"]["n_inputs"] == len(plan["inputs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"POS": POSITION, "BAND": "i", "INPUTS": "coadds"}, "INPUTS"),
+        ({"ID": SCIENCE.dataset_id, "INPUTS": "warps"}, "exposures, coadds"),
+        ({"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "TIME": OTHERS}, "TIME"),
+        ({"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "STATISTIC": "mean"}, "STATISTIC"),
+    ],
+)
+def test_what_cannot_go_together_is_named(
+    client: TestClient, parameters: dict[str, str], named: str
+) -> None:
+    answer = client.get(f"{TEMPLATE}/sync", params=parameters)
+    assert answer.status_code == 400 and named in answer.text
