@@ -18,7 +18,8 @@ from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.recipes.request import parse_target
 from app.services.batches import BatchReport, BatchRequest, TemplateBatch
-from app.services.builds import BuildExecutor, BuildService
+from app.services.build_executor import BuildExecutor
+from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor

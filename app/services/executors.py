@@ -41,7 +41,7 @@ class StopSignal:
 
 
 class Executor(Protocol):
-    """Runs one kind of job. Implementations: ``query.TapExecutor``, ``builds.BuildExecutor``."""
+    """Runs one kind of job. Implementations: ``query.TapExecutor``, ``build_executor.BuildExecutor``."""
 
     def run(
         self, job: Job, should_stop: StopSignal, progress: Progress

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.recipes.recipe import BuildPlan
-from app.services.builds import BuildExecutor, BuildService
+from app.services.build_executor import BuildExecutor
+from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.forecasts import ForecastService
