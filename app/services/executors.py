@@ -41,7 +41,7 @@ class StopSignal:
 
 
 class Executor(Protocol):
-    """Runs one kind of job. Implementations: ``query.TapExecutor``, ``build_executor.BuildExecutor``."""
+    """Runs one kind of job: ``query.TapExecutor`` and ``build_executor.BuildExecutor`` do."""
 
     def run(
         self, job: Job, should_stop: StopSignal, progress: Progress
