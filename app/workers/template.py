@@ -110,7 +110,7 @@ def _from_coadds(work: Work) -> Template:
     n_image = np.isfinite(image.flux).astype(np.int32)
     weights = tuple(use.weight or 0.0 for use in uses)
     merged = Coadd(image, n_image, weights, (0.0,) * len(uses))
-    return Template(merged, uses, InputTables((), ()), float("nan"))
+    return Template(merged, None, uses, InputTables((), ()), float("nan"))
 
 
 def template_product(work: Work, template: Template) -> Product:
