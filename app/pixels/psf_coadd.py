@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
+from app.pixels.detect import gaussian_psf
 from app.pixels.mapping import PixelGrid
 from app.pixels.psf_field import Profile, PsfField, PsfShape, fit_field
 
@@ -111,6 +112,12 @@ class CoaddPsf:
             for each in self.components
         )
         return CoaddPsf(parts, self.shape)
+
+
+def matched_psf(psf: CoaddPsf, fwhm_px: float) -> CoaddPsf:
+    """That of an image which was matched to a round Gaussian of ``fwhm_px``."""
+    field = PsfField(gaussian_psf(fwhm_px)[None], 0, (0.0, 0.0), (1.0, 1.0))
+    return CoaddPsf(tuple(replace(each, field=field) for each in psf.components), psf.shape)
 
 
 def combine_psfs(psfs: Iterable[CoaddPsf], shape: tuple[int, int]) -> CoaddPsf | None:

@@ -17,7 +17,7 @@ from app.pixels.covariance import box_noise_ratio
 from app.pixels.gaps import fill_narrow_gaps, with_high_variance
 from app.pixels.overlap import differential_backgrounds
 from app.pixels.psf import measure_fwhm_px
-from app.pixels.psf_coadd import CoaddPsf, combine_psfs
+from app.pixels.psf_coadd import CoaddPsf, combine_psfs, matched_psf
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
 from app.recipes.recipe import BuildPlan, ImageRef, InputUse
 from app.workers.get_template import get_template
@@ -79,11 +79,14 @@ def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | 
     """Of the inputs whose PSF is known; None when none is. A median takes all alike."""
     parts = []
     for each, weight in zip(inputs, stack.weights, strict=True):
-        psf = each.stored.psf()
-        if psf is not None:
+        own = each.stored.psf()
+        if own is not None:
             alike = weight > 0 and work.plan.recipe.template.statistic == "median"
-            parts.append(psf.weighted(1.0 if alike else weight, each.ref.dataset_id))
-    return combine_psfs(parts, stack.image.shape)
+            parts.append(own.weighted(1.0 if alike else weight, each.ref.dataset_id))
+    psf = combine_psfs(parts, stack.image.shape)
+    fwhm_px = stack.image.fwhm_px
+    matched = work.plan.recipe.template.warp == "psfmatched"
+    return matched_psf(psf, fwhm_px) if matched and psf is not None and fwhm_px else psf
 
 
 def warp_ahead(work: Work, ref: ImageRef, zero_point_mag: float | None) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from app.errors import CoverageError
 from app.pixels.grid import Grid
 from app.pixels.image import bits
 from app.recipes.plan import make_plan
@@ -102,11 +101,11 @@ def test_psf_matched_warps_give_the_model_psf(chosen: Chosen, tmp_path: Path) ->
         assert product[0].header["FWHM"] == pytest.approx(1.1 * worst, rel=0.02)
 
 
-def test_unknown_seeing_cannot_be_matched(chosen: Chosen, tmp_path: Path) -> None:
+def test_unknown_seeing_is_measured_before_it_is_matched(chosen: Chosen, tmp_path: Path) -> None:
     first = replace(chosen.inputs[0], ref=replace(chosen.inputs[0].ref, fwhm_arcsec=None))
     unknown = replace(chosen, inputs=(first, *chosen.inputs[1:]))
-    with pytest.raises(CoverageError, match="known FWHM"):
-        make(unknown, tmp_path, TemplateOptions(warp="psfmatched"))
+    with fits.open(make(unknown, tmp_path, TemplateOptions(warp="psfmatched"))) as product:
+        assert product[0].header["NPSF"] == len(chosen.inputs)
 
 
 def test_tables_tell_what_each_place_is_made_of(chosen: Chosen, tmp_path: Path) -> None:
