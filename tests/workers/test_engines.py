@@ -250,7 +250,7 @@ def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
 ) -> None:
     shutil.rmtree(engine_folder(engine) / "cache", ignore_errors=True)
     build = engine.submit("stopped", plan_of(folder, tmp_path, copies=25))
-    wait_for(lambda: is_warping(build))
+    wait_for(lambda: bool(warps_of(engine)))
     build.stop()
     kept = warps_of(engine)
     again = engine.submit("again", plan_of(folder, tmp_path, copies=25))
