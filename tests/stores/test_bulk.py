@@ -56,9 +56,8 @@ def test_a_row_that_the_table_refuses(stores: MetadataStores) -> None:
         insert_batch(connection, "kinds", ["whole"], [pa.array([1, 2, 1], pa.int64())])
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_geometries_in_binary_form_are_those_of_their_text(stores: MetadataStores) -> None:
-    if stores.engine.dialect.name != "postgresql":
-        pytest.skip("SQLite keeps outlines in its trees")
     given = ["10 10 11 10 11 11", None, "359.5 0 0.5 0 0.5 1 0 2 359.5 1", "CIRCLE ICRS 20 89.9 1"]
     texts = read_regions(pa.array(given)).texts
     with write_transaction(stores.engine) as connection:
