@@ -20,7 +20,7 @@ from app.votable.unpack import Cell, unpack
 
 _Number = TypeVar("_Number", int, float)
 
-_SCALARS: Final[dict[str, tuple[Kind, Datatype]]] = {
+SCALARS: Final[dict[str, tuple[Kind, Datatype]]] = {
     "boolean": ("boolean", "boolean"),
     "bit": ("boolean", "boolean"),
     "unsignedByte": ("integer", "short"),
@@ -34,6 +34,7 @@ _SCALARS: Final[dict[str, tuple[Kind, Datatype]]] = {
     "char": ("text", "char"),
     "unicodeChar": ("text", "unicodeChar"),
 }
+"""VOTable's datatypes as columns here."""
 _RANGES: Final = {
     "unsignedByte": (0, 255),
     "short": (-(2**15), 2**15 - 1),
@@ -93,8 +94,8 @@ def _cells(
 def _shape(field: RawField, name: str) -> Shape:
     label = _label(field)
     datatype = field.attributes.get("datatype", "")
-    if datatype not in _SCALARS:
-        offered = ", ".join(_SCALARS)
+    if datatype not in SCALARS:
+        offered = ", ".join(SCALARS)
         reason = f"column {label} has the datatype {datatype!r}; taken are {offered}"
         raise UploadError(name, reason)
     text = field.attributes.get("arraysize", "").strip() or None
@@ -143,7 +144,7 @@ class _Column:
 
     def read(self, cells: Sequence[Cell]) -> tuple[Field, pa.Array]:
         """The field and its values."""
-        kind, datatype = _SCALARS[self._datatype]
+        kind, datatype = SCALARS[self._datatype]
         if datatype in ("char", "unicodeChar"):
             return self._read_text(cells, datatype)
         if self._shape.is_array or kind == "text":

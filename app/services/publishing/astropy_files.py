@@ -22,19 +22,9 @@ from app.schema.batches import arrow_schema
 from app.schema.fields import Datatype, Field, Kind
 from app.services.publishing.arrays import kind_of, to_arrow
 from app.services.publishing.source import BATCH_ROWS, FileError, Source
+from app.votable.columns import SCALARS
 
-_TYPES: Final[dict[str, tuple[Kind, Datatype]]] = {
-    "boolean": ("boolean", "boolean"),
-    "bit": ("boolean", "boolean"),
-    "unsignedByte": ("integer", "short"),
-    "short": ("integer", "short"),
-    "int": ("integer", "int"),
-    "long": ("integer", "long"),
-    "float": ("real", "float"),
-    "double": ("real", "double"),
-    "char": ("text", "char"),
-    "unicodeChar": ("text", "unicodeChar"),
-}
+_TYPES: Final = {name: kind for name, kind in SCALARS.items() if not name.endswith("Complex")}
 _TEXTS: Final = ("char", "unicodeChar")
 _POLYGON: Final = "polygon"
 
