@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -22,6 +21,7 @@ from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import over_rows
 from app.pixels.blend import EXCLUDED
 from app.pixels.clip import clip_rows, shelter_rows
+from app.pixels.coadded import Coadd, CoaddRows, Planes, empty_planes, whole_coadd
 from app.pixels.image import MaskedImage
 from app.pixels.networks import sorting_network
 from app.pixels.placed import Rows, rows_of
@@ -43,24 +43,6 @@ _TASK_ROWS: Final = 8
 
 Statistic = Literal["mean", "meanclip", "median"]
 STATISTICS: Final = get_args(Statistic)
-
-
-Planes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
-"""Flux, variance, mask and number of good inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coadd:
-    """A stack and how it came about.
-
-    ``n_image`` (ny, nx) int32 counts the good inputs of each pixel before clipping. ``weights`` and
-    ``clipped_fraction`` have one number per input, in their order (weight 0: not used at all).
-    """
-
-    image: MaskedImage
-    n_image: NDArray[np.int32]
-    weights: tuple[float, ...]
-    clipped_fraction: tuple[float, ...]
 
 
 def coadd(
@@ -90,37 +72,64 @@ def coadd(
     Raises CoverageError when no input has a usable pixel, RecipeError when shapes or zero points
     differ, ParameterError on an unknown statistic or a weight that is no number >= 0.
     """
+    every = _weights(inputs, weights)
+    rows = coadd_rows(
+        inputs,
+        (0, inputs[0].shape[0]),
+        every,
+        statistic=statistic,
+        clip_sigma=clip_sigma,
+        clip_iterations=clip_iterations,
+        excluded=excluded,
+        memory_bytes=memory_bytes,
+        between_bands=between_bands,
+    )
+    return whole_coadd(inputs, rows, every)
+
+
+def coadd_rows(
+    inputs: Sequence[Warped],
+    rows: tuple[int, int],
+    weights: Sequence[float] | None = None,
+    *,
+    statistic: Statistic = "meanclip",
+    clip_sigma: float = 3.0,
+    clip_iterations: int = 2,
+    excluded: Sequence[PixelSet | None] = (),
+    memory_bytes: int = BAND_MEMORY,
+    between_bands: Callable[[int, int], None] | None = None,
+) -> CoaddRows:
+    """The rows ``start <= y < stop`` of :func:`coadd`, which has the same options and errors.
+
+    They are the same whatever other rows are made with them.
+    """
     if statistic not in STATISTICS:
         raise ParameterError("statistic", f"{statistic!r} is not one of {', '.join(STATISTICS)}")
-    for each in inputs:
-        _check_alike(inputs[0], each)
-    every = [_weight(each, weights, index) for index, each in enumerate(inputs)]
-    if not any(every):
-        raise CoverageError("images with usable pixels", 0, 1)
-    stack = _Stack(inputs, every, excluded, statistic, clip_sigma, clip_iterations)
-    ny = inputs[0].shape[0]
+    every = _weights(inputs, weights)
+    stack = _Stack(inputs, rows, every, excluded, statistic, clip_sigma, clip_iterations)
     band = stack.band_rows(memory_bytes)
-    for start in range(0, ny, band):
+    for start in range(*rows, band):
         if between_bands is not None:
-            between_bands(start, ny)
-        stack.add_band(start, min(start + band, ny))
+            between_bands(start - rows[0], rows[1] - rows[0])
+        stack.add_band(start, min(start + band, rows[1]))
     return stack.finish()
 
 
 class _Stack:
-    """The planes of a coadd while it is made, band by band."""
+    """The planes of some rows of a coadd while they are made, band by band."""
 
     def __init__(
         self,
         inputs: Sequence[Warped],
+        rows: tuple[int, int],
         every: Sequence[float],
         excluded: Sequence[PixelSet | None],
         statistic: Statistic,
         clip_sigma: float,
         clip_iterations: int,
     ) -> None:
+        self._first = rows[0]
         self._every = every
-        self._all = inputs
         self._chosen = [index for index, weight in enumerate(every) if weight > 0]
         self._inputs = [inputs[index] for index in self._chosen]
         self._excluded = [excluded[index] if excluded else None for index in self._chosen]
@@ -130,7 +139,7 @@ class _Stack:
         used = np.array([every[index] for index in self._chosen])
         self._weights = (used / used.max()).astype(np.float32)
         self._network = sorting_network(len(self._inputs))
-        self._out = _empty_planes(self._shape)
+        self._out = empty_planes((rows[1] - rows[0], self._shape[1]))
         self._counts = np.zeros((2, len(self._inputs)), dtype=np.int64)
         self._clipped = np.zeros(len(self._inputs), dtype=np.int64)
         self._widths = [each.fwhm_px for each in self._inputs]
@@ -150,7 +159,7 @@ class _Stack:
             self._clip_band(start, stop)
             return
         rows, planes = self._read(start, stop)
-        out = tuple(plane[start:stop] for plane in self._out)
+        out = tuple(plane[start - self._first : stop - self._first] for plane in self._out)
         medians = self._statistic == "median"
         counts = np.zeros((stop - start, 2, len(self._inputs)), dtype=np.int64)
 
@@ -179,7 +188,8 @@ class _Stack:
         self._counts += counts[start - first : stop - first].sum(axis=0)
         self._clipped += clipped.sum(axis=0)
         for plane, part in zip(self._out, band, strict=True):
-            plane[start:stop] = part[start - first : stop - first]
+            own = plane[start - self._first : stop - self._first]
+            own[:] = part[start - first : stop - first]
         del planes
 
     def _read(self, start: int, stop: int) -> tuple[Rows, list[MaskedImage]]:
@@ -212,7 +222,7 @@ class _Stack:
         middle, scatter, unit, farthest, bright = (
             np.empty(shape, dtype=np.float32) for _ in range(5)
         )
-        centres, out = (middle, scatter, unit, farthest, bright), _empty_planes(shape)
+        centres, out = (middle, scatter, unit, farthest, bright), empty_planes(shape)
         counts = np.zeros((shape[0], 2, len(self._inputs)), dtype=np.int64)
 
         def centre(first: int, last: int) -> None:
@@ -249,40 +259,25 @@ class _Stack:
         level = np.concatenate(lines)
         return clipped_mean(thinned(level[np.isfinite(level)])).mean
 
-    def finish(self) -> Coadd:
-        """The coadd, once all bands are in. Raises CoverageError when no pixel has data."""
-        flux, variance, mask, n_image = self._out
-        if not n_image.any():
-            raise CoverageError("pixels with a usable input", 0, 1)
-        fractions = [0.0] * len(self._all)
-        for n, index in enumerate(self._chosen):
-            hidden = self._counts[1, n] + self._clipped[n]
-            fractions[index] = float(hidden / max(1, self._counts[:, n].sum()))
-        widths = [each.fwhm_px for each in self._all]
-        image = MaskedImage(
-            flux,
-            variance,
-            mask,
-            fwhm_px=combined_fwhm_px(list(zip(widths, self._every, strict=True))),
-            zero_point_mag=self._all[0].zero_point_mag,
-        )
-        return Coadd(image, n_image, tuple(self._every), tuple(fractions))
+    def finish(self) -> CoaddRows:
+        """The rows, once all bands are in."""
+        good, left_out = np.zeros((2, len(self._every)), dtype=np.int64)
+        good[self._chosen] = self._counts.sum(axis=0)
+        left_out[self._chosen] = self._counts[1] + self._clipped
+        return CoaddRows(self._out, good, left_out)
 
 
-def _empty_planes(shape: tuple[int, int]) -> Planes:
-    return (
-        np.empty(shape, dtype=np.float32),
-        np.empty(shape, dtype=np.float32),
-        np.empty(shape, dtype=np.int32),
-        np.empty(shape, dtype=np.int32),
-    )
-
-
-def _weight(image: Warped, weights: Sequence[float] | None, index: int) -> float:
-    weight = image.weight if weights is None else float(weights[index])
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ParameterError("weights", f"weight {index} is {weight}, not a number >= 0")
-    return weight
+def _weights(inputs: Sequence[Warped], weights: Sequence[float] | None) -> list[float]:
+    """Those given, or each input's own. Raises what :func:`coadd` raises of its inputs."""
+    for each in inputs:
+        _check_alike(inputs[0], each)
+    every = [float(w) for w in weights] if weights is not None else [i.weight for i in inputs]
+    for index, weight in enumerate(every):
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ParameterError("weights", f"weight {index} is {weight}, not a number >= 0")
+    if not any(every):
+        raise CoverageError("images with usable pixels", 0, 1)
+    return every
 
 
 def _reach_px(widths: Sequence[float | None]) -> int:
@@ -311,21 +306,3 @@ def _check_alike(first: Warped, image: Warped) -> None:
         )
     if known[0] is not None and known[1] is not None and abs(known[0] - known[1]) > 1e-3:
         raise RecipeError(f"images have different zero points: {known[0]} and {known[1]} mag")
-
-
-def combined_fwhm_px(parts: Sequence[tuple[float | None, float]]) -> float | None:
-    """FWHM of the weighted sum of unit-flux Gaussian PSFs given as (fwhm_px, weight).
-
-    None when one of them is unknown.
-    """
-    known = [(fwhm, weight) for fwhm, weight in parts if weight > 0 and fwhm is not None]
-    if not known or len(known) < sum(weight > 0 for _, weight in parts):
-        return None
-    fwhm = np.array([f for f, _ in known])
-    amplitude = np.array([w for _, w in known]) / fwhm**2
-    low, high = float(fwhm.min()), float(fwhm.max())
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        profile = float((amplitude * np.exp2(-((middle / fwhm) ** 2))).sum())
-        low, high = (middle, high) if profile > 0.5 * amplitude.sum() else (low, middle)
-    return 0.5 * (low + high)

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pixels.coadd import Coadd
+from app.pixels.coadded import Coadd
 from app.pixels.outline import fill_gaps
 from app.pixels.warped import Bounds
 from app.recipes.photometry import zero_point_of

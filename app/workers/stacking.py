@@ -8,7 +8,8 @@ from typing import Literal
 from app.errors import CoverageError
 from app.pixels.artefacts.compare_warp import compare_warp
 from app.pixels.artefacts.safe_clip import safe_clip
-from app.pixels.coadd import Coadd, Statistic, coadd
+from app.pixels.coadd import Statistic, coadd
+from app.pixels.coadded import Coadd
 from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px
 from app.pixels.spans import Spans
 from app.pixels.warped import Warped

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.errors import ComputationError, CoverageError
 from app.pixels.bands import limit_threads, thread_count
-from app.pixels.coadd import Coadd
+from app.pixels.coadded import Coadd
 from app.pixels.covariance import box_noise_ratio
 from app.pixels.gaps import fill_narrow_gaps, with_high_variance
 from app.pixels.overlap import differential_backgrounds

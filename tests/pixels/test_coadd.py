@@ -6,7 +6,8 @@ import pytest
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.bands import limit_threads
 from app.pixels.coadd import coadd as coadd_warped
-from app.pixels.coadd import combined_fwhm_px
+from app.pixels.coadd import coadd_rows
+from app.pixels.coadded import combined_fwhm_px, join_rows, whole_coadd
 from app.pixels.image import MaskedImage, bits
 from app.pixels.warped import in_memory
 
@@ -236,13 +237,38 @@ def test_the_median_is_the_median_and_its_variance_the_scatter(observe):
     assert pulls.std() == pytest.approx(1.0, abs=0.06)
 
 
-@pytest.mark.parametrize("statistic", ["mean", "meanclip", "median"])
-def test_bytes_do_not_depend_on_the_memory(paint, observe, statistic):
+@pytest.fixture
+def streaked(paint, observe):
+    """Five exposures, one with a column that the others have not, one with a gap."""
     rng = np.random.default_rng(21)
     stars = np.array([[60.2, 60.4, 3e5], [140.0, 99.7, 2e6]])
     inputs = [observe(paint(SHAPE, stars, f), rng, fwhm_px=f) for f in (3.0, 3.4, 4.1, 5.0, 3.7)]
     inputs[2].flux[:, 77] += 900.0
     inputs[3].mask[90:110] = bits("NO_DATA")
+    return inputs
+
+
+def assert_same(one, other):
+    for plane in ("flux", "variance", "mask"):
+        assert getattr(one.image, plane).tobytes() == getattr(other.image, plane).tobytes()
+    assert one.n_image.tobytes() == other.n_image.tobytes()
+    assert one.weights == other.weights and one.clipped_fraction == other.clipped_fraction
+
+
+@pytest.mark.parametrize("statistic", ["mean", "meanclip", "median"])
+def test_rows_made_apart_are_those_of_the_whole(streaked, statistic):
+    inputs = in_memory(streaked)
+    parts = [
+        coadd_rows(inputs, rows, statistic=statistic)
+        for rows in ((0, 7), (7, 8), (8, 120), (120, SHAPE[0]))
+    ]
+    joined = whole_coadd(inputs, join_rows(SHAPE, parts), [each.weight for each in inputs])
+    assert_same(joined, coadd_warped(inputs, statistic=statistic))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "meanclip", "median"])
+def test_bytes_do_not_depend_on_the_memory(streaked, statistic):
+    inputs = streaked
     seen = []
 
     def remember(done, rows):
@@ -255,10 +281,7 @@ def test_bytes_do_not_depend_on_the_memory(paint, observe, statistic):
     )
     assert len(seen) > 8 and seen == sorted(set(seen))
     assert (banded.image.mask & bits("CLIPPED")).any() == (statistic == "meanclip")
-    for plane in ("flux", "variance", "mask"):
-        assert getattr(banded.image, plane).tobytes() == getattr(whole.image, plane).tobytes()
-    assert banded.n_image.tobytes() == whole.n_image.tobytes()
-    assert banded.clipped_fraction == whole.clipped_fraction
+    assert_same(banded, whole)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17, 33, 70])
