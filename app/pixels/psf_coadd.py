@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.detect import gaussian_psf
+from app.pixels.image import MaskedImage
 from app.pixels.mapping import PixelGrid
 from app.pixels.psf_field import Profile, PsfField, PsfShape, fit_field
+from app.pixels.warped import Bounds
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,8 @@ EDGE_PIECES: Final = 4
 MOST_REACH_PX: Final = 40
 DEGREE: Final = 2
 SHAPE_PLACES: Final = 5
+WEIGHT_PLACES: Final = 16j
+"""Along an axis (a number of places for numpy's mgrid)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,19 @@ class Component:
     def reaches(self, x: float, y: float) -> bool:
         """Whether a pixel position lies in the region (even–odd rule)."""
         return bool(_inside(self.region, np.array([x]), np.array([y]))[0])
+
+    def cut(self, bounds: Bounds) -> Component | None:
+        """See :meth:`CoaddPsf.cut`."""
+        y_start, y_stop, x_start, x_stop = bounds
+        region = self.region - (x_start, y_start)
+        for axis, size in ((0, x_stop - x_start), (1, y_stop - y_start)):
+            region = _half_plane(region, axis, -0.5, 1.0)
+            region = _half_plane(region, axis, size - 0.5, -1.0)
+        if len(region) == 0:
+            return None
+        x, y = self.field.zero
+        field = replace(self.field, zero=(x - x_start, y - y_start))
+        return replace(self, region=region, field=field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +129,35 @@ class CoaddPsf:
             for each in self.components
         )
         return CoaddPsf(parts, self.shape)
+
+    def cut(self, bounds: Bounds) -> CoaddPsf | None:
+        """That of the window (y_start, y_stop, x_start, x_stop) of the image, whose pixels it
+        counts; None where no input reaches it."""
+        y_start, y_stop, x_start, x_stop = bounds
+        cut = (each.cut(bounds) for each in self.components)
+        parts = tuple(each for each in cut if each is not None)
+        return CoaddPsf(parts, (y_stop - y_start, x_stop - x_start)) if parts else None
+
+
+def weighed_psf(psf: CoaddPsf, image: MaskedImage, name: str) -> CoaddPsf | None:
+    """``psf`` of ``image`` with weights that add up to the image's 1 / variance at a place, as far
+    as one factor can do that; None where the image has no data. Its parts are named ``name``.
+
+    Images that are merged with weights of 1 / variance then have the PSF that
+    :func:`combine_psfs` makes of theirs.
+    """
+    ny, nx = image.shape
+    y, x = (v.ravel() for v in np.mgrid[0 : ny - 1 : WEIGHT_PLACES, 0 : nx - 1 : WEIGHT_PLACES])
+    total = np.zeros(x.shape)
+    for each in psf.components:
+        total += each.weight * _inside(each.region, x, y)
+    variance = image.variance[np.rint(y).astype(int), np.rint(x).astype(int)]
+    known = (total > 0) & (variance > 0) & np.isfinite(variance)
+    if not known.any():
+        return None
+    factor = float(np.median(1.0 / (variance[known] * total[known])))
+    parts = tuple(replace(p, weight=factor * p.weight, name=name) for p in psf.components)
+    return CoaddPsf(parts, psf.shape)
 
 
 def matched_psf(psf: CoaddPsf, fwhm_px: float) -> CoaddPsf:
@@ -210,6 +256,24 @@ def _warped_profiles(
         values = profile.values(dx, dy)
         profiles[n] = values / values.sum()
     return profiles
+
+
+def _half_plane(region: Floats, axis: int, limit: float, sign: float) -> Floats:
+    """The part of a polygon with ``sign`` * coordinate >= ``sign`` * ``limit``.
+
+    Sutherland & Hodgman 1974 (CACM 17, 32); parts that edges of no width join stay right for the
+    even–odd rule.
+    """
+    depth = sign * (region[:, axis] - limit)
+    kept: list[Floats] = []
+    for n, point in enumerate(region):
+        ahead = (n + 1) % len(region)
+        if depth[n] >= 0:
+            kept.append(point)
+        if (depth[n] >= 0) != (depth[ahead] >= 0):
+            share = depth[n] / (depth[n] - depth[ahead])
+            kept.append(point + share * (region[ahead] - point))
+    return np.array(kept).reshape(-1, 2)
 
 
 def _inside(region: Floats, x: Floats, y: Floats) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import math
 
 from app.errors import RegionError
 from app.sky.areas import PolygonArea, is_simple, prepare
+from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Polygon, Region
 
 MAX_VERTICES = 1000
@@ -47,6 +48,15 @@ def format_region(region: Region) -> str:
         values = tuple(x for vertex in region.vertices for x in vertex)
         return "POLYGON ICRS " + " ".join(map(format_degrees, values))
     raise RegionError(str(region), "STC-S has no coordinate range of this kind")
+
+
+def describe_area(region: Region) -> str:
+    """Where a region lies, in words for a message: its bounding circle in degrees, ICRS."""
+    circle = bounding_circle(region)
+    return (
+        f"within {circle.radius_deg:.4f} deg of "
+        f"RA {circle.lon_deg:.5f}, Dec {circle.lat_deg:+.5f} (ICRS)"
+    )
 
 
 def format_degrees(value_deg: float) -> str:

@@ -9,21 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.errors import CoverageError
+from app.pixels.gaps import with_high_variance
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.lattice import group_by_lattice
 from app.pixels.mapping import overlap_bounds
 from app.pixels.merge import EDGES, NO_DATA, Merger
+from app.pixels.psf_coadd import CoaddPsf, combine_psfs, warp_psf, weighed_psf
 from app.pixels.scaling import rescaled
 from app.pixels.warp import warp
 from app.recipes.photometry import flux_factor
 from app.recipes.recipe import ImageRef, InputUse
 from app.recipes.target import Bounds, cut
+from app.sky.stcs import describe_area
 from app.stores.images import ImageStore
-from app.workers.inputs import read_image
+from app.workers.inputs import input_psf, read_image, with_width
 
 MARGIN_PX = 8
 """Read around what the target needs: the reach of the widest stencil and some."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTemplate:
+    """Coadds on the pixels of an image: what they show, its PSF (None when unknown) and how each
+    took part, by its share of the pixels that were read."""
+
+    image: MaskedImage
+    psf: CoaddPsf | None
+    uses: tuple[InputUse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,15 @@ class _Part:
     """A coadd and the ``window`` (y0, y1, x0, x1) of its pixels on its lattice."""
 
     ref: ImageRef
+    window: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The pixels in a ``window`` of a lattice that one coadd has, and their PSF."""
+
+    image: MaskedImage
+    psf: CoaddPsf | None
     window: Bounds
 
 
@@ -42,11 +65,12 @@ def get_template(
     kernel: str,
     zero_point_mag: float | None,
     at: Callable[[str, int, int], None],
-) -> tuple[MaskedImage, tuple[InputUse, ...]]:
-    """The coadds ``refs`` on the pixels of ``target``, and how each took part.
+) -> MergedTemplate:
+    """The coadds ``refs`` on the pixels of ``target``.
 
-    ``at`` is told (stage, done, total) before each coadd is read and may raise to stop. The weight
-    of a coadd is its share of the pixels that were read.
+    Coadds count by 1 / variance, in the image and in its PSF. Where the merged variance is unusual
+    the mask says HIGH_VARIANCE. ``at`` is told (stage, done, total) before each coadd is read and
+    may raise to stop.
 
     Raises
     ------
@@ -55,53 +79,65 @@ def get_template(
     RecipeError
         The coadds have different zero points.
     CoverageError
-        No coadd has a pixel on the target.
+        No coadd has a pixel on the target, whose place is told.
     """
     grids = [Grid.from_text(ref.grid) for ref in refs]
     counts = {ref.dataset_id: 0 for ref in refs}
     warped: list[MaskedImage] = []
+    psfs: list[CoaddPsf] = []
     done = 0
     for group in group_by_lattice(grids):
+        lattice = grids[group[0][0]]
         parts = [_Part(refs[n], _window(offset, grids[n].shape)) for n, offset in group]
-        needed = _needed(parts, grids[group[0][0]], target)
-        merger = None if needed is None else Merger(_shape(needed))
+        needed = _needed(parts, lattice, target)
+        if needed is None:
+            done += len(parts)
+            continue
+        merger = Merger(_shape(needed))
         for part in parts:
             at("merge", done, len(refs))
             done += 1
-            if merger is not None and needed is not None:
-                counts[part.ref.dataset_id] = _add(images, part, needed, merger, zero_point_mag)
-        if merger is not None and needed is not None and merger.filled:
-            lattice = cut(grids[group[0][0]], needed)
-            warped.append(warp(merger.result(), lattice, target, kernel=kernel))
-    return _over(warped, target.shape), _uses(refs, counts, zero_point_mag)
+            piece = _read(images, part, needed, zero_point_mag)
+            if piece is None:
+                continue
+            origin = piece.window[0] - needed[0], piece.window[2] - needed[2]
+            counts[part.ref.dataset_id] = merger.add(piece.image, origin=origin)
+            if piece.psf is not None:
+                psf = warp_psf(piece.psf, cut(lattice, piece.window), target)
+                psfs += [] if psf is None else [psf]
+        if merger.filled:
+            warped.append(warp(merger.result(), cut(lattice, needed), target, kernel=kernel))
+    psf = combine_psfs(psfs, target.shape)
+    image = with_width(with_high_variance(_over(warped, target)), psf)
+    return MergedTemplate(image, psf, _uses(refs, counts, zero_point_mag))
 
 
-def _over(warped: Sequence[MaskedImage], shape: tuple[int, int]) -> MaskedImage:
-    """The warped tracts as one image."""
+def _over(warped: Sequence[MaskedImage], target: Grid) -> MaskedImage:
+    """The warped tracts as one image. Raises CoverageError when they have no pixel there."""
     if len(warped) == 1 and warped[0].usable(NO_DATA).any():
         return warped[0]
-    merger = Merger(shape, reject=EDGES)
+    merger = Merger(target.shape, reject=EDGES)
     for image in warped:
         merger.add(image)
+    if not merger.filled:
+        raise CoverageError(f"templates with data {describe_area(target.footprint())}", 0, 1)
     return merger.result()
 
 
-def _add(
-    images: ImageStore,
-    part: _Part,
-    needed: Bounds,
-    merger: Merger,
-    zero_point_mag: float | None,
-) -> int:
-    """Read what is needed of a coadd and merge it; the number of pixels it gave."""
+def _read(
+    images: ImageStore, part: _Part, needed: Bounds, zero_point_mag: float | None
+) -> _Piece | None:
+    """What a coadd has of the ``needed`` pixels of its lattice, on the common flux scale."""
     inside = _intersection(part.window, needed)
     if inside is None:
-        return 0
+        return None
     y0, x0 = part.window[0], part.window[2]
     bounds = (inside[0] - y0, inside[1] - y0, inside[2] - x0, inside[3] - x0)
-    image = read_image(images, part.ref, bounds)
-    scaled = rescaled(image, flux_factor(part.ref, zero_point_mag), zero_point_mag)
-    return merger.add(scaled, origin=(inside[0] - needed[0], inside[2] - needed[2]))
+    stored = read_image(images, part.ref, bounds)
+    image = rescaled(stored, flux_factor(part.ref, zero_point_mag), zero_point_mag)
+    psf = input_psf(images, part.ref, image, bounds)
+    known = None if psf is None else weighed_psf(psf, image, part.ref.dataset_id)
+    return _Piece(image, known, inside)
 
 
 def _needed(parts: Sequence[_Part], lattice: Grid, target: Grid) -> Bounds | None:

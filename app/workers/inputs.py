@@ -79,7 +79,7 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     weight = 0.0 if window is None else input_weight(window.image)
     if window is None or weight == 0.0:
         raise CoverageError("usable pixels on the target grid", 0, 1)
-    own = _input_psf(work.images, ref, image)
+    own = input_psf(work.images, ref, image)
     psf = None if own is None else warp_psf(own, grid, work.grid)
     window = replace(window, image=with_width(window.image, psf))
     return work.warps.add(
@@ -87,17 +87,20 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     )
 
 
-def _input_psf(images: ImageStore, ref: ImageRef, image: MaskedImage) -> CoaddPsf | None:
+def input_psf(
+    images: ImageStore, ref: ImageRef, image: MaskedImage, bounds: Bounds | None = None
+) -> CoaddPsf | None:
     """The PSF that the file brings, or what the stars of ``image`` show; None without either.
 
-    A PSF in the file that cannot be read counts as none.
+    ``image`` is the whole one, or its part in ``bounds``, whose pixels the PSF then counts. A PSF
+    in the file that cannot be read counts as none.
     """
     try:
         stored = images.read_psf(ref)
     except ImageFormatError:
         stored = None
     if stored is not None:
-        return stored
+        return stored if bounds is None else stored.cut(bounds)
     field = measure_psf_field(image)
     return None if field is None else CoaddPsf.of_one(field, image.shape)
 

@@ -102,7 +102,7 @@ def warp_ahead(work: Work, ref: ImageRef, zero_point_mag: float | None) -> None:
 def _from_coadds(work: Work) -> Template:
     """Coadds that exist, merged and warped; each pixel counts as one input."""
     plan = work.plan
-    image, uses = get_template(
+    merged = get_template(
         work.images,
         plan.inputs,
         work.grid,
@@ -110,10 +110,10 @@ def _from_coadds(work: Work) -> Template:
         zero_point_mag=common_zero_point(plan.inputs, plan.science),
         at=work.at,
     )
-    n_image = np.isfinite(image.flux).astype(np.int32)
-    weights = tuple(use.weight or 0.0 for use in uses)
-    merged = Coadd(image, n_image, weights, (0.0,) * len(uses))
-    return Template(merged, None, uses, InputTables((), ()), float("nan"))
+    n_image = np.isfinite(merged.image.flux).astype(np.int32)
+    weights = tuple(use.weight or 0.0 for use in merged.uses)
+    coadded = Coadd(merged.image, n_image, weights, (0.0,) * len(weights))
+    return Template(coadded, merged.psf, merged.uses, InputTables((), ()), float("nan"))
 
 
 def template_product(work: Work, template: Template) -> Product:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import galsim
 import galsim.des
 import numpy as np
@@ -19,9 +16,9 @@ from app.pixels.psf_field import PsfField, fit_field
 from app.stores.fits_files import format_faults
 from app.stores.fits_layout import product_fits
 from app.stores.psf_files import find_psf
+from tests.psf_recipe import psf_stamp, recipe_code
 from tests.truth.settings import TruthSettings
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "psf.md"
 SHAPE = (200, 300)
 
 
@@ -71,13 +68,9 @@ def read(path, hdu=1):
 
 @pytest.mark.parametrize(("x", "y"), [(20.0, 30.0), (140.0, 190.0), (250.0, 100.0)])
 def test_a_product_is_read_back_and_by_the_documented_recipe(product, psf, x, y):
-    code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert code is not None
-    assert code.group(1).split("def ")[1].count("\n") <= 17
-    room: dict[str, object] = {}
-    exec(code.group(1), room)
+    assert recipe_code().split("def ")[1].count("\n") <= 17
     wanted = psf.profile(x, y).stamp()
-    for found in (read(product).profile(x, y).stamp(), room["psf_stamp"](product, x, y)):
+    for found in (read(product).profile(x, y).stamp(), psf_stamp(product, x, y)):
         assert found.sum() == pytest.approx(1.0)
         assert np.abs(found - wanted).max() < 3e-4 * wanted.max()
 

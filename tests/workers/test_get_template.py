@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from app.recipes.recipe import ImageRef, InputUse, PlaneRef
 from app.recipes.target import Bounds, cut
 from app.stores.fits_layout import product_fits
 from app.stores.images import ImageStore
-from app.workers.get_template import get_template
+from app.workers.get_template import MergedTemplate, get_template
 
 SCALE_ARCSEC = 0.2
 SIZE = 400
@@ -76,11 +77,12 @@ class Coadds:
         pixels: NDArray[np.float64],
         window: Bounds,
         zero_point_mag: float = 31.4,
+        noise: float = NOISE,
     ) -> ImageRef:
         grid = cut(tract, window)
         flux = pixels[window[0] : window[1], window[2] : window[3]].astype(np.float32)
         image = MaskedImage(
-            flux, np.full(flux.shape, NOISE**2, np.float32), np.zeros(flux.shape, np.int32)
+            flux, np.full(flux.shape, noise**2, np.float32), np.zeros(flux.shape, np.int32)
         )
         image.mask[-60:-40, 40:60] = bits("CLIPPED")
         path = self._folder / f"{name}.fits"
@@ -102,7 +104,11 @@ class Coadds:
     def template(
         self, *refs: ImageRef, target: Grid = TARGET
     ) -> tuple[MaskedImage, list[InputUse]]:
-        image, uses = get_template(
+        merged = self.merged(*refs, target=target)
+        return merged.image, list(merged.uses)
+
+    def merged(self, *refs: ImageRef, target: Grid = TARGET) -> MergedTemplate:
+        return get_template(
             self.images,
             refs,
             target,
@@ -110,7 +116,6 @@ class Coadds:
             zero_point_mag=31.4,
             at=lambda stage, done, total: None,
         )
-        return image, list(uses)
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +192,22 @@ def test_a_coadd_elsewhere_is_told_and_none_at_all_is_an_error(coadds: Coadds) -
     _, uses = coadds.template(coadds.west, far)
     assert [use.rejected for use in uses] == [None, "no pixel of it on the image"]
     assert uses[1].weight is None
-    with pytest.raises(CoverageError):
+    with pytest.raises(CoverageError) as fault:
         coadds.template(far)
+    numbers = re.findall(r"[-+]?\d+\.\d+", str(fault.value))
+    middle = TARGET.pixel_to_sky(149.5, 119.5)
+    assert [float(n) for n in numbers[1:]] == pytest.approx([float(v) for v in middle], abs=1e-4)
+
+
+def test_unusual_variance_of_merged_coadds_is_marked(coadds: Coadds) -> None:
+    """A strip in which another coadd, five times as noisy, stands alone."""
+    window = (0, SIZE, 230, 300)
+    noisy = coadds.write("noisy", TRACT, _joined(coadds), window, noise=5.0 * NOISE)
+    image, _ = coadds.template(coadds.west, noisy)
+    x, _ = TRACT.sky_to_pixel(*TARGET.pixel_to_sky(*np.indices(TARGET.shape)[::-1]))
+    marked = (image.mask & bits("HIGH_VARIANCE")) != 0
+    assert marked[(x > 260) & (x < 290)].all()
+    assert not marked[(x < 190) | (x > 310)].any()
 
 
 def test_unlike_scales_are_brought_to_one(coadds: Coadds) -> None:

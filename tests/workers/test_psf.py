@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,23 +13,31 @@ from astropy.io import fits
 from app.pixels.grid import Grid
 from app.pixels.psf_field import Profile
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, Recipe, TemplateOptions
+from app.recipes.target import cut
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.tasks import build
 from app.workers.work import Limits
+from tests.psf_recipe import psf_stamp
 from tests.truth.files import write_exposures
 
 SIZE_PX = 500
 
 
-def make(folder: Path, refs: tuple[ImageRef, ...], grid: Grid, name: str) -> BuildReport:
+def make(
+    folder: Path,
+    refs: tuple[ImageRef, ...],
+    grid: Grid,
+    name: str,
+    source: Literal["exposures", "coadds"] = "exposures",
+) -> BuildReport:
     """Build a template of the references in this process."""
     recipe = Recipe(
         kind="template",
         band="r",
         grid=grid.to_text(),
         inputs=tuple((ref.dataset_id, ref.checksum) for ref in refs),
-        template=TemplateOptions(statistic="mean"),
+        template=TemplateOptions(statistic="mean", source=source),
     )
     plan = BuildPlan(
         recipe=recipe,
@@ -134,6 +143,56 @@ def test_a_template_as_input_brings_its_psf(folder, grid, report):
     assert again.fwhm_arcsec == pytest.approx(report.fwhm_arcsec, rel=2e-3)
     with fits.open(again.path) as hdus:
         assert set(hdus["PSF"].data["INPUT"]) == {report.dataset_id}
+
+
+@pytest.fixture(scope="module")
+def patches(folder, refs, grid):
+    """Two coadds on the pixels of one tract; the second is of half of the exposures."""
+    west = make(folder, refs, cut(grid, (0, SIZE_PX, 0, 300)), "west")
+    east = make(folder, refs[:5], cut(grid, (0, SIZE_PX, 200, SIZE_PX)), "east")
+    return west, east
+
+
+def true_shape(truth, grid, x, y, weights):
+    """Of the true stars of the inputs that reach a place, with those weights, on these pixels."""
+    lon, lat = grid.pixel_to_sky(x, y)
+    fine = 0.25 * np.arange(-60.0, 61.0)
+    sky = grid.pixel_to_sky(*np.meshgrid(x + fine, y + fine))
+    total = 0.0
+    for seen in truth.observations:
+        at_x, at_y = (float(v) for v in seen.grid.sky_to_pixel(lon, lat))
+        ny, nx = seen.image.shape
+        if 0 < at_x < nx and 0 < at_y < ny:
+            own = Profile(seen.psf.fine_stamp(at_x, at_y, 22, 0.25), 0.25)
+            there_x, there_y = seen.grid.sky_to_pixel(*sky)
+            total = total + weights[seen.number] * own.values(there_x - at_x, there_y - at_y)
+    return Profile(total, 0.25).shape()
+
+
+@pytest.mark.parametrize(
+    ("x", "members"), [(90.0, (0,)), (250.0, (0, 1)), (410.0, (1,))], ids=["west", "both", "east"]
+)
+def test_the_psf_of_merged_coadds_is_that_of_the_exposures_under_the_place(
+    truth, folder, patches, grid, x, members
+):
+    turned = truth.settings.wcs(360, 30.0, (0.0, 0.0), distorted=True)
+    target = Grid.from_header(turned, (360, 360))
+    made = make(folder, tuple(map(as_input, patches)), target, "merged", "coadds")
+    weights = np.zeros(len(truth.observations))
+    for number in members:
+        for row in fits.getdata(patches[number].path, "PSF"):
+            weights[int(row["INPUT"].rpartition("?")[2])] += row["WEIGHT"]
+    at = target.sky_to_pixel(*grid.pixel_to_sky(x, 260.0))
+    stamp = psf_stamp(made.path, *map(float, at))
+    found, true = Profile(stamp, 1.0).shape(), true_shape(truth, target, *at, weights)
+    assert found.fwhm_px == pytest.approx(true.fwhm_px, rel=0.01)
+    assert np.abs(np.subtract(found.ellipticity, true.ellipticity)).max() < 0.005
+    with fits.open(made.path) as hdus:
+        assert set(hdus["PSF"].data["INPUT"]) == {patch.dataset_id for patch in patches}
+        assert hdus[0].header["NPSF"] == 2
+        assert hdus[0].header["FWHM"] == pytest.approx(
+            true.fwhm_px * target.pixel_scale_arcsec, rel=0.15
+        )
 
 
 def test_a_psf_in_the_file_is_preferred_to_the_stars(truth, folder, refs):
