@@ -15,6 +15,8 @@ from contextvars import ContextVar
 
 RowKernel = Callable[[int, int], None]
 """Does the rows ``start <= y < stop``."""
+Between = Callable[[int, int], None]
+"""Told (rows done, rows in all) before each band, by the calling thread; may raise to stop."""
 
 _THREADS: ContextVar[int | None] = ContextVar("skyloom_pixel_threads", default=None)
 
@@ -39,18 +41,27 @@ def limit_threads(count: int) -> Iterator[None]:
         _THREADS.reset(token)
 
 
-def over_rows(kernel: RowKernel, rows: int, *, band_rows: int = 64) -> None:
+def over_rows(
+    kernel: RowKernel, rows: int, *, band_rows: int = 64, between: Between = lambda *_: None
+) -> None:
     """Call ``kernel(start, stop)`` for consecutive bands that cover ``0 <= y < rows``.
 
-    The first error a band raises is raised here.
+    The first error that a band or ``between`` raises is raised here; bands that have not begun are
+    left undone then.
     """
     starts = range(0, rows, band_rows)
     threads = min(thread_count(), len(starts))
     if threads <= 1:
         for start in starts:
+            between(start, rows)
             kernel(start, min(start + band_rows, rows))
         return
     with ThreadPoolExecutor(threads) as pool:
         tasks = [pool.submit(kernel, start, min(start + band_rows, rows)) for start in starts]
-        for task in tasks:
-            task.result()
+        try:
+            for start, task in zip(starts, tasks, strict=True):
+                between(start, rows)
+                task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -39,13 +39,17 @@ def _artefacts_left_out(
     work: Work, asked: Statistic | Literal["safeclip", "comparewarp"], inputs: Sequence[Warped]
 ) -> tuple[Statistic, tuple[Spans, ...]]:
     """How the rest is combined, and what is left out of each input."""
+
+    def at(done: int, rows: int) -> None:
+        work.at("artefacts", done, rows)
+
     memory_bytes = work.limits.stack_memory_bytes // 2
     if asked == "safeclip":
-        work.at("artefacts", 0, 1)
-        return "mean", safe_clip(inputs, memory_bytes=memory_bytes).pixels
+        found = safe_clip(inputs, memory_bytes=memory_bytes, between_bands=at)
+        return "mean", found.pixels
     if asked == "comparewarp":
-        work.at("artefacts", 0, 1)
-        return "mean", compare_warp(inputs, memory_bytes=memory_bytes).pixels
+        found = compare_warp(inputs, memory_bytes=memory_bytes, between_bands=at)
+        return "mean", found.pixels
     return asked, ()
 
 

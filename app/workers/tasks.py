@@ -1,7 +1,8 @@
 """One build in a worker: a template, or a template and a difference, written to a file.
 
 A plan goes in, a report comes out; the database is never opened here. The same plan gives the same
-bytes. ``should_stop`` is asked between inputs, between bands of a stack and between stages.
+bytes. ``should_stop`` is asked between inputs, between bands of a stack
+or of a search for artefacts, and between stages.
 """
 
 from __future__ import annotations

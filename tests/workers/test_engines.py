@@ -9,20 +9,27 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from app.errors import ComputationError, EngineBusyError, ImageFormatError, StoppedError
 from app.pixels.grid import Grid
 from app.recipes.plan import make_plan
-from app.recipes.recipe import BuildPlan, BuildReport, Recipe
+from app.recipes.recipe import BuildPlan, BuildReport, Recipe, TemplateOptions
 from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Build, Engine
 from app.workers.remote import Submission, run_warp
 from app.workers.work import DEFAULT_LIMITS
-from tests.services.survey import AUTHORITY, Exposure, image_ref, write_exposure
+from tests.services.survey import (
+    AUTHORITY,
+    Exposure,
+    exposure_header,
+    image_ref,
+    write_exposure,
+)
 from tests.waiting import PATIENCE_S, wait_for
 
 
@@ -120,6 +127,50 @@ def test_a_stopped_build_stops_and_frees_its_worker(
     assert short.wait(PATIENCE_S)
     assert short.result().size_bytes > 0
     assert not any(Path(plan.output_path).exists() for plan in long)
+
+
+@pytest.mark.parametrize("statistic", ["safeclip", "comparewarp"])
+def test_a_build_that_searches_artefacts_hears_the_stop(
+    engine: EmbeddedEngine,
+    folder: Path,
+    tmp_path: Path,
+    statistic: Literal["safeclip", "comparewarp"],
+) -> None:
+    """On a target so wide that the search of all of it would outlast what else is built here."""
+    plan = plan_of(folder, tmp_path, copies=20)
+    wide = replace(
+        plan.recipe,
+        grid=standard_grid(6000).to_text(),
+        template=TemplateOptions(statistic=statistic),
+    )
+    build = engine.submit(statistic, replace(plan, recipe=wide))
+    wait_for(lambda: searched(build) > 0)
+    build.stop()
+    both = [engine.submit(name, plan_of(folder, tmp_path / name)) for name in ("a", "b")]
+    assert all(each.wait(PATIENCE_S) for each in both)
+    wait_for(lambda: not busy(engine))
+    assert 0 < searched(build) < 6000
+    with pytest.raises(StoppedError):
+        build.result()
+    assert not Path(plan.output_path).exists()
+
+
+def searched(build: Build) -> int:
+    """Up to which row artefacts were searched when the build told last."""
+    told = build.progress()
+    return told[1] if told is not None and told[0] == "artefacts" else 0
+
+
+def busy(engine: EmbeddedEngine) -> bool:
+    """Whether a worker runs a task."""
+    return any(engine._runner.client().processing().values())
+
+
+def standard_grid(size_px: int) -> Grid:
+    """A square about the exposures, of their pixels."""
+    header = exposure_header(Exposure(visit=0))
+    header["CRPIX1"] = header["CRPIX2"] = size_px / 2
+    return Grid.from_header(header, (size_px, size_px))
 
 
 def test_a_killed_worker_loses_its_own_task_alone(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -277,6 +278,25 @@ def test_a_build_stops_between_inputs(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         run(plan, should_stop=lambda: len(stages) >= 2, stages=stages)
     assert stages == ["warp", "warp"]
+    assert not Path(plan.output_path).exists()
+
+
+@pytest.mark.parametrize("statistic", ["safeclip", "comparewarp"])
+def test_a_build_stops_while_artefacts_are_searched(
+    folder: Path, tmp_path: Path, statistic: Literal["safeclip", "comparewarp"]
+) -> None:
+    stages: list[str] = []
+    plan = plan_of(folder, standard_exposures()[:4], data_dir=tmp_path)
+    options = replace(plan.recipe.template, statistic=statistic)
+    plan = replace(plan, recipe=replace(plan.recipe, template=options))
+    with pytest.raises(StoppedError):
+        run(
+            plan,
+            should_stop=lambda: stages.count("artefacts") >= 2,
+            stages=stages,
+            stack_memory_bytes=1,
+        )
+    assert stages == ["warp"] * 4 + ["artefacts"] * 2
     assert not Path(plan.output_path).exists()
 
 

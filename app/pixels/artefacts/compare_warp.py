@@ -26,7 +26,7 @@ from app.pixels.artefacts.deviants import HIGH, Shelter, deviating, typical_fwhm
 from app.pixels.artefacts.footprints import Bools, Footprints, grow, with_peak
 from app.pixels.artefacts.found import Artefacts
 from app.pixels.artefacts.ordering import clipped_rows, order_rows
-from app.pixels.bands import over_rows
+from app.pixels.bands import Between, over_rows
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.model_psf import gaussian_match, model_fwhm_px
 from app.pixels.networks import sorting_network
@@ -93,12 +93,13 @@ def compare_warp(
     kernels: Sequence[SeparableKernel] | None = None,
     options: CompareWarpOptions | None = None,
     memory_bytes: int = MEMORY_BYTES,
+    between_bands: Between = lambda *_: None,
 ) -> Artefacts:
     """The artefacts of ``inputs`` (of one grid and flux scale, sky taken off).
 
     ``kernels`` bring each input to the model PSF (default: Gaussians, from the FWHMs). Reads every
     input once, by bands of rows that take up to ``memory_bytes`` together. Inputs of weight 0 have
-    none. Raises ParameterError when there is not one kernel for each input.
+    none. ``between_bands`` is called before each band, and before each input is judged. Raises ParameterError when there is not one kernel for each input.
     """
     if kernels is not None and len(kernels) != len(inputs):
         raise ParameterError("kernels", f"{len(kernels)} kernels for {len(inputs)} inputs")
@@ -107,7 +108,8 @@ def compare_warp(
     if len(used) > 1:
         kept = [inputs[n] for n in used]
         chosen = _kernels(kept) if kernels is None else [kernels[n] for n in used]
-        found = _Search(kept, chosen, options or CompareWarpOptions(), memory_bytes).run()
+        search = _Search(kept, chosen, options or CompareWarpOptions(), memory_bytes, between_bands)
+        found = search.run()
         for n, spans, count in zip(used, found.pixels, found.footprints, strict=True):
             pixels[n], footprints[n] = spans, count
     return Artefacts(tuple(pixels), tuple(footprints))
@@ -128,7 +130,9 @@ class _Search:
         kernels: Sequence[SeparableKernel],
         options: CompareWarpOptions,
         memory_bytes: int,
+        between: Between,
     ) -> None:
+        self._between = between
         self._inputs = inputs
         self._kernels = kernels
         self._options = options
@@ -152,7 +156,7 @@ class _Search:
             parts[start] = self._look(start, stop, noise, sky)
 
         size = band_rows(len(self._inputs), nx, self._reach, self._memory_bytes)
-        over_rows(rows, ny, band_rows=size)
+        over_rows(rows, ny, band_rows=size, between=self._between)
         ordered = [parts[start] for start in sorted(parts)]
         numbers = range(len(self._inputs))
         seen = _Seen(
@@ -273,6 +277,7 @@ class _Search:
 
     def _candidates(self, seen: _Seen, n: int) -> Footprints:
         options, shape = self._options, self._shape
+        self._between(shape[0], shape[0])
         found = Footprints.of(seen.detected[n])
         found = found.keep(found.areas() >= options.least_pixels)
         wide = grow(found.spans, options.grow_sigma * self._psf_sigma, shape)

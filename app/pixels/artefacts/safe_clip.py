@@ -33,7 +33,7 @@ from app.pixels.artefacts.deviants import (
 from app.pixels.artefacts.footprints import Bools, Footprints, grow, with_peak
 from app.pixels.artefacts.found import Artefacts
 from app.pixels.artefacts.ordering import add_rows, clipped_rows
-from app.pixels.bands import over_rows
+from app.pixels.bands import Between, over_rows
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.separable import SeparableKernel, convolve_rows, gaussian_kernel
 from app.pixels.spans import Spans, union
@@ -81,18 +81,21 @@ def safe_clip(
     *,
     options: SafeClipOptions | None = None,
     memory_bytes: int = MEMORY_BYTES,
+    between_bands: Between = lambda *_: None,
 ) -> Artefacts:
     """The artefacts of ``inputs`` (of one grid and flux scale, sky taken off).
 
     Reads every input once, by bands of rows that take up to ``memory_bytes`` together. Inputs of
-    weight 0 have none.
+    weight 0 have none. ``between_bands`` is called before each band, and before each input is
+    judged.
     """
     chosen = options or SafeClipOptions()
     used = [n for n, each in enumerate(inputs) if each.weight > 0]
     pixels, footprints = [Spans.empty()] * len(inputs), [0] * len(inputs)
     if len(used) > 1:
         kept = [inputs[n] for n in used]
-        found = _judge(kept, _survey(kept, chosen, memory_bytes), chosen)
+        seen = _survey(kept, chosen, memory_bytes, between_bands)
+        found = _judge(kept, seen, chosen, between_bands)
         for n, spans, count in zip(used, found.pixels, found.footprints, strict=True):
             pixels[n], footprints[n] = spans, count
     return Artefacts(tuple(pixels), tuple(footprints))
@@ -101,7 +104,9 @@ def safe_clip(
 # -- one pass over the pixels ---------------------------------------------------------------
 
 
-def _survey(inputs: Sequence[Warped], options: SafeClipOptions, memory_bytes: int) -> _Seen:
+def _survey(
+    inputs: Sequence[Warped], options: SafeClipOptions, memory_bytes: int, between: Between
+) -> _Seen:
     typical = typical_fwhm_px(inputs)
     shelter = Shelter.of(inputs)
     kernel = gaussian_kernel(typical or GUESS_FWHM_PX)
@@ -113,7 +118,8 @@ def _survey(inputs: Sequence[Warped], options: SafeClipOptions, memory_bytes: in
         band = read_band(inputs, start, stop, reach)
         parts[start] = _look(band, kernel, shelter, options)
 
-    over_rows(rows, ny, band_rows=band_rows(len(inputs), nx, reach, memory_bytes))
+    size = band_rows(len(inputs), nx, reach, memory_bytes)
+    over_rows(rows, ny, band_rows=size, between=between)
     ordered = [parts[start] for start in sorted(parts)]
     numbers = range(len(inputs))
     return _Seen(
@@ -224,7 +230,9 @@ def _mark_extended(
 # -- judging footprints ---------------------------------------------------------------------
 
 
-def _judge(inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions) -> Artefacts:
+def _judge(
+    inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions, between: Between
+) -> Artefacts:
     shape = inputs[0].shape
     whole = Footprints.of(seen.detected)
     whole = whole.keep(whole.areas() >= options.least_pixels)
@@ -235,6 +243,7 @@ def _judge(inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions) -> A
     pixels: list[Spans] = []
     counts: list[int] = []
     for n in range(len(inputs)):
+        between(shape[0], shape[0])
         deviating = seen.low[n].rows(0, *shape)
         inside = whole.select(verdicts[0][n]).rows(0, *shape) & deviating
         parts = [grow(Spans.from_mask(inside), options.grow_sigma * psf_sigma, shape)]
