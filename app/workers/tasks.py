@@ -2,7 +2,7 @@
 
 A plan goes in, a report comes out; the database is never opened here. The same plan gives the same
 bytes. ``should_stop`` is asked between inputs, between bands of a stack
-or of a search for artefacts, and between stages.
+and of a search for artefacts, and between stages.
 """
 
 from __future__ import annotations

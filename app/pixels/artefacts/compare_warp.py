@@ -99,7 +99,8 @@ def compare_warp(
 
     ``kernels`` bring each input to the model PSF (default: Gaussians, from the FWHMs). Reads every
     input once, by bands of rows that take up to ``memory_bytes`` together. Inputs of weight 0 have
-    none. ``between_bands`` is called before each band, and before each input is judged. Raises ParameterError when there is not one kernel for each input.
+    none. ``between_bands`` is called before each band, and before each input is judged.
+    Raises ParameterError when there is not one kernel for each input.
     """
     if kernels is not None and len(kernels) != len(inputs):
         raise ParameterError("kernels", f"{len(kernels)} kernels for {len(inputs)} inputs")
