@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 MASK_PLANES: Final = MappingProxyType(
@@ -80,13 +81,25 @@ class MaskedImage:
 
     def usable(self, reject: int = UNUSABLE) -> NDArray[np.bool_]:
         """True where flux and variance are finite, variance > 0 and no bit of ``reject`` is set."""
-        good: NDArray[np.bool_] = (
-            np.isfinite(self.flux)
-            & np.isfinite(self.variance)
-            & (self.variance > 0)
-            & ((self.mask & reject) == 0)
-        )
+        good = np.empty(self.shape, dtype=np.bool_)
+        _mark_usable(self.flux, self.variance, self.mask, reject, good)
         return good
+
+
+@njit(cache=True, nogil=True)
+def _mark_usable(
+    flux: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    reject: int,
+    good: NDArray[np.bool_],
+) -> None:
+    limit, rejected = np.float32(np.inf), np.int32(reject)
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            noise = variance[y, x]
+            told = (noise > 0) & (noise < limit) & (abs(flux[y, x]) < limit)
+            good[y, x] = told & ((mask[y, x] & rejected) == 0)
 
 
 def lattice(image: MaskedImage, most: int = 500_000) -> MaskedImage:

@@ -63,18 +63,30 @@ def fill_gaps(valid: Mask) -> Mask:
     area stays convex.
     """
     ny, nx = valid.shape
-    left, right = np.full(ny, nx), np.full(ny, -1)
-    low, high = np.full(nx, ny), np.full(nx, -1)
+    low, high = np.full(nx, ny, dtype=np.int32), np.full(nx, -1, dtype=np.int32)
     for y in range(ny):
         for x in range(nx):
-            if valid[y, x]:
-                left[y], right[y] = min(left[y], x), x
-                low[x], high[x] = min(low[x], y), y
-    filled = np.zeros((ny, nx), dtype=np.bool_)
+            low[x] = min(low[x], np.int32(y)) if valid[y, x] else low[x]
+            high[x] = np.int32(y) if valid[y, x] else high[x]
+    filled = np.empty((ny, nx), dtype=np.bool_)
     for y in range(ny):
+        row, target = valid[y], filled[y]
+        first, last = _ends(row)
         for x in range(nx):
-            filled[y, x] = left[y] <= x <= right[y] or low[x] <= y <= high[x]
+            across = (first <= x) & (x <= last)
+            target[x] = across | ((low[x] <= y) & (y <= high[x]))
     return filled
+
+
+@njit(cache=True, nogil=True)
+def _ends(row: NDArray[np.bool_]) -> tuple[int, int]:
+    """Places of the first and the last True value; (size, -1) without any."""
+    first, last = 0, row.size - 1
+    while first < row.size and not row[first]:
+        first += 1
+    while last >= first and not row[last]:
+        last -= 1
+    return first, last if first < row.size else -1
 
 
 def _bounding_box(valid: Mask) -> tuple[int, int, int, int] | None:
@@ -111,6 +123,8 @@ def _fill_notches(valid: Mask) -> Mask:
 
 
 def _largest_component(valid: Mask) -> Mask | None:
+    if _is_one_part(valid):
+        return valid
     from scipy import ndimage  # slow to import, and seldom needed
 
     labels, count = ndimage.label(valid)
@@ -124,33 +138,59 @@ def _largest_component(valid: Mask) -> Mask | None:
     return largest
 
 
+@njit(cache=True, nogil=True)
+def _is_one_part(valid: Mask) -> bool:
+    """Whether every row is one run of pixels that shares a column with that of the row before: then
+    all are connected."""
+    ny, nx = valid.shape
+    before_first, before_last = 0, nx - 1
+    for y in range(ny):
+        first, last = _ends(valid[y])
+        whole = first <= last and valid[y, first : last + 1].all()
+        if not whole or first > before_last or last < before_first:
+            return False
+        before_first, before_last = first, last
+    return True
+
+
 def _trace_border(component: Mask) -> Corners:
     """Walk along the pixel edges of a 4-connected area; its corners in order (left hand inside).
 
     Corner (x, y) is the lower left corner of pixel [y, x]. At a corner where two pixels touch
     diagonally the walk turns so that it stays on the same pixel: it touches, but never crosses.
     """
-    area = np.pad(component, 1)
-    y, x = (int(v) for v in np.argwhere(component)[0])
-    start = (x, y)
-    corners = [start]
-    dx, dy = 1, 0
+    y, x = divmod(int(component.argmax()), component.shape[1])
+    corners: Corners = _walk(np.pad(component, 1), x, y).astype(np.float64)
+    return corners
+
+
+@njit(cache=True, nogil=True)
+def _walk(area: Mask, start_x: int, start_y: int) -> NDArray[np.int64]:
+    """The corners (n, 2) of the border that leads right from a lower left corner; ``area`` has one
+    ring of False around it."""
+    corners = np.empty((256, 2), dtype=np.int64)
+    x, y, dx, dy = start_x, start_y, 1, 0
+    corners[0, 0], corners[0, 1], count = x, y, 1
     while True:
         x, y = x + dx, y + dy
-        ahead_left = _is_set(area, x, y, dx, dy, left=True)
-        ahead_right = _is_set(area, x, y, dx, dy, left=False)
-        turn = (-dy, dx) if not ahead_left else ((dy, -dx) if ahead_right else (dx, dy))
-        if (x, y) == start:
-            break
-        if turn != (dx, dy):
-            corners.append((x, y))
-        dx, dy = turn
-    return np.array(corners, dtype=np.float64)
+        if x == start_x and y == start_y:
+            return corners[:count]
+        turned_x, turned_y = dx, dy
+        if not _is_set(area, x, y, dx, dy, 1):
+            turned_x, turned_y = -dy, dx
+        elif _is_set(area, x, y, dx, dy, -1):
+            turned_x, turned_y = dy, -dx
+        if turned_x != dx:
+            if count == len(corners):
+                corners = np.concatenate((corners, np.empty_like(corners)))
+            corners[count, 0], corners[count, 1] = x, y
+            count += 1
+        dx, dy = turned_x, turned_y
 
 
-def _is_set(area: Mask, x: int, y: int, dx: int, dy: int, *, left: bool) -> bool:
-    """Whether the pixel ahead of corner (x, y), on the given side of the direction, is inside."""
-    side = 1 if left else -1
+@njit(cache=True, nogil=True, inline="always")
+def _is_set(area: Mask, x: int, y: int, dx: int, dy: int, side: int) -> bool:
+    """Whether the pixel ahead of corner (x, y), to the left (1) or right (-1), is inside."""
     column = x + (dx - side * dy - 1) // 2
     row = y + (dy + side * dx - 1) // 2
     return bool(area[row + 1, column + 1])

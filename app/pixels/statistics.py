@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 _Real = TypeVar("_Real", bound=np.floating[Any])
@@ -42,16 +43,50 @@ def clipped_mean(values: ArrayLike, *, sigma: float = 3.0, iterations: int = 3) 
     if sample.size == 0:
         return Clipped(float("nan"), float("nan"), 0)
     start = thinned(sample, 100_000)
-    centre, scatter = float(np.median(start)), robust_sigma(start)
+    return Clipped(*_clip(sample, float(np.median(start)), robust_sigma(start), sigma, iterations))
+
+
+@njit(cache=True, nogil=True)
+def _clip(
+    sample: NDArray[np.float64], centre: float, scatter: float, sigma: float, iterations: int
+) -> tuple[float, float, int]:
+    """Mean, standard deviation and count of what iterated clipping around a first centre keeps."""
+    low, high, count = -np.inf, np.inf, sample.size
+    mean, deviation = _moments(sample, low, high, count)
     for _ in range(iterations):
-        kept = sample[np.abs(sample - centre) <= sigma * scatter]
-        if kept.size == 0:
+        lowest, highest = max(low, centre - sigma * scatter), min(high, centre + sigma * scatter)
+        kept = _count_within(sample, lowest, highest)
+        if kept == 0:
             break
-        done = kept.size == sample.size
-        sample, centre, scatter = kept, float(kept.mean()), float(kept.std())
+        done = kept == count
+        low, high, count = lowest, highest, kept
+        mean, deviation = _moments(sample, low, high, count)
+        centre, scatter = mean, deviation
         if done:
             break
-    return Clipped(float(sample.mean()), float(sample.std()), int(sample.size))
+    return mean, deviation, count
+
+
+@njit(cache=True, nogil=True)
+def _count_within(sample: NDArray[np.float64], low: float, high: float) -> int:
+    count = 0
+    for value in sample:
+        count += (value >= low) & (value <= high)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _moments(
+    sample: NDArray[np.float64], low: float, high: float, count: int
+) -> tuple[float, float]:
+    """Mean and standard deviation of the ``count`` values within the limits."""
+    total, square = 0.0, 0.0
+    for value in sample:
+        total += value if (value >= low) & (value <= high) else 0.0
+    mean = total / count
+    for value in sample:
+        square += (value - mean) ** 2 if (value >= low) & (value <= high) else 0.0
+    return mean, np.sqrt(square / count)
 
 
 def thinned(values: NDArray[_Real], most: int = 1_000_000) -> NDArray[_Real]:

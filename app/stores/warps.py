@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import StorageFullError
+from app.pixels.coverage import Coverage
 from app.pixels.image import MaskedImage, bits
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.warp import Window
@@ -23,7 +24,8 @@ from app.pixels.warped import Bounds
 from app.stores.psf_files import psf_from_bytes, psf_to_bytes
 
 _SUFFIX: Final = ".warp"
-_HEADER_BYTES: Final = 4096
+_HEADER_BYTES: Final = 1 << 15
+"""Room for a region of a thousand vertices."""
 _PIECE_WORDS: Final = 1 << 17
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -45,6 +47,7 @@ class WarpFacts:
     position_error_px: float
     fwhm_px: float | None
     zero_point_mag: float | None
+    coverage: Coverage
     psf_bytes: int
 
 
@@ -170,6 +173,7 @@ class WarpStore:
         weight: float,
         sky: float,
         scale: float,
+        coverage: Coverage,
         psf: CoaddPsf | None,
     ) -> StoredWarp:
         """Store the part of a target of ``shape`` that an image reached, and open it.
@@ -186,6 +190,7 @@ class WarpStore:
             position_error_px=window.position_error_px,
             fwhm_px=image.fwhm_px,
             zero_point_mag=image.zero_point_mag,
+            coverage=coverage,
             psf_bytes=len(told),
         )
         return StoredWarp(self._write(key, image, told, facts), facts)
@@ -233,11 +238,10 @@ class WarpStore:
 
 
 def _header(facts: WarpFacts, planes: list[NDArray[Any]]) -> bytes:
-    words = {name: getattr(facts, name) for name in WarpFacts.__slots__}
     checksum = 0
     for plane in planes:
         checksum ^= _xor(plane.reshape(-1).view(np.uint32))
-    text = json.dumps({**words, "checksum": checksum})
+    text = json.dumps({**asdict(facts), "checksum": checksum})
     return text.encode().ljust(_HEADER_BYTES)
 
 
@@ -255,7 +259,9 @@ def _read_facts(descriptor: int) -> WarpFacts:
     words = json.loads(os.pread(descriptor, _HEADER_BYTES, 0))
     checksum = words.pop("checksum")
     words["shape"], words["bounds"] = tuple(words["shape"]), tuple(words["bounds"])
-    facts = WarpFacts(**words)
+    covered = words.pop("coverage")
+    covered["bounds"] = tuple(covered["bounds"])
+    facts = WarpFacts(**words, coverage=Coverage(**covered))
     left = 3 * _pixels(facts.bounds) + facts.psf_bytes // 4
     offset = _HEADER_BYTES
     piece = np.empty(_PIECE_WORDS, dtype=np.uint32)

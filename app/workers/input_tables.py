@@ -10,15 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.pixels.coadded import Coadd
-from app.pixels.outline import fill_gaps
+from app.pixels.coverage import Coverage
 from app.pixels.warped import Bounds
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import ImageRef
-from app.sky.stcs import format_region
 from app.stores.fits_layout import Cell
 from app.workers.inputs import WarpedInput
 from app.workers.work import Work
@@ -47,9 +43,7 @@ class _Ccd:
     weight: float
     scale: float
     sky: float
-    bounds: Bounds
-    region: str
-    pixels: int
+    coverage: Coverage
     clipped_fraction: float
     fwhm_arcsec: float | None
 
@@ -84,28 +78,16 @@ def input_tables(work: Work, kept: Sequence[WarpedInput], coadded: Coadd) -> Inp
 
 
 def _ccd(work: Work, each: WarpedInput, exposure: str, weight: float, clipped: float) -> _Ccd:
-    usable = _usable(each)
-    columns, rows = np.flatnonzero(usable.any(axis=0)), np.flatnonzero(usable.any(axis=1))
-    bounds = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
     return _Ccd(
         exposure=exposure,
         ref=each.ref,
         weight=weight,
         scale=each.scale,
         sky=each.stored.facts.sky,
-        bounds=bounds,
-        region=format_region(work.grid.footprint(fill_gaps(usable))),
-        pixels=int(np.count_nonzero(usable)),
+        coverage=each.stored.facts.coverage,
         clipped_fraction=clipped,
         fwhm_arcsec=work.fwhm_arcsec(each.warped.fwhm_px),
     )
-
-
-def _usable(each: WarpedInput) -> NDArray[np.bool_]:
-    usable = np.zeros(each.warped.shape, dtype=np.bool_)
-    start, stop = each.warped.bounds[:2]
-    usable[start:stop] = each.warped.rows(start, stop).usable()
-    return usable
 
 
 def _ccd_row(number: int, visit: int, ccd: _Ccd) -> Row:
@@ -114,9 +96,9 @@ def _ccd_row(number: int, visit: int, ccd: _Ccd) -> Row:
         "visit": visit,
         "dataset_id": ccd.ref.dataset_id,
         "weight": ccd.weight,
-        **_box(ccd.bounds),
-        "s_region": ccd.region,
-        "n_pixels": ccd.pixels,
+        **_box(ccd.coverage.bounds),
+        "s_region": ccd.coverage.region,
+        "n_pixels": ccd.coverage.pixels,
         "clipped_fraction": ccd.clipped_fraction,
         "fwhm_arcsec": ccd.fwhm_arcsec,
         "zero_point_mag": zero_point_of(ccd.ref),
@@ -127,9 +109,10 @@ def _ccd_row(number: int, visit: int, ccd: _Ccd) -> Row:
 
 def _visit_row(number: int, ccds: Sequence[_Ccd]) -> Row:
     widths = [ccd.fwhm_arcsec for ccd in ccds if ccd.fwhm_arcsec is not None]
-    pixels = sum(ccd.pixels for ccd in ccds)
+    pixels = sum(ccd.coverage.pixels for ccd in ccds)
     first = ccds[0].ref
-    lows, highs = [c.bounds[::2] for c in ccds], [c.bounds[1::2] for c in ccds]
+    boxes = [ccd.coverage.bounds for ccd in ccds]
+    lows, highs = [box[::2] for box in boxes], [box[1::2] for box in boxes]
     bounds = (
         min(low[0] for low in lows),
         max(high[0] for high in highs),
@@ -143,7 +126,7 @@ def _visit_row(number: int, ccds: Sequence[_Ccd]) -> Row:
         "weight": sum(ccd.weight for ccd in ccds),
         **_box(bounds),
         "n_pixels": pixels,
-        "clipped_fraction": sum(c.clipped_fraction * c.pixels for c in ccds) / pixels,
+        "clipped_fraction": sum(c.clipped_fraction * c.coverage.pixels for c in ccds) / pixels,
         "fwhm_arcsec": median(widths) if widths else None,
         "mjd_beg": first.t_min,
         "mjd_end": first.t_max,

@@ -6,11 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from app.errors import CoverageError, ImageFormatError
 from app.pixels.adjusted import Adjusted
 from app.pixels.background import sky_level
+from app.pixels.coverage import coverage_of
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.psf import measure_psf_field
@@ -83,7 +82,14 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     psf = None if own is None else warp_psf(own, grid, work.grid)
     window = replace(window, image=with_width(window.image, psf))
     return work.warps.add(
-        key, window, work.grid.shape, weight=weight, sky=sky, scale=scale, psf=psf
+        key,
+        window,
+        work.grid.shape,
+        weight=weight,
+        sky=sky,
+        scale=scale,
+        coverage=coverage_of(window, work.grid),
+        psf=psf,
     )
 
 
@@ -125,12 +131,6 @@ def _warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:
         zero_point_mag,
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
-
-
-def usable_pixels(each: WarpedInput) -> int:
-    """How many pixels of the target an input can tell something of."""
-    y_start, y_stop, _, _ = each.warped.bounds
-    return int(np.count_nonzero(each.warped.rows(y_start, y_stop).usable()))
 
 
 def to_one_scale(each: WarpedInput, reference: WarpedInput) -> WarpedInput:

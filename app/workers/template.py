@@ -22,7 +22,7 @@ from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common
 from app.recipes.recipe import BuildPlan, ImageRef, InputUse
 from app.workers.get_template import get_template
 from app.workers.input_tables import InputTables, input_tables
-from app.workers.inputs import WarpedInput, to_one_scale, usable_pixels, warp_input, with_width
+from app.workers.inputs import WarpedInput, to_one_scale, warp_input, with_width
 from app.workers.product import Product, pixel_quality
 from app.workers.stacking import stack_inputs
 from app.workers.work import Work
@@ -217,7 +217,7 @@ class _Inputs:
         """Without zero points: to the scale of the input with most usable pixels."""
         if not warped:
             return []
-        reference = max(warped, key=usable_pixels)
+        reference = max(warped, key=lambda each: each.stored.facts.coverage.pixels)
         kept: list[WarpedInput] = []
         for number, each in enumerate(warped):
             self._work.at("scale", number, len(warped))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.pixels.coverage import Coverage
 from app.pixels.image import MaskedImage, bits
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import PsfField
@@ -18,6 +19,7 @@ PSF = CoaddPsf.of_one(
     PsfField(np.exp(-0.125 * (_U * _U + _V * _V))[None], 0, (0.0, 0.0), (1.0, 1.0)), SHAPE
 )
 BOUNDS = (11, 61, 7, 57)
+COVERAGE = Coverage((12, 60, 7, 50), 1234, "POLYGON ICRS 10 20 11 20 11 21")
 
 
 def window(seed: int = 1, bounds: tuple[int, int, int, int] = BOUNDS) -> Window:
@@ -45,13 +47,14 @@ def test_bands_are_the_window_in_a_target_without_data(
     whole[y_start:y_stop, x_start:x_stop] = part.image.flux
     mask[y_start:y_stop, x_start:x_stop] = part.image.mask
     for warp in (
-        store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0, psf=PSF),
+        store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0, coverage=COVERAGE, psf=PSF),
         store.find("a"),
     ):
         assert warp is not None
         with warp:
             assert (warp.shape, warp.bounds) == (SHAPE, bounds)
             assert (warp.fwhm_px, warp.zero_point_mag, warp.facts.scale) == (3.5, 27.0, 2.0)
+            assert warp.facts.coverage == COVERAGE
             psf = warp.psf()
             assert psf is not None
             assert psf.profile(30.0, 40.0).shape().sigma_px == pytest.approx(2.0, rel=1e-3)
@@ -65,11 +68,13 @@ def test_bands_are_the_window_in_a_target_without_data(
 def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
     store = WarpStore(folder=tmp_path, max_bytes=10**9)
     for spoil in ("zero", "cut", "header"):
-        store.add("a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0, psf=None).close()
+        store.add(
+            "a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0, coverage=COVERAGE, psf=None
+        ).close()
         path = tmp_path / "a.warp"
         content = bytearray(path.read_bytes())
         if spoil == "zero":
-            content[9000:9400] = bytes(400)
+            content[40000:40400] = bytes(400)
         if spoil == "header":
             content[:40] = bytes(40)
         path.write_bytes(content[:-4000] if spoil == "cut" else content)
@@ -79,10 +84,12 @@ def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_what_is_longest_unused_goes_first_but_not_while_it_is_read(tmp_path: Path) -> None:
-    size = 3 * 4 * 50 * 50 + 4096
+    size = 3 * 4 * 50 * 50 + 32768
     store = WarpStore(folder=tmp_path, max_bytes=2 * size)
     warps = [
-        store.add(name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0, psf=None)
+        store.add(
+            name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0, coverage=COVERAGE, psf=None
+        )
         for n, name in enumerate("abc")
     ]
     for age, name in enumerate("cab"):
