@@ -6,6 +6,7 @@ import ctypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ _OIDS: Final = {bool: 16, float: 701, str: 25}
 Bound = str | int | float | None
 
 
+@lru_cache(maxsize=256)
 def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
     """The statement with ``$1 …`` for its named binds, and their names in that order."""
     names: dict[str, str] = {}

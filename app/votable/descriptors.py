@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.votable.markup import attributes, escape_text
 
@@ -40,6 +41,7 @@ class ServiceDescriptor:
     inputs: tuple[InputParameter, ...] = ()
 
 
+@lru_cache(maxsize=256)
 def format_descriptor(descriptor: ServiceDescriptor) -> str:
     """The RESOURCE element."""
     head = attributes(
