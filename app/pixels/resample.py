@@ -9,16 +9,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.image import bits
+from app.pixels.segments import Nodes, Segment, area_of, inner_part, place_windows, segment
 from app.pixels.stencil import PHASES
-from app.pixels.taps import tap_sums
+from app.pixels.taps import sum_taps
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.int32]
-Nodes = NDArray[np.float64]
+Line = NDArray[np.float32]
 Planes = tuple[Image, Image, Mask]
 """Flux, variance and mask of one shape."""
-Segment = tuple[float, float, float, float]
-"""What :func:`_segment` tells of one coordinate along one row of one cell of a map."""
+OutRow = tuple[Line, Line, NDArray[np.int32]]
+"""The same of one segment of a row."""
+Level = tuple[np.float32, np.float32]
+"""What is taken off, and what the rest is multiplied by."""
+Scratch = tuple[NDArray[np.int64], Image, Image]
+"""Places (the last two: first y and x of the windows), parts and sums of a segment's pixels."""
 
 NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
@@ -31,46 +36,32 @@ UNDONE: Final = -1
 @njit(cache=True, nogil=True, inline="always")
 def _is_missing(flux: np.float32, variance: np.float32, mask: np.int32) -> bool:
     """True for a pixel without a value: it lends no tap."""
-    finite = np.isfinite(flux) and np.isfinite(variance)
-    return bool(not finite or variance <= np.float32(0.0) or mask & NO_DATA != 0)
+    limit = np.float32(np.inf)
+    told = (abs(flux) < limit) & (variance > 0) & (variance < limit)
+    return bool((not told) | (mask & NO_DATA != 0))
 
 
 @njit(cache=True, nogil=True)
-def mark_blocks(start: int, stop: int, planes: Planes, side: int, marks: NDArray[np.bool_]) -> None:
+def pair_rows(
+    start: int, stop: int, planes: Planes, side: int, pairs: Image, marks: NDArray[np.bool_]
+) -> None:
     """Fill rows ``start <= row < stop`` of ``marks``: True for blocks of ``side`` pixels in which
-    one has a mask bit or no value."""
+    one has a mask bit or no value; and ``pairs`` with flux and variance of their pixels by turns.
+    """
     flux, variance, mask = planes
     ny, nx = flux.shape
+    found = np.empty(nx, dtype=np.bool_)
     for row in range(start, stop):
-        marks[row] = False
+        found[:] = False
         for y in range(row * side, min(ny, (row + 1) * side)):
-            for column in range(-(-nx // side)):
-                found = False
-                for x in range(column * side, min(nx, (column + 1) * side)):
-                    found |= _is_missing(flux[y, x], variance[y, x], mask[y, x])
-                    found |= mask[y, x] != 0
-                marks[row, column] |= found
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _segment(nodes: Nodes, y: int, x: int, step: int) -> tuple[float, float, float, float]:
-    """One row of one cell of a map, from its left end (y, x), a multiple of the step in x.
-
-    Position there, its slope along x, and the same of its derivative along y.
-    """
-    row, column, down = y // step, x // step, (y % step) / step
-    up_left = nodes[row + 1, column] - nodes[row, column]
-    up_right = nodes[row + 1, column + 1] - nodes[row, column + 1]
-    left = nodes[row, column] + up_left * down
-    right = nodes[row, column + 1] + up_right * down
-    return left, (right - left) / step, up_left / step, (up_right - up_left) / (step * step)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _area(along_x: Segment, along_y: Segment, across: int) -> np.float32:
-    """Source pixels per target pixel ``across`` pixels from the left of a segment."""
-    twist = along_x[1] * (along_y[2] + along_y[3] * across)
-    return np.float32(abs(twist - along_y[1] * (along_x[2] + along_x[3] * across)))
+            target = pairs[y]
+            for x in range(nx):
+                target[2 * x], target[2 * x + 1] = flux[y, x], variance[y, x]
+            for x in range(nx):
+                missing = _is_missing(flux[y, x], variance[y, x], mask[y, x])
+                found[x] |= missing | (mask[y, x] != 0)
+        for column in range(-(-nx // side)):
+            marks[row, column] = found[column * side : (column + 1) * side].any()
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -130,86 +121,97 @@ def _nearest(planes: Planes, at: tuple[float, float]) -> tuple[float, float, int
     return flux[y, x], variance[y, x], mask[y, x]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _clean_segment(
-    y: int,
-    x_range: tuple[int, int],
+@njit(cache=True, nogil=True)
+def _outer_pixels(
     along_x: Segment,
     along_y: Segment,
-    planes: Planes,
-    marks: NDArray[np.bool_],
-    shift: int,
-    table: Image,
-    taps: int,
-    sky_and_scale: tuple[np.float32, np.float32],
-    out: Planes,
+    shape: tuple[int, int],
+    first: int,
+    last: int,
+    out: OutRow,
 ) -> int:
-    """Pixels of one cell row whose taps are all there and unflagged; how many are left to do.
-
-    Those that are left have the mask UNDONE; pixels that map outside are done.
-    """
-    ny, nx = planes[0].shape
-    before = taps // 2 - 1
-    last_y, last_x = ny - taps, nx - table.shape[1]
+    """The pixels of a segment before ``first`` and from ``last`` on: NO_DATA where they map outside
+    of ``shape``, else UNDONE; how many are that."""
+    flux, variance, mask = out
     left = 0
-    for x in range(x_range[0], x_range[1]):
-        across = x - x_range[0]
-        at_x, at_y = along_x[0] + along_x[1] * across, along_y[0] + along_y[1] * across
-        if not (-0.5 <= at_x < nx - 0.5 and -0.5 <= at_y < ny - 0.5):
-            out[0][y, x] = out[1][y, x] = np.nan
-            out[2][y, x] = NO_DATA
-            continue
-        floor_y, floor_x = int(np.floor(at_y)), int(np.floor(at_x))
-        first_y, first_x = floor_y - before, floor_x - before
-        inside = 0 <= first_y <= last_y and 0 <= first_x <= last_x
-        if not inside or marks[first_y >> shift, first_x >> shift]:
-            out[2][y, x] = UNDONE
+    for place in range(first + mask.size - last):
+        n = place if place < first else place - first + last
+        y, x = along_y[0] + along_y[1] * n, along_x[0] + along_x[1] * n
+        if -0.5 <= x < shape[1] - 0.5 and -0.5 <= y < shape[0] - 0.5:
+            mask[n] = UNDONE
             left += 1
-            continue
-        entry_y, part_y = _phase(at_y, floor_y)
-        entry_x, part_x = _phase(at_x, floor_x)
-        value, noise = tap_sums(
-            planes[0],
-            planes[1],
-            (first_y, first_x),
-            table,
-            (entry_y, entry_x),
-            (part_y, part_x),
-            taps,
-        )
-        factor = _area(along_x, along_y, across) * sky_and_scale[1]
-        out[0][y, x] = (value - sky_and_scale[0]) * factor
-        out[1][y, x] = noise * factor * factor
-        out[2][y, x] = 0
+        else:
+            flux[n] = variance[n] = np.nan
+            mask[n] = NO_DATA
     return left
+
+
+@njit(cache=True, nogil=True)
+def _inner_pixels(
+    along_x: Segment,
+    along_y: Segment,
+    part: tuple[int, int],
+    marks: Mask,
+    shift: int,
+    sky_and_scale: Level,
+    scratch: Scratch,
+    out: OutRow,
+) -> int:
+    """The sums of some pixels of a segment made values; those that a marked block may touch become
+    UNDONE, and how many they are is returned."""
+    places, _, sums = scratch
+    flux, variance = out[0][part[0] : part[1]], out[1][part[0] : part[1]]
+    mask = out[2][part[0] : part[1]]
+    for n in range(mask.size):
+        factor = area_of(along_x, along_y, part[0] + n) * sky_and_scale[1]
+        flux[n] = (sums[0, n] - sky_and_scale[0]) * factor
+        variance[n] = sums[1, n] * factor * factor
+        mask[n] = 0
+    y, x, last = places[3], places[4], mask.size - 1
+    low, high = min(y[0], y[last]) >> shift, max(y[0], y[last]) >> shift
+    if not _is_marked(marks, low, min(x[0], x[last]) >> shift, high, max(x[0], x[last]) >> shift):
+        return 0
+    left = 0
+    for n in range(mask.size):
+        j, i = y[n] >> shift, x[n] >> shift
+        if _is_marked(marks, j, i, j, i):
+            mask[n] = UNDONE
+            left += 1
+    return left
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_marked(marks: Mask, y: int, x: int, last_y: int, last_x: int) -> bool:
+    """Whether a window that begins in one of the blocks (y, x) to (last_y, last_x) may touch a
+    marked block; ``marks`` counts those above and to the left."""
+    inside = marks[last_y + 2, last_x + 2] - marks[y, last_x + 2]
+    return bool(inside - marks[last_y + 2, x] + marks[y, x] > 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _other_pixels(
-    y: int,
-    x_range: tuple[int, int],
     along_x: Segment,
     along_y: Segment,
     planes: Planes,
     table: Image,
     taps: int,
-    sky_and_scale: tuple[np.float32, np.float32],
-    out: Planes,
+    sky_and_scale: Level,
+    out: OutRow,
 ) -> None:
-    """The pixels of one cell row that :func:`_clean_segment` left."""
-    for x in range(x_range[0], x_range[1]):
-        if out[2][y, x] != UNDONE:
+    """The pixels of one cell row that are UNDONE."""
+    flux, variance, mask = out
+    for n in range(mask.size):
+        if mask[n] != UNDONE:
             continue
-        across = x - x_range[0]
-        at = (along_y[0] + along_y[1] * across, along_x[0] + along_x[1] * across)
+        at = (along_y[0] + along_y[1] * n, along_x[0] + along_x[1] * n)
         if taps == 1:
             value, noise, seen = _nearest(planes, at)
         else:
             value, noise, seen = _partial(planes, at, table, taps)
-        factor = _area(along_x, along_y, across) * sky_and_scale[1]
-        out[0][y, x] = (np.float32(value) - sky_and_scale[0]) * factor
-        out[1][y, x] = np.float32(noise) * factor * factor
-        out[2][y, x] = seen
+        factor = area_of(along_x, along_y, n) * sky_and_scale[1]
+        flux[n] = (np.float32(value) - sky_and_scale[0]) * factor
+        variance[n] = np.float32(noise) * factor * factor
+        mask[n] = seen
 
 
 @njit(cache=True, nogil=True)
@@ -219,27 +221,48 @@ def warp_rows(
     step: int,
     nodes: tuple[Nodes, Nodes],
     planes: Planes,
-    marks: NDArray[np.bool_],
+    pairs: Image,
+    marks: Mask,
     shift: int,
     table: Image,
     taps: int,
-    sky_and_scale: tuple[np.float32, np.float32],
+    sky_and_scale: Level,
     out: Planes,
 ) -> None:
     """Rows ``start <= y < stop`` of a window of the target, whose pixel (0, 0) is the first node.
 
-    ``nodes`` are source x and y ``step`` pixels apart; ``marks`` those of :func:`mark_blocks` for
-    blocks of ``1 << shift`` pixels, no smaller than what :func:`tap_sums` reads, each joined with
-    its neighbours to the right and above. ``table`` is padded; with ``taps`` 1 the nearest pixel
-    is taken. Pixels that map outside the source are NaN and NO_DATA.
+    ``nodes`` are source x and y ``step`` (a power of two) pixels apart. ``pairs`` are those of
+    :func:`pair_rows`; ``marks`` tells of each of its blocks, of ``1 << shift`` pixels, how many
+    marked ones lie above and to the left. A block is no smaller than what
+    :func:`app.pixels.taps.sum_taps` reads; one row and one column of unmarked blocks follow.
+    ``table`` is padded; with ``taps`` 1 the nearest pixel is taken. Pixels that map outside the
+    source are NaN and NO_DATA.
     """
-    nx = out[0].shape[1]
-    for x in range(0, nx, step):
-        x_range = (x, min(x + step, nx))
+    (ny, nx), lanes = planes[0].shape, table.shape[1]
+    before = taps // 2 - 1
+    high = (ny - taps, nx - lanes) if taps > 1 else (-1, -1)
+    pitch, flat = pairs.shape[1] // 2, (pairs.reshape(-1), table.reshape(-1))
+    scratch = (
+        np.empty((5, step), dtype=np.int64),
+        np.empty((2, step), dtype=np.float32),
+        np.empty((2, step), dtype=np.float32),
+    )
+    share = 1.0 / step
+    for column in range(-(-out[0].shape[1] // step)):
+        x = column * step
         for y in range(start, stop):
-            along_x, along_y = _segment(nodes[0], y, x, step), _segment(nodes[1], y, x, step)
-            left = _clean_segment(
-                y, x_range, along_x, along_y, planes, marks, shift, table, taps, sky_and_scale, out
-            )
+            j, down = y // step, (y % step) * share
+            along_x = segment(nodes[0], j, column, down, share)
+            along_y = segment(nodes[1], j, column, down, share)
+            row = (out[0][y, x : x + step], out[1][y, x : x + step], out[2][y, x : x + step])
+            first, last = inner_part(along_x, along_y, row[0].size, before, high)
+            left = _outer_pixels(along_x, along_y, (ny, nx), first, last, row)
+            if first < last:
+                part, (places, parts, sums) = (first, last), scratch
+                place_windows(along_x, along_y, part, pitch, lanes, before, places, parts)
+                sum_taps(flat[0], pitch, flat[1], taps, last - first, places, parts, sums)
+                left += _inner_pixels(
+                    along_x, along_y, part, marks, shift, sky_and_scale, scratch, row
+                )
             if left > 0:
-                _other_pixels(y, x_range, along_x, along_y, planes, table, taps, sky_and_scale, out)
+                _other_pixels(along_x, along_y, planes, table, taps, sky_and_scale, row)

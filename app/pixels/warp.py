@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage
 from app.pixels.mapping import PixelGrid, PixelMap, map_pixels
-from app.pixels.resample import NO_DATA, Planes, mark_blocks, warp_rows
+from app.pixels.resample import NO_DATA, Planes, pair_rows, warp_rows
 from app.pixels.stencil import stencil_table
 from app.pixels.taps import lanes_of, padded_table
 from app.pixels.warped import Bounds
@@ -166,9 +166,7 @@ def _resampled(
     """The source interpolated at every pixel of the window."""
     planes, out, taps = _native(image), _empty(pixel_map), table.shape[1]
     side = lanes_of(taps)
-    marks = _marks(planes, side)
-    if taps == 1:
-        marks[:] = True  # a single pixel is copied, not summed
+    pairs, marks = _paired(planes, side)
     wide, shift = padded_table(table), side.bit_length() - 1
     level = (np.float32(sky), np.float32(scale))
     nodes = (pixel_map.x, pixel_map.y)
@@ -180,6 +178,7 @@ def _resampled(
             pixel_map.step_px,
             nodes,
             planes,
+            pairs,
             marks,
             shift,
             wide,
@@ -192,15 +191,16 @@ def _resampled(
     return out
 
 
-def _marks(planes: Planes, side: int) -> NDArray[np.bool_]:
-    """By the block that holds the corner of a window of ``side`` pixels: True where one of the
-    pixels that such a window can touch has a mask bit or no value."""
-    rows, columns = (-(-size // side) for size in planes[0].shape)
+def _paired(planes: Planes, side: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Flux and variance by turns, and the marks, as :func:`app.pixels.resample.warp_rows` wants
+    them."""
+    ny, nx = planes[0].shape
+    rows, columns = -(-ny // side), -(-nx // side)
+    pairs = np.empty((ny, 2 * nx), dtype=np.float32)
     single = np.zeros((rows + 1, columns + 1), dtype=np.bool_)
     over_rows(
-        lambda start, stop: mark_blocks(start, stop, planes, side, single), rows, band_rows=16
+        lambda start, stop: pair_rows(start, stop, planes, side, pairs, single), rows, band_rows=16
     )
-    joined: NDArray[np.bool_] = (
-        single[:-1, :-1] | single[1:, :-1] | single[:-1, 1:] | single[1:, 1:]
-    )
-    return joined
+    marks = np.zeros((rows + 2, columns + 2), dtype=np.int32)
+    marks[1:, 1:] = single.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    return pairs, marks
