@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import StorageFullError
 from app.pixels.coverage import Coverage
 from app.pixels.image import MaskedImage, bits
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.warp import Window
 from app.pixels.warped import Bounds
+from app.stores.cache_files import lock_shared, trim_folder, write_unflushed
 from app.stores.psf_files import psf_from_bytes, psf_to_bytes
 
 _SUFFIX: Final = ".warp"
 _HEADER_BYTES: Final = 1 << 15
 """Room for a region of a thousand vertices."""
 _PIECE_WORDS: Final = 1 << 17
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,16 +143,19 @@ class WarpStore:
         self._folder = folder
         self._max_bytes = max_bytes
 
-    def find(self, key: str) -> StoredWarp | None:
-        """The warp of ``key``, or None when it is not here whole."""
+    def find(self, key: str, *, verify: bool = True) -> StoredWarp | None:
+        """The warp of ``key``, or None when it is not here whole.
+
+        Without ``verify`` pixels that a power failure damaged are not noticed.
+        """
         path = self._path(key)
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
-        _lock(descriptor, fcntl.LOCK_SH)
+        lock_shared(descriptor)
         try:
-            facts = _read_facts(descriptor)
+            facts = _read_facts(descriptor, verify=verify)
         except (ValueError, KeyError, TypeError, OSError):
             os.close(descriptor)
             path.unlink(missing_ok=True)
@@ -197,17 +197,7 @@ class WarpStore:
 
     def trim(self) -> None:
         """Delete what was not used for longest, and is not open now, until the rest fits."""
-        files = []
-        for path in self._folder.glob("*"):  # what a killed worker left half written goes too
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                files.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self._max_bytes:
-                return
-            if _delete_unused(path):
-                total -= size
+        trim_folder(self._folder, self._max_bytes)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"
@@ -215,26 +205,13 @@ class WarpStore:
     def _write(self, key: str, image: MaskedImage, told: bytes, facts: WarpFacts) -> int:
         planes = [np.ascontiguousarray(p) for p in (image.flux, image.variance, image.mask)]
         planes.append(np.frombuffer(told, dtype=np.uint32))
-        temporary = ""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{key}.")
-            try:
-                _lock(descriptor, fcntl.LOCK_SH)
-                _write_all(descriptor, memoryview(_header(facts, planes)))
-                for plane in planes:
-                    _write_all(descriptor, plane.reshape(-1).view(np.uint8).data)
-                Path(temporary).replace(self._path(key))
-            except BaseException:
-                os.close(descriptor)
-                raise
-        except OSError as fault:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            if fault.errno in _FULL:
-                raise StorageFullError(f"{key}{_SUFFIX}") from fault
-            raise
-        return descriptor
+
+        def fill(file: IO[bytes]) -> None:
+            file.write(_header(facts, planes))
+            for plane in planes:
+                file.write(plane.reshape(-1).view(np.uint8).data)
+
+        return write_unflushed(self._path(key), fill)
 
 
 def _header(facts: WarpFacts, planes: list[NDArray[Any]]) -> bytes:
@@ -254,7 +231,7 @@ def _xor(words: NDArray[np.uint32]) -> int:
     return int(np.bitwise_xor.reduce(words))
 
 
-def _read_facts(descriptor: int) -> WarpFacts:
+def _read_facts(descriptor: int, *, verify: bool) -> WarpFacts:
     """Facts of a whole file. Raises ValueError and others for a damaged one."""
     words = json.loads(os.pread(descriptor, _HEADER_BYTES, 0))
     checksum = words.pop("checksum")
@@ -262,6 +239,8 @@ def _read_facts(descriptor: int) -> WarpFacts:
     covered = words.pop("coverage")
     covered["bounds"] = tuple(covered["bounds"])
     facts = WarpFacts(**words, coverage=Coverage(**covered))
+    if not verify:
+        return facts
     left = 3 * _pixels(facts.bounds) + facts.psf_bytes // 4
     offset = _HEADER_BYTES
     piece = np.empty(_PIECE_WORDS, dtype=np.uint32)
@@ -276,30 +255,6 @@ def _read_facts(descriptor: int) -> WarpFacts:
     return facts
 
 
-def _lock(descriptor: int, kind: int) -> bool:
-    """Lock an open file until it is closed; False when others hold it, or it cannot be locked."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _delete_unused(path: Path) -> bool:
-    """Delete a file that nobody has open as a warp; True once it is gone."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return True
-    try:
-        unused = _lock(descriptor, fcntl.LOCK_EX)
-        if unused:
-            path.unlink(missing_ok=True)
-        return unused
-    finally:
-        os.close(descriptor)
-
-
 def _read_into(descriptor: int, array: NDArray[Any], offset: int) -> None:
     """Fill an array from a file. Raises OSError when the file ends early."""
     view = array.reshape(-1).view(np.uint8).data
@@ -308,8 +263,3 @@ def _read_into(descriptor: int, array: NDArray[Any], offset: int) -> None:
         if count <= 0:
             raise OSError(errno.EIO, "a stored warp ends early")
         view, offset = view[count:], offset + count
-
-
-def _write_all(descriptor: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(descriptor, view) :]

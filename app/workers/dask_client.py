@@ -6,18 +6,17 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from app.errors import EngineBusyError, ServiceError, StoppedError
-from app.recipes.photometry import common_zero_point
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.workers.engine import Build
-from app.workers.remote import PROGRESS_TOPIC, Submission, run_build, run_warp
+from app.workers.graph import Graph, Threads, Told, submit_graph
+from app.workers.remote import PROGRESS_TOPIC, Submission
 from app.workers.work import Limits
 
 QUIET = logging.CRITICAL
@@ -27,7 +26,7 @@ CLOSE_TIMEOUT_S = 5.0
 LOST_CHECK_S = 0.5
 """How often a waiting caller looks whether there are workers at all."""
 
-Latest = dict[str, tuple[str, int, int]]
+Latest = dict[str, Told]
 
 
 def quieten() -> None:
@@ -37,31 +36,22 @@ def quieten() -> None:
 
 
 class DaskBuild:
-    """One submitted build: its ``future``, and those of the ``warps`` that it waits for."""
+    """The submitted tasks of one build."""
 
     def __init__(
-        self,
-        *,
-        future: Any,
-        warps: Sequence[Any],
-        stop_event: Any,
-        token: str,
-        latest: Latest,
-        lost: Callable[[], bool],
+        self, *, graph: Graph, token: str, latest: Latest, lost: Callable[[], bool]
     ) -> None:
-        self._future = future
-        self._warps = warps
+        self._graph = graph
         self._lost = lost
-        self._stop_event = stop_event
         self._token = token
         self._latest = latest
         self._stopping = False
         self._ended = threading.Event()
-        future.add_done_callback(lambda _: self._ended.set())
+        graph.build.add_done_callback(lambda _: self._ended.set())
 
     def done(self) -> bool:
         """True once it ended, well or badly."""
-        return self._stopping or bool(self._future.done()) or self._lost()
+        return self._stopping or bool(self._graph.build.done()) or self._lost()
 
     def wait(self, timeout_s: float) -> bool:
         """Block until it ended or the time is over; True once it ended."""
@@ -71,15 +61,18 @@ class DaskBuild:
         return self.done()
 
     def result(self) -> BuildReport:
-        """The report. Raises the worker's own error, StoppedError or EngineBusyError."""
+        """The report. Raises the worker's own error, StoppedError or EngineBusyError.
+
+        Tasks that a failed build has left are cancelled.
+        """
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
         try:
             if self._stopping:
                 raise StoppedError()
-            if not self._future.done():
+            if not self._graph.build.done():
                 raise EngineBusyError("no worker process is left")
-            report: BuildReport = self._future.result()
+            report: BuildReport = self._graph.build.result()
         except ServiceError:
             raise
         except (KilledWorker, NoValidWorkerError) as lost:
@@ -88,26 +81,24 @@ class DaskBuild:
             raise EngineBusyError("the connection to the workers was lost") from lost
         finally:
             self._latest.pop(self._token, None)
+            self._cancel()
         return report
 
     def progress(self) -> tuple[str, int, int] | None:
         """The latest (stage, done, total), if any was reported."""
-        told, warped = self._latest.get(self._token), sum(each.done() for each in self._warps)
-        if warped and (told is None or told[0] == "warp"):
-            return "warp", warped, len(self._warps)
-        return told
+        return self._graph.progress(self._latest.get(self._token))
 
     def stop(self) -> None:
-        """Raise the flag that a running build reads, and forget one that has not begun."""
-        if self._stopping or self._future.done():
+        """Cancel the tasks; those that run notice it."""
+        if self._stopping or self._graph.build.done():
             return
         self._stopping = True
         self._ended.set()
-        try:
-            self._stop_event.set()
-            self._future.client.cancel([self._future, *self._warps])
-        except (OSError, RuntimeError, CancelledError):
-            return  # no scheduler any more: nothing is left to stop
+        self._cancel()
+
+    def _cancel(self) -> None:
+        with suppress(OSError, RuntimeError, CancelledError):  # without a scheduler nothing is left
+            self._graph.cancel()
 
 
 class DaskRunner:
@@ -141,8 +132,6 @@ class DaskRunner:
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build. Raises EngineBusyError when the scheduler does not answer."""
-        from distributed import Event
-
         self._mark.parent.mkdir(parents=True, exist_ok=True)
         self._mark.touch()
         submission = Submission(
@@ -154,23 +143,12 @@ class DaskRunner:
         try:
             client = self.client()
             places = sum(client.nthreads().values())
-            warps = self._submit_warps(client, submission, plan, places)
-            future = client.submit(
-                run_build,
-                submission,
-                plan,
-                self._build_threads(places),
-                warps,
-                key=submission.token,
-                pure=False,
-            )
-            event = Event(submission.token, client=client)
+            threads = Threads(self._task_threads(places), self._build_threads(places))
+            graph = submit_graph(client, submission, plan, places, threads)
         except (OSError, RuntimeError, CancelledError) as refused:
             raise EngineBusyError(f"no scheduler: {refused}") from refused
         build = DaskBuild(
-            future=future,
-            warps=warps,
-            stop_event=event,
+            graph=graph,
             token=submission.token,
             latest=self._latest,
             lost=self._lost,
@@ -179,35 +157,9 @@ class DaskRunner:
             self._builds = [each for each in self._builds if not each.done()] + [build]
         return build
 
-    def _submit_warps(
-        self, client: Any, submission: Submission, plan: BuildPlan, places: int
-    ) -> list[Any]:
-        """A task for each input, where tasks can run side by side.
-
-        The n-th warps of all builds come before the n+1-th of any: a build of many inputs keeps
-        no other waiting.
-        """
-        coadds = plan.recipe.template.source == "coadds"
-        if places < 2 or len(plan.inputs) < 2 or coadds:
-            return []
-        zero_point_mag = common_zero_point(plan.inputs, plan.science)
-        bare = replace(
-            plan, recipe=replace(plan.recipe, inputs=()), inputs=(), exposures=(), rejected=()
-        )
-        threads = 1 if self._cores is None else max(1, self._cores // places)
-        return [
-            client.submit(
-                run_warp,
-                submission,
-                replace(bare, inputs=(ref,)),
-                zero_point_mag,
-                threads,
-                key=(f"warp-{submission.token}", number),
-                priority=-number,
-                pure=False,
-            )
-            for number, ref in enumerate(plan.inputs)
-        ]
+    def _task_threads(self, places: int) -> int:
+        """Of one task of many that run side by side."""
+        return 1 if self._cores is None else max(1, self._cores // max(1, places))
 
     def _build_threads(self, places: int) -> int | None:
         """The cores are shared by the builds under way, as far as there are workers for them."""

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, replace
 
 from app.errors import CoverageError, ImageFormatError
-from app.pixels.adjusted import Adjusted
+from app.pixels.adjusted import Adjusted, Surface
 from app.pixels.background import sky_level
 from app.pixels.coverage import coverage_of
 from app.pixels.grid import Grid
@@ -34,6 +34,14 @@ class WarpedInput:
     warped: Adjusted
     scale: float
 
+    def adjusted(self, factor: float, background: Surface | None) -> WarpedInput:
+        """The same with its warp times ``factor``, and ``background`` then taken off."""
+        return replace(
+            self,
+            warped=Adjusted(self.stored, factor, background),
+            scale=self.stored.facts.scale * factor,
+        )
+
 
 def read_image(images: ImageStore, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
     """The pixels of a dataset, or those in ``bounds``. Raises ImageFormatError naming it."""
@@ -43,13 +51,15 @@ def read_image(images: ImageStore, ref: ImageRef, bounds: Bounds | None = None) 
         raise ImageFormatError(ref.dataset_id, str(fault.args[1])) from fault
 
 
-def warp_input(work: Work, ref: ImageRef, zero_point_mag: float | None) -> WarpedInput:
+def warp_input(
+    work: Work, ref: ImageRef, zero_point_mag: float | None, *, verify: bool = True
+) -> WarpedInput:
     """Read ``ref``, take its sky level off and resample it; or find that done by an earlier build.
 
     With a ``zero_point_mag`` flux is brought to it. The sky is one constant, the clipped mean of
     the image: zero for images that are background-subtracted, and whatever is added to the others
     would otherwise tear edges into the stack. Pixels that are NaN or whose variance is not above 0
-    are no data.
+    are no data. Without ``verify`` a warp is taken for whole, as one that was just made is.
 
     Raises
     ------
@@ -58,13 +68,15 @@ def warp_input(work: Work, ref: ImageRef, zero_point_mag: float | None) -> Warpe
     CoverageError
         It has no usable pixel, or none on the target.
     """
-    key = _warp_key(work, ref, zero_point_mag)
-    stored = work.warps.find(key) or _make_warp(work, key, ref, zero_point_mag)
+    key = warp_key(work, ref, zero_point_mag)
+    stored = work.warps.find(key, verify=verify) or _make_warp(work, key, ref, zero_point_mag)
     return WarpedInput(ref, stored, Adjusted(stored), stored.facts.scale)
 
 
 def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None) -> StoredWarp:
+    work.check()
     image = replace(read_image(work.images, ref), zero_point_mag=zero_point_mag)
+    work.check()
     grid = Grid.from_text(ref.grid)
     sky, scale = sky_level(image).mean, flux_factor(ref, zero_point_mag)
     window = warp_window(
@@ -78,6 +90,7 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     weight = 0.0 if window is None else input_weight(window.image)
     if window is None or weight == 0.0:
         raise CoverageError("usable pixels on the target grid", 0, 1)
+    work.check()
     own = input_psf(work.images, ref, image)
     psf = None if own is None else warp_psf(own, grid, work.grid)
     window = replace(window, image=with_width(window.image, psf))
@@ -121,7 +134,7 @@ def with_width(image: MaskedImage, psf: CoaddPsf | None) -> MaskedImage:
         return image
 
 
-def _warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:
+def warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:
     """Names a warp by everything that its pixels follow from."""
     told = [
         RECIPE_VERSION,
@@ -142,4 +155,4 @@ def to_one_scale(each: WarpedInput, reference: WarpedInput) -> WarpedInput:
         return each
     rows = (0, each.warped.shape[0])
     factor = measured_scale(each.warped.rows(*rows), reference.warped.rows(*rows)).value
-    return replace(each, warped=Adjusted(each.warped, factor), scale=factor)
+    return each.adjusted(factor, None)

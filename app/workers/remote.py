@@ -1,8 +1,8 @@
 """What runs inside Dask worker processes: the tasks of a build, their reports home, their ear for
 stop.
 
-One task for each exposure leaves its warp in the warp folder; the task of the build itself, which
-waits for them, finds it there. A warp that is not there, or was lost, it makes.
+Tasks leave warps and rows of stacks in a folder; those that wait for them find them there. What is
+not there, or was lost, they make.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributed import Event, Worker, get_worker
+from distributed import Worker, get_worker
 
 from app.errors import ComputationError
 from app.pixels.bands import limit_threads
 from app.pixels.grid import Grid
 from app.recipes.recipe import BuildPlan, BuildReport
+from app.stores.coadd_rows import CoaddRowsStore
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
-from app.workers.tasks import build
-from app.workers.template import warp_ahead
+from app.workers.engine import Progress
+from app.workers.gather import warp_ahead
+from app.workers.sub_regions import Ahead, Preparation, Rows, prepare, rows_ahead
+from app.workers.tasks import build_product
 from app.workers.work import Limits, Work
 
 PROGRESS_TOPIC = "skyloom-progress"
-STOP_CHECK_S = 0.25
-"""Asking the scheduler costs a round trip: not more often than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,62 +60,101 @@ def run_warp(
     submission: Submission, plan: BuildPlan, zero_point_mag: float | None, threads: int
 ) -> None:
     """Warp the only input of ``plan``, which is one of those of the build."""
-    images, warps = _stores(submission)
-    work = Work(
-        plan=plan,
-        grid=Grid.from_text(plan.recipe.grid),
-        images=images,
-        warps=warps,
-        limits=submission.limits,
-        should_stop=lambda: False,  # it is short, and cancelled where it has not begun
-        progress=lambda *_: None,
-    )
+    work = _work(submission, plan, progress=_uncounted)
     with limit_threads(threads):
         warp_ahead(work, plan.inputs[0], zero_point_mag)
 
 
+def run_prepare(
+    submission: Submission, plan: BuildPlan, threads: int | None, _warped: Sequence[None]
+) -> Preparation:
+    """Prepare the stack of ``plan``, after its warps."""
+    work = _work(submission, plan, progress=_reporter(submission))
+    with limit_threads(threads or _own_threads()):
+        return prepare(work)
+
+
+def run_rows(
+    submission: Submission, plan: BuildPlan, rows: Rows, threads: int, preparation: Preparation
+) -> None:
+    """Stack some rows of ``plan``."""
+    work = _work(submission, plan, progress=_uncounted)
+    with limit_threads(threads):
+        rows_ahead(work, preparation, rows, _rows_store(submission))
+
+
 def run_build(
-    submission: Submission, plan: BuildPlan, threads: int | None, _warped: Sequence[None] = ()
+    submission: Submission,
+    plan: BuildPlan,
+    threads: int | None,
+    preparation: Preparation | None = None,
+    sub_regions: tuple[Rows, ...] = (),
+    _done: Sequence[None] = (),
 ) -> BuildReport:
-    """Build ``plan`` in this worker, after its warps.
+    """Build ``plan`` in this worker, after its warps and the rows of its stack.
 
     Pixel work takes ``threads`` threads; without a number as many as the worker was started with,
     so that the workers of one machine do not crowd each other out.
     """
-    worker, token = get_worker(), submission.token
-
-    def progress(stage: str, done: int, total: int) -> None:
-        worker.log_event(PROGRESS_TOPIC, {"token": token, "at": [stage, done, total]})
-
-    images, warps = _stores(submission)
-    with limit_threads(threads or int(worker.state.nthreads)):
-        return build(plan, _stop_check(Event(token)), progress, images, warps, submission.limits)
+    work = _work(submission, plan, progress=_reporter(submission))
+    ahead = None
+    if preparation is not None:
+        ahead = Ahead(preparation, sub_regions, _rows_store(submission))
+    with limit_threads(threads or _own_threads()):
+        return build_product(work, ahead)
 
 
-def _stores(submission: Submission) -> tuple[ImageStore, WarpStore]:
-    """Raises ComputationError when the data folder here is not the server's."""
-    data_dir = Path(submission.data_dir)
+def _own_threads() -> int:
+    return int(get_worker().state.nthreads)
+
+
+def _work(submission: Submission, plan: BuildPlan, *, progress: Progress) -> Work:
+    """The work of one task. Raises ComputationError when the data folder is not the server's."""
     if not Path(submission.mark).exists():
         raise ComputationError(
             f"The worker on {socket.gethostname()} does not see the server's data folder "
-            f"{data_dir}: server and workers must share it under this path"
+            f"{submission.data_dir}: server and workers must share it under this path"
         )
-    warps = WarpStore(
-        folder=data_dir / "cache" / "warps", max_bytes=submission.limits.warp_cache_bytes
+    return Work(
+        plan=plan,
+        grid=Grid.from_text(plan.recipe.grid),
+        images=ImageStore(data_dir=Path(submission.data_dir)),
+        warps=WarpStore(folder=_cache(submission), max_bytes=submission.limits.warp_cache_bytes),
+        limits=submission.limits,
+        should_stop=_stop_check(),
+        progress=progress,
     )
-    return ImageStore(data_dir=data_dir), warps
 
 
-def _stop_check(stop: Event) -> Callable[[], bool]:
-    """``should_stop`` over a distributed event, throttled; once true it stays true."""
-    asked_at = -STOP_CHECK_S
-    answer = False
+def _rows_store(submission: Submission) -> CoaddRowsStore:
+    return CoaddRowsStore(folder=_cache(submission))
+
+
+def _cache(submission: Submission) -> Path:
+    """The folder of warps; what lies there is bounded as a whole."""
+    return Path(submission.data_dir) / "cache" / "warps"
+
+
+def _reporter(submission: Submission) -> Progress:
+    worker = get_worker()
+
+    def report(stage: str, done: int, total: int) -> None:
+        worker.log_event(PROGRESS_TOPIC, {"token": submission.token, "at": [stage, done, total]})
+
+    return report
+
+
+def _uncounted(_stage: str, _done: int, _total: int) -> None:
+    """Of tasks that are counted themselves."""
+
+
+def _stop_check() -> Callable[[], bool]:
+    """Whether this task was cancelled: its build was stopped or failed, or its server is gone."""
+    worker = get_worker()
+    key, tasks = worker.get_current_task(), worker.state.tasks
 
     def should_stop() -> bool:
-        nonlocal asked_at, answer
-        now = time.monotonic()
-        if not answer and now - asked_at >= STOP_CHECK_S:
-            asked_at, answer = now, bool(stop.is_set())
-        return answer
+        task = tasks.get(key)
+        return task is None or task.state == "cancelled"
 
     return should_stop

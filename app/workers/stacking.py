@@ -3,57 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 from app.errors import CoverageError
 from app.pixels.artefacts.compare_warp import compare_warp
 from app.pixels.artefacts.safe_clip import safe_clip
-from app.pixels.coadd import Statistic, coadd
-from app.pixels.coadded import Coadd
+from app.pixels.coadd import Statistic, coadd_rows
+from app.pixels.coadded import Coadd, CoaddRows, whole_coadd
 from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px
 from app.pixels.spans import Spans
 from app.pixels.warped import Warped
 from app.workers.work import Work
 
 
-def stack_inputs(work: Work, inputs: Sequence[Warped]) -> Coadd:
-    """The stack that the plan's options ask for.
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """How inputs are combined, and the artefacts that are left out of each (nothing, or one set
+    of pixels for each input)."""
 
-    With ``safeclip`` and ``comparewarp`` it is a plain mean of what is no artefact. Raises
-    CoverageError when PSF-matched warps are asked for and an input's seeing is not known.
-    """
-    options = work.plan.recipe.template
-    statistic, excluded = _artefacts_left_out(work, options.statistic, inputs)
-    return coadd(
-        inputs if options.warp == "direct" else _psf_matched(inputs),
-        statistic=statistic,
-        clip_sigma=options.clip_sigma,
-        clip_iterations=options.clip_iterations,
-        excluded=excluded,
-        memory_bytes=work.limits.stack_memory_bytes // 2,
-        between_bands=lambda done, rows: work.at("coadd", done, rows),
-    )
+    statistic: Statistic
+    excluded: tuple[Spans, ...]
 
 
-def _artefacts_left_out(
-    work: Work, asked: Statistic | Literal["safeclip", "comparewarp"], inputs: Sequence[Warped]
-) -> tuple[Statistic, tuple[Spans, ...]]:
-    """How the rest is combined, and what is left out of each input."""
+def find_artefacts(work: Work, inputs: Sequence[Warped]) -> Combination:
+    """What the plan's statistic comes to: ``safeclip`` and ``comparewarp`` are a plain mean of what
+    is no artefact."""
 
     def at(done: int, rows: int) -> None:
         work.at("artefacts", done, rows)
 
-    memory_bytes = work.limits.stack_memory_bytes // 2
+    asked, memory_bytes = work.plan.recipe.template.statistic, work.limits.band_bytes()
     if asked == "safeclip":
         found = safe_clip(inputs, memory_bytes=memory_bytes, between_bands=at)
-        return "mean", found.pixels
+        return Combination("mean", found.pixels)
     if asked == "comparewarp":
         found = compare_warp(inputs, memory_bytes=memory_bytes, between_bands=at)
-        return "mean", found.pixels
-    return asked, ()
+        return Combination("mean", found.pixels)
+    return Combination(asked, ())
 
 
-def _psf_matched(inputs: Sequence[Warped]) -> list[PsfMatched]:
+def stack_rows(
+    work: Work, inputs: Sequence[Warped], combination: Combination, rows: tuple[int, int]
+) -> CoaddRows:
+    """The rows ``start <= y < stop`` of the stack. Raises what :func:`stack` raises."""
+    options = work.plan.recipe.template
+    return coadd_rows(
+        _as_asked(work, inputs),
+        rows,
+        statistic=combination.statistic,
+        clip_sigma=options.clip_sigma,
+        clip_iterations=options.clip_iterations,
+        excluded=combination.excluded,
+        memory_bytes=work.limits.band_bytes(),
+        between_bands=lambda done, count: work.at("coadd", done, count),
+    )
+
+
+def stack_of_rows(work: Work, inputs: Sequence[Warped], rows: CoaddRows) -> Coadd:
+    """The stack whose rows are all there. Raises what :func:`stack` raises."""
+    warps = _as_asked(work, inputs)
+    return whole_coadd(warps, rows, [each.weight for each in warps])
+
+
+def stack(work: Work, inputs: Sequence[Warped]) -> Coadd:
+    """The stack that the plan's options ask for.
+
+    Raises CoverageError when no input has a usable pixel, or when PSF-matched warps are asked for
+    and an input's seeing is not known.
+    """
+    every = (0, work.grid.shape[0])
+    return stack_of_rows(
+        work, inputs, stack_rows(work, inputs, find_artefacts(work, inputs), every)
+    )
+
+
+def _as_asked(work: Work, inputs: Sequence[Warped]) -> Sequence[Warped]:
+    """The inputs themselves, or brought to one PSF."""
+    if work.plan.recipe.template.warp == "direct":
+        return inputs
     model_px = model_fwhm_px(inputs)
     known = [each.fwhm_px for each in inputs if each.fwhm_px is not None]
     if model_px is None or len(known) < len(inputs):

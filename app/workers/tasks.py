@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from app.errors import StoppedError
 from app.pixels.grid import Grid
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.stores.fits_layout import product_fits
@@ -20,6 +19,7 @@ from app.workers.difference import difference_product
 from app.workers.engine import Progress
 from app.workers.inputs import read_image
 from app.workers.product import Product, build_report, header_cards, input_rows, product_region
+from app.workers.sub_regions import Ahead
 from app.workers.template import make_template, template_product
 from app.workers.work import Limits, Work
 
@@ -32,7 +32,7 @@ def build(
     warps: WarpStore,
     limits: Limits,
 ) -> BuildReport:
-    """Build the product of ``plan`` and write it to ``plan.output_path``.
+    """Build the product of ``plan`` in one task and write it to ``plan.output_path``.
 
     Raises
     ------
@@ -55,15 +55,20 @@ def build(
         should_stop=should_stop,
         progress=progress,
     )
-    return _write(work, _make_product(work))
+    return build_product(work)
 
 
-def _make_product(work: Work) -> Product:
+def build_product(work: Work, ahead: Ahead | None = None) -> BuildReport:
+    """As :func:`build`, of whose stack other tasks did what ``ahead`` tells."""
+    return _write(work, _make_product(work, ahead))
+
+
+def _make_product(work: Work, ahead: Ahead | None) -> Product:
     ref = work.plan.science
     if ref is None:
-        return template_product(work, make_template(work))
+        return template_product(work, make_template(work, ahead))
     science = read_image(work.images, ref)  # one that cannot be read is told before the stack
-    template = make_template(work)
+    template = make_template(work, ahead)
     return difference_product(work, ref, science, template.coadd.image, template.uses)
 
 
@@ -80,7 +85,6 @@ def _write(work: Work, product: Product) -> BuildReport:
         tables=product.tables,
         psf=product.psf,
     )
-    if work.should_stop():
-        raise StoppedError()
+    work.check()
     written = work.images.write(Path(work.plan.output_path), content)
     return build_report(work.plan, product, written)

@@ -30,6 +30,10 @@ class Limits:
     stack_memory_bytes: int = 256 * 2**20
     warp_cache_bytes: int = 10 * 2**30
 
+    def band_bytes(self) -> int:
+        """What the rows of all inputs that a stack holds at a time may take."""
+        return self.stack_memory_bytes // 2
+
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -46,10 +50,14 @@ class Work:
     should_stop: Callable[[], bool]
     progress: Progress
 
-    def at(self, stage: str, done: int, total: int) -> None:
-        """Report progress. Raises StoppedError when the build is to stop."""
+    def check(self) -> None:
+        """Raise StoppedError when the build is to stop."""
         if self.should_stop():
             raise StoppedError()
+
+    def at(self, stage: str, done: int, total: int) -> None:
+        """Report progress. Raises StoppedError when the build is to stop."""
+        self.check()
         self.progress(stage, done, total)
 
     def exposures_at_once(self) -> int:

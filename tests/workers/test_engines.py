@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,15 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from dask.typing import Key
+from distributed import Client, LocalCluster, Worker
 
 from app.errors import ComputationError, EngineBusyError, ImageFormatError, StoppedError
 from app.pixels.grid import Grid
 from app.recipes.plan import make_plan
-from app.recipes.recipe import BuildPlan, BuildReport, Recipe, TemplateOptions
+from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
 from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Build, Engine
+from app.workers.graph import STAGES
 from app.workers.remote import Submission, run_warp
 from app.workers.work import DEFAULT_LIMITS
 from tests.services.survey import (
@@ -50,7 +55,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]
     made.close()
 
 
-def plan_of(folder: Path, data_dir: Path, *, copies: int = 1) -> BuildPlan:
+def plan_of(
+    folder: Path,
+    data_dir: Path,
+    *,
+    copies: int = 1,
+    statistic: Literal["meanclip", "safeclip"] = "meanclip",
+) -> BuildPlan:
     """A template of the two exposures, each taken ``copies`` times to make it last."""
     exposures = [Exposure(visit=visit) for visit in (1, 2)]
     candidates = tuple(
@@ -71,6 +82,7 @@ def plan_of(folder: Path, data_dir: Path, *, copies: int = 1) -> BuildPlan:
         band="i",
         grid=grid,
         inputs=tuple((c.dataset_id, c.ref.checksum) for c in candidates),
+        template=TemplateOptions(statistic=statistic),
     )
     return make_plan(
         recipe,
@@ -113,6 +125,21 @@ def test_errors_arrive_as_themselves(engine: EmbeddedEngine, folder: Path, tmp_p
     assert caught.value.args[0] == plan.inputs[0].dataset_id
 
 
+def test_a_failed_build_leaves_no_tasks(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(folder, tmp_path, copies=400)
+    absent = tuple(replace(plane, path="/absent") for plane in plan.inputs[0].planes)
+    inputs = (replace(plan.inputs[0], planes=absent), *plan.inputs[1:])
+    shutil.rmtree(engine_folder(engine) / "cache", ignore_errors=True)
+    build = engine.submit("failing", replace(plan, inputs=inputs, explicit=True))
+    assert build.wait(PATIENCE_S)
+    with pytest.raises(ImageFormatError):
+        build.result()
+    wait_for(lambda: not tasks_of(engine))
+    assert len(warps_of(engine)) < 400
+
+
 def test_a_stopped_build_stops_and_frees_its_worker(
     engine: EmbeddedEngine, folder: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +150,7 @@ def test_a_stopped_build_stops_and_frees_its_worker(
         build.stop()
         with pytest.raises(StoppedError):
             build.result()
+    wait_for(lambda: not tasks_of(engine))
     short = engine.submit("c", plan_of(folder, tmp_path / "c"))
     assert short.wait(PATIENCE_S)
     assert short.result().size_bytes > 0
@@ -198,6 +226,24 @@ def engine_folder(engine: EmbeddedEngine) -> Path:
     return engine._data_dir
 
 
+def tasks_of(engine: EmbeddedEngine) -> set[str]:
+    """Keys of the tasks that wait or run somewhere."""
+    tasks = engine._cluster.scheduler.tasks.copy()
+    waiting = {str(key) for key, task in tasks.items() if task.state not in ("memory", "erred")}
+    return waiting | running_in(engine._runner.client())
+
+
+def running_in(client: Client) -> set[str]:
+    """Keys of the tasks that workers are in."""
+    keys = client.run(active_keys, on_error="ignore")
+    return {str(key) for each in keys.values() for key in each}
+
+
+def active_keys(dask_worker: Worker) -> list[Key]:
+    """In a worker: the tasks that its threads are in."""
+    return list(dask_worker.active_keys)
+
+
 def warps_of(engine: EmbeddedEngine) -> dict[str, int]:
     """Name and inode of each warp: one that is made again is another file."""
     folder = engine_folder(engine) / "cache" / "warps"
@@ -258,26 +304,33 @@ def test_an_interrupt_from_the_terminal_leaves_workers_alone(
     assert engine.worker_pids() == before
 
 
-def test_engines_of_any_size_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    from distributed import LocalCluster
+def test_engines_of_any_size_give_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one task, with the warps alone in tasks, and with sub-regions in tasks, too."""
 
-    def built(engine: Engine, name: str) -> BuildReport:
-        build = engine.submit(name, plan_of(folder, tmp_path / name, copies=3))
-        assert build.wait(PATIENCE_S)
-        engine_report = build.result()
+    def built(engine: Engine, name: str, *, least_values: int) -> list[bytes]:
+        monkeypatch.setattr("app.workers.sub_regions.LEAST_VALUES", least_values)
+        builds = [
+            engine.submit(name, plan_of(folder, tmp_path / name, copies=3, statistic=statistic))
+            for statistic in ("meanclip", "safeclip")
+        ]
+        assert all(build.wait(PATIENCE_S) for build in builds)
+        paths = [build.result().path for build in builds]
         engine.close()
-        return engine_report
+        return [Path(path).read_bytes() for path in paths]
 
-    reports = [
-        built(EmbeddedEngine(workers=count, data_dir=tmp_path / f"{count}"), f"embedded-{count}")
-        for count in (1, 2)
+    products = [
+        built(EmbeddedEngine(workers=count, data_dir=tmp_path / name), name, least_values=least)
+        for name, count, least in (("one", 1, 1), ("whole", 2, 10**9), ("parts", 2, 1))
     ]
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     ) as cluster:
         there = ClusterEngine(address=cluster.scheduler_address, data_dir=tmp_path / "cluster")
-        reports.append(built(there, "cluster"))
-    assert len({Path(report.path).read_bytes() for report in reports}) == 1
+        products.append(built(there, "far", least_values=1))
+    assert all(each == products[0] for each in products)
+    assert products[0][0] != products[0][1]
 
 
 def test_the_warps_of_a_build_are_tasks_of_their_own(
@@ -294,6 +347,41 @@ def test_the_warps_of_a_build_are_tasks_of_their_own(
     warped = [told[1:] for told in seen if told is not None and told[0] == "warp"]
     assert warped and {total for _, total in warped} == {24}
     assert build.result().size_bytes > 0
+
+
+def test_sub_regions_are_tasks_of_their_own(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.sub_regions.LEAST_VALUES", 1)
+    build = engine.submit("divided", plan_of(folder, tmp_path, copies=12))
+    keys, told = set(), []
+
+    def ended() -> bool:
+        keys.update(tasks_of(engine))
+        told.append(build.progress())
+        return build.wait(0.01)
+
+    wait_for(ended)
+    assert sum("rows-build-divided" in key for key in keys) == 4
+    stages = [each[0] for each in told if each is not None]
+    assert stages == sorted(stages, key=STAGES.index)
+    assert {each[2] for each in told if each is not None and each[0] == "coadd"} <= {4}
+    assert build.result().size_bytes > 0
+    assert not list((engine_folder(engine) / "cache" / "warps").glob("*.rows"))
+
+
+def test_a_worker_killed_while_rows_are_stacked(
+    engine: EmbeddedEngine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.sub_regions.LEAST_VALUES", 1)
+    whole = engine.submit("intact", plan_of(folder, tmp_path / "intact", copies=40))
+    assert whole.wait(PATIENCE_S)
+    build = engine.submit("bereft", plan_of(folder, tmp_path, copies=40))
+    folder_of_rows = engine_folder(engine) / "cache" / "warps"
+    wait_for(lambda: bool(list(folder_of_rows.glob("*.rows"))) or build.done())
+    os.kill(engine.worker_pids()[0], signal.SIGKILL)
+    assert build.wait(PATIENCE_S)
+    assert build.result().checksum == whole.result().checksum
 
 
 def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
@@ -335,15 +423,39 @@ def test_an_input_deleted_while_others_are_warped(
     assert rejected.dataset_id == name and "does not exist" in str(rejected.rejected)
 
 
+def test_a_killed_server_leaves_no_tasks(folder: Path, tmp_path: Path) -> None:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, cluster.scheduler_address, str(folder), str(tmp_path)]
+        )
+        warps = tmp_path / "cache" / "warps"
+        wait_for(lambda: len(list(warps.glob("*.warp"))) > 2)
+        server.kill()
+        server.wait()
+        with Client(cluster, set_as_default=False) as client:
+            wait_for(lambda: not running_in(client) and not cluster.scheduler.tasks)
+        assert len(list(warps.glob("*.warp"))) < 800
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from app.workers.cluster import ClusterEngine
+from tests.workers.test_engines import plan_of
+address, folder, data_dir = sys.argv[1:]
+engine = ClusterEngine(address=address, data_dir=Path(data_dir))
+engine.submit("lost", plan_of(Path(folder), Path(data_dir), copies=400)).wait(600)
+"""
+
+
 def test_a_worker_without_the_data_folder_says_so(folder: Path, tmp_path: Path) -> None:
     elsewhere = Submission(
         token="t", data_dir=str(tmp_path), mark=str(tmp_path / "absent"), limits=DEFAULT_LIMITS
     )
     with pytest.raises(ComputationError, match=f"does not see the server's .* {tmp_path}"):
         run_warp(elsewhere, plan_of(folder, tmp_path), None, 1)
-    Path(elsewhere.mark).touch()
-    run_warp(elsewhere, plan_of(folder, tmp_path), None, 1)
-    assert len(list((tmp_path / "cache" / "warps").iterdir())) == 1
 
 
 def test_a_cluster_that_is_not_there_is_busy(

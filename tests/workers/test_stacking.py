@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,10 +19,13 @@ from app.recipes.select import Candidate, Chosen
 from app.sky.predicates import contains_point
 from app.sky.shapes import Point
 from app.sky.stcs import parse_region
+from app.stores.coadd_rows import CoaddRowsStore
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
+from app.workers.stacking import stack
+from app.workers.sub_regions import Ahead, prepare, rows_ahead
 from app.workers.tasks import build
-from app.workers.work import Limits
+from app.workers.work import Limits, Work
 from tests.truth.exposures import Truth, simulate
 from tests.truth.files import write_exposures
 from tests.truth.settings import TruthSettings
@@ -124,6 +128,37 @@ def test_tables_tell_what_each_place_is_made_of(chosen: Chosen, tmp_path: Path) 
     assert int(ccds["n_pixels"].sum()) == int(count.sum())
     assert set(ccds["visit"]) == {0, 1, 2}
     _polygons_agree_with_the_counts(ccds, count)
+
+
+@pytest.mark.parametrize("statistic", ["meanclip", "comparewarp"])
+def test_rows_that_were_lost_are_made_when_they_are_joined(
+    chosen: Chosen, tmp_path: Path, statistic: Literal["meanclip", "comparewarp"]
+) -> None:
+    plan = plan_of(chosen, tmp_path, TemplateOptions(statistic=statistic))
+    work = Work(
+        plan=plan,
+        grid=FIELD.target_grid(),
+        images=ImageStore(data_dir=Path("/")),
+        warps=WarpStore(folder=tmp_path / "warps", max_bytes=2**30),
+        limits=Limits(),
+        should_stop=lambda: False,
+        progress=lambda *_: None,
+    )
+    store = CoaddRowsStore(folder=tmp_path / "rows")
+    regions = ((0, 90), (90, 230), (230, 400))
+    preparation = prepare(work)
+    for region in regions:
+        rows_ahead(work, preparation, region, store)
+    first, second, _ = sorted((tmp_path / "rows").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-5000])
+    with ExitStack() as files:
+        gathered, joined = Ahead(preparation, regions, store).finish(work, files)
+        whole = stack(work, [each.warped for each in gathered.kept])
+    assert joined.image.flux.tobytes() == whole.image.flux.tobytes()
+    assert joined.image.mask.tobytes() == whole.image.mask.tobytes()
+    assert joined.clipped_fraction == whole.clipped_fraction
+    assert not list((tmp_path / "rows").iterdir())
 
 
 def _polygons_agree_with_the_counts(ccds: np.ndarray, count: np.ndarray) -> None:
