@@ -55,7 +55,7 @@ class Graph:
     def progress(self, told: Told | None) -> Told | None:
         """How far it is, by the tasks that are done and by what one of them told last."""
         counted = [
-            (stage, sum(each.done() for each in tasks), len(tasks))
+            (stage, sum(each.status == "finished" for each in tasks), len(tasks))
             for stage, tasks in (("warp", self.warps), ("coadd", self.sub_regions))
         ]
         known = [each for each in counted if each[1]] + ([] if told is None else [told])
