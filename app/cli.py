@@ -152,9 +152,9 @@ def run_server(config: Config, host: str, port: int) -> None:
 def bound_memory() -> None:
     """Have glibc give the memory of large buffers back at once (elsewhere nothing is done).
 
-    By default it keeps what many threads have freed in pools of their own, and a service that
-    has sent a long answer never becomes small again. A little of it stays: a small answer takes
-    a tenth of its time to get that much memory from the system anew.
+    By default it keeps what many threads have freed in pools of their own, and a service that has
+    sent a long answer, or a command that reads a large file, never becomes small again. A little
+    of it stays: a small answer takes a tenth of its time to get that much memory anew.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -217,6 +217,7 @@ def demo(
 
 def main() -> None:
     """Entry point: a ServiceError is one clear line and exit status 2, never a traceback."""
+    bound_memory()
     try:
         app()
     except ServiceError as fault:

@@ -311,12 +311,13 @@ from pathlib import Path
 from app.services.external.service import RowImportService
 from app.services.publishing import parquet_files
 from app.stores.metadata import open_stores
-from app.stores.tables.external_rows import ExternalRowStore
+from app.stores.tables import external_rows
 from app.stores.tables.published import PublishedStore
-parquet_files.BATCH_ROWS = int(sys.argv[3])
+parquet_files.BATCH_ROWS = external_rows.STEP_ROWS = int(sys.argv[3])
 stores = open_stores(sys.argv[1])
 service = RowImportService(
-    rows=ExternalRowStore(engine=stores.engine), loaders=PublishedStore(engine=stores.engine)
+    rows=external_rows.ExternalRowStore(engine=stores.engine),
+    loaders=PublishedStore(engine=stores.engine),
 )
 calls = []
 def progress(done, total):
@@ -337,7 +338,7 @@ def test_an_import_that_is_killed_leaves_whole_steps(
     batch: int,
     left: int,
 ) -> None:
-    """Few rows come batch by batch, many into an empty table at once."""
+    """Few rows come step by step, many into an empty table at once."""
     path = write(tmp_path / "x.parquet", [row(n) for n in range(rows)])
     command = [sys.executable, "-c", KILLED, database_url, str(path), str(batch)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9

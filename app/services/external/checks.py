@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.schema.batches import arrow_type
+from app.schema.batches import arrow_type, may_hold_nul
 from app.schema.fields import Field
 from app.schema.obscore import OBSCORE, REQUIRED
 from app.sky.bulk_polygons import BulkPolygons
@@ -166,7 +166,7 @@ def _check_values(columns: Columns, report: _Reporter) -> None:
         wrong = pc.invert(pc.match_substring_regex(columns[name], pattern))
         report.add(name, wrong, columns[name], f"must be {allowed}")
     for name, values in columns.items():
-        if pa.types.is_string(values.type):
+        if pa.types.is_string(values.type) and may_hold_nul(values):
             wrong = pc.match_substring(values, "\0")
             report.add(name, wrong, values, "must not hold a NUL character")
 

@@ -226,10 +226,11 @@ class _Seen:
             at = np.minimum(np.searchsorted(known, fresh), len(known) - 1)
             is_known |= known[at] == fresh
         repeated[first_places] = is_known
-        if len(fresh):
-            self._sorted.append(fresh)
+        new = fresh[~is_known]
+        if len(new):
+            self._sorted.append(new)
         # Runs of about the same length become one, so there are few of them.
         while len(self._sorted) > 1 and len(self._sorted[-2]) < 2 * len(self._sorted[-1]):
-            last = self._sorted.pop()
-            self._sorted[-1] = np.union1d(self._sorted[-1], last)
+            runs = [self._sorted.pop(), self._sorted.pop()]
+            self._sorted.append(np.sort(np.concatenate(runs), kind="stable"))
         return repeated

@@ -5,7 +5,6 @@ VOTable and ECSV are held in memory as a whole; a FITS table is read in pieces.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from astropy import units
 from astropy.io import ascii as ascii_tables
 from astropy.io import fits, votable
 
 from app.schema.batches import arrow_schema
 from app.schema.fields import Datatype, Field, Kind
 from app.services.publishing.arrays import kind_of, to_arrow
+from app.services.publishing.descriptions import unit_text, words
 from app.services.publishing.source import BATCH_ROWS, FileError, Source
 from app.votable.columns import SCALARS
 
@@ -234,23 +233,6 @@ def _fits_column(field: Field, column: Any, part: Any, path: Path, start: int) -
     if values.dtype.kind in "SU":
         values = np.asarray(values)
     return to_arrow(field, values, mask, path=str(path), first_row=start)
-
-
-def unit_text(unit: Any) -> str | None:
-    """VOUnit text where astropy knows the unit, else what the file says."""
-    if unit is None or str(unit).strip() == "":
-        return None
-    try:
-        known = units.Unit(unit, parse_strict="silent")
-        if isinstance(known, units.UnrecognizedUnit):
-            return str(unit)
-        return known.to_string("vounit") or None
-    except (ValueError, TypeError):
-        return str(unit)
-
-
-def words(text: Any) -> str:
-    return re.sub(r"\s+", " ", str(text)).strip() if text else ""
 
 
 def _first_line(fault: Exception) -> str:

@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from astropy.io import votable
 
-from app.schema.batches import arrow_schema, arrow_type
+from app.schema.batches import arrow_schema, arrow_type, may_hold_nul
 from app.schema.fields import Datatype, Field
 from app.services.publishing.arrays import to_arrow
-from app.services.publishing.astropy_files import unit_text, words
+from app.services.publishing.descriptions import unit_text, words
 from app.services.publishing.source import BATCH_ROWS, FileError, Source
 
 _KEY: Final = b"IVOA.VOTable-Parquet.content"
@@ -64,6 +63,8 @@ def _voparquet(metadata: dict[bytes, bytes]) -> tuple[dict[str, Any], str]:
     content = metadata.get(_KEY)
     if content is None:
         return {}, ""
+    from astropy.io import votable  # few files need it, and it takes half a second
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -171,6 +172,8 @@ def _objects(column: pa.Array) -> Any:
 
 def _checked(field: Field, column: pa.Array, path: Path, first_row: int) -> pa.Array:
     """Text without NUL, which no database keeps."""
+    if not may_hold_nul(column):
+        return column
     found = pc.index(pc.fill_null(pc.match_substring(column, "\0"), False), True).as_py()
     if found >= 0:
         where = f"row {first_row + found + 1}, column {field.name}"

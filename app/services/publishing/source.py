@@ -11,7 +11,7 @@ import pyarrow as pa
 from app.errors import UsageError
 from app.schema.fields import Field
 
-BATCH_ROWS = 25_000
+BATCH_ROWS = 10_000
 """Rows that are held at a time."""
 
 

@@ -15,11 +15,11 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy import units
 from pyarrow import csv as arrow_csv
 
 from app.schema.batches import arrow_schema
 from app.schema.fields import Field
+from app.services.publishing.descriptions import is_unit
 from app.services.publishing.source import FileError, Source
 
 NULLS: Final = ("", "NULL", "null", "NaN", "nan", "NAN", "N/A", "--", "None")
@@ -113,12 +113,8 @@ def _split_unit(cell: str) -> tuple[str, str | None]:
     return cell, None
 
 
-def _is_unit(text: str) -> bool:
-    try:
-        units.Unit(text.strip(), parse_strict="raise")
-    except (ValueError, TypeError):
-        return False
-    return not re.match(_REAL, text)
+def _is_unit(cell: str) -> bool:
+    return not re.match(_REAL, cell) and is_unit(cell)
 
 
 def _unit_line(lines: Sequence[str], delimiter: str, width: int) -> list[str | None] | None:

@@ -29,6 +29,10 @@ _CHUNK_ROWS = 500
 
 _FOLDED_ID = sa.func.lower(obscore.c.obs_publisher_did)
 
+_HAS_FILE = obscore.c.file_path != sa.literal_column("''")
+"""The condition of the index of files, word for word: rows of images that lie elsewhere have none.
+"""
+
 Record = dict[str, Value]
 
 
@@ -136,6 +140,7 @@ class DatasetStore:
         """Delete the ingested rows of a file whose identifiers are not in ``keep``; how many."""
         query = sa.select(obscore.c.row_id).where(
             obscore.c.file_path == file_path,
+            _HAS_FILE,
             obscore.c.obs_collection == collection,
             obscore.c.origin == "ingested",
             _FOLDED_ID.not_in([fold(identifier) for identifier in keep]),
@@ -222,7 +227,7 @@ class DatasetStore:
                 sa.func.count().label("datasets"),
                 sa.func.max(sa.case((obscore.c.origin == "built", 1), else_=0)).label("built"),
             )
-            .where(obscore.c.origin != "external")
+            .where(_HAS_FILE)
             .group_by(obscore.c.file_path)
             .order_by(obscore.c.file_path)
         )

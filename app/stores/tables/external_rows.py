@@ -24,6 +24,9 @@ MANY_ROWS: Final = 5_000
 MOST_ROWS: Final = 1_000_000
 """Rows that become visible together then, at most; later ones come batch by batch."""
 
+STEP_ROWS: Final = 25_000
+"""Rows of a transaction otherwise. Fewer would go into the trees of SQLite one after another."""
+
 Seen = Callable[[], None]
 
 _NONE: Final = UpsertCounts(0, 0, 0)
@@ -43,10 +46,10 @@ class ExternalRowStore:
     ) -> UpsertCounts:
         """Insert or replace rows by obs_publisher_did (in any case).
 
-        The rows are checked, an identifier is once in all of them. Each batch is a transaction, so
-        others may write in between; into an empty table the first :data:`MOST_ROWS` go together.
-        ``on_batch`` is called when a batch was dealt with; ``refused`` is told which rows have the
-        identifier of an image of this service.
+        The rows are checked, an identifier is once in all of them. Each :data:`STEP_ROWS` are a
+        transaction, so others may write in between; into an empty table the first
+        :data:`MOST_ROWS` go together. ``on_batch`` is called when rows were dealt with;
+        ``refused`` is told which rows have the identifier of an image of this service.
         """
         rest = iter(batches)
         first = next(rest, None)
@@ -62,12 +65,16 @@ class ExternalRowStore:
         self, batches: Iterable[RowBatch], on_batch: Seen, refused: Refused, counts: UpsertCounts
     ) -> UpsertCounts:
         written = 0
-        for batch in batches:
+        rest = iter(batches)
+        while step := list(_first_rows(rest, STEP_ROWS)):
             with write_transaction(self._engine) as connection:
                 self._index.lock(connection)
-                step = upsert_batch(connection, self._writer(connection), batch, refused)
-            counts = _sum(counts, step)
-            written += step.inserted + step.updated
+                writer = self._writer(connection)
+                done = [upsert_batch(connection, writer, batch, refused) for batch in step]
+                writer.finish()
+            for each in done:
+                counts = _sum(counts, each)
+                written += each.inserted + each.updated
             on_batch()
         if written:
             with write_transaction(self._engine) as connection:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from app.stores.tables.bulk import run_for_rows
 
 MOST_ROWS: Final = 1_000_000
-"""Sorted at once; they are held in memory for it (some 150 bytes each)."""
+"""Sorted at once; their boxes are held in memory for it (32 bytes each)."""
 
 FEW_ROWS: Final = 500
 """Fewer go into a tree that has rows one after another, and so do fewer than it has leaves."""
@@ -35,13 +36,6 @@ _PAGES_AT_ONCE: Final = 2048
 _AXES: Final = "row_id, x_min, x_max, y_min, y_max, z_min, z_max"
 
 Boxes = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    row_ids: Any
-    boxes: Boxes
-    outlines: pa.Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +59,39 @@ class TreeWriter:
     def __init__(self, connection: sa.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._held: list[_Held] = []
+        self._row_ids: list[Any] = []
+        self._boxes: list[Boxes] = []
+        self._outlines: _Spool | None = None
 
     def put(self, row_ids: Sequence[int], boxes: Boxes, outlines: pa.Array | None = None) -> None:
         """Rows that are new to the tree."""
-        held_rows = sum(len(held.row_ids) for held in self._held)
+        held_rows = sum(len(held) for held in self._row_ids)
         if held_rows + len(row_ids) > MOST_ROWS:
             self.finish()
-        if len(row_ids):
-            self._held.append(_Held(np.asarray(row_ids, np.int64), _outward(boxes), outlines))
+        if not len(row_ids):
+            return
+        self._row_ids.append(np.asarray(row_ids, np.int64))
+        self._boxes.append(_outward(boxes))
+        if outlines is not None:
+            self._outlines = self._outlines or _Spool()
+            self._outlines.put(outlines)
 
     def finish(self) -> None:
         """Write what was held back."""
-        held, self._held = self._held, []
-        if not held:
+        if not self._row_ids:
             return
-        row_ids = np.concatenate([each.row_ids for each in held])
-        boxes = np.concatenate([each.boxes for each in held])
+        row_ids, boxes = np.concatenate(self._row_ids), np.concatenate(self._boxes)
+        spool, self._row_ids, self._boxes, self._outlines = self._outlines, [], [], None
         level = self._lowest() if self._may_write_pages() else None
         if level is None or (level.depth and len(row_ids) < max(FEW_ROWS, len(level.keys))):
-            for each in held:
-                self._insert(each)
+            for part, outlines in _parts(len(row_ids), spool):
+                self._insert(row_ids[part], boxes[part], outlines)
             return
         self._clear(level)
         leaf_of = self._write(row_ids, boxes, level)
-        done = 0
-        for each in held:
-            end = done + len(each.row_ids)
-            columns = [pa.array(each.row_ids), pa.array(leaf_of[done:end])]
-            columns += [] if each.outlines is None else [each.outlines]
+        for part, outlines in _parts(len(row_ids), spool):
+            columns = [pa.array(row_ids[part]), pa.array(leaf_of[part]), *outlines]
             self._run("INSERT", "_rowid", columns)
-            done = end
 
     def _write(self, row_ids: Any, boxes: Boxes, level: _Level) -> Any:
         """Write the leaves of new rows and what stands above all leaves; the leaf of each row."""
@@ -142,13 +138,13 @@ class TreeWriter:
         statement = f'{verb} INTO "{self._name}{suffix}" VALUES ({marks})'
         run_for_rows(self._connection, statement, columns)
 
-    def _insert(self, held: _Held) -> None:
+    def _insert(self, row_ids: Any, boxes: Boxes, outlines: Sequence[pa.Array]) -> None:
         """Through SQLite, neighbours on the sky one after another: their pages are in the cache."""
-        order = pa.array(_tiled(held.boxes, 1))
-        columns = [pa.array(held.row_ids)]
-        columns += [pa.array(held.boxes[:, side].astype(float)) for side in range(6)]
-        columns += [] if held.outlines is None else [held.outlines]
-        names = _AXES if held.outlines is None else f"{_AXES}, outline"
+        order = pa.array(_tiled(boxes, 1))
+        columns = [pa.array(row_ids)]
+        columns += [pa.array(boxes[:, side].astype(float)) for side in range(6)]
+        columns += outlines
+        names = f"{_AXES}, outline" if outlines else _AXES
         marks = ", ".join("?" * len(columns))
         run_for_rows(
             self._connection,
@@ -201,6 +197,37 @@ class TreeWriter:
     def _node_bytes(self) -> int:
         query = f'SELECT length(data) FROM "{self._name}_node" WHERE nodeno = 1'
         return int(self._connection.exec_driver_sql(query).scalar_one())
+
+
+class _Spool:
+    """Arrays of bytes that wait in a file, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with the last reader
+        self._writer = pa.ipc.new_stream(self._file, pa.schema([("outline", pa.binary())]))
+
+    def put(self, outlines: pa.Array) -> None:
+        """The next array."""
+        self._writer.write(pa.record_batch([outlines], names=["outline"]))
+
+    def read(self) -> Iterator[pa.Array]:
+        """The arrays; the file is gone afterwards."""
+        self._writer.close()
+        self._file.seek(0)
+        with self._file:
+            for batch in pa.ipc.open_stream(self._file):
+                yield batch.column(0)
+
+
+def _parts(rows: int, spool: _Spool | None) -> Iterator[tuple[slice, list[pa.Array]]]:
+    """Some of the rows after another, with their outlines in a tree that has any."""
+    if spool is None:
+        yield slice(rows), []
+        return
+    done = 0
+    for outlines in spool.read():
+        yield slice(done, done + len(outlines)), [outlines]
+        done += len(outlines)
 
 
 class _Tiles:

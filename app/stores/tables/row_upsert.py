@@ -39,7 +39,10 @@ class RowWriter(Protocol):
 def upsert_batch(
     connection: sa.Connection, writer: RowWriter, batch: RowBatch, refused: Refused
 ) -> UpsertCounts:
-    """Insert or replace the rows of a batch in the transaction of the connection."""
+    """Insert or replace the rows of a batch in the transaction of the connection.
+
+    The writer is to be finished after the last batch of the transaction.
+    """
     places, row_ids, is_external, digests = _stored(connection, batch)
     is_same = pc.equal(digests, batch.digests.take(places)).to_numpy(zero_copy_only=False)
     places = places.to_numpy()
@@ -55,7 +58,6 @@ def upsert_batch(
     new = int(is_new.sum())
     if new:
         writer.put(batch if new == len(batch) else batch.take(np.flatnonzero(is_new)))
-        writer.finish()
     return UpsertCounts(new - len(gone), len(gone), int((is_same & is_external).sum()))
 
 
