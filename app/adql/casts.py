@@ -40,7 +40,8 @@ _KINDS: Final[dict[str, ValueKind]] = {
 
 _SHAPES: Final[dict[str, type]] = {"POINT": Point, "CIRCLE": Circle, "POLYGON": Polygon}
 
-_MAX_LENGTH: Final = 1_000_000
+_MAX_LENGTHS: Final = {"CHAR": 4_000, "VARCHAR": 1_000_000}
+"""Characters of a text; those of CHAR are all there in each value."""
 
 
 def make_cast(value: tree.Cast, operand: Expression) -> Expression:
@@ -51,8 +52,9 @@ def make_cast(value: tree.Cast, operand: Expression) -> Expression:
         reason = f"CAST of {describe_value(operand)} to {_shown(value.target)} is not possible"
         raise AdqlTypeError(reason, *value.at)
     length = value.length
-    if length is not None and not 1 <= length <= _MAX_LENGTH:
-        reason = f"the length of {value.target} is a number from 1 to {_MAX_LENGTH}, not {length}"
+    if length is not None and not 1 <= length <= _MAX_LENGTHS[value.target]:
+        most = _MAX_LENGTHS[value.target]
+        reason = f"the length of {value.target} is a number from 1 to {most}, not {length}"
         raise AdqlTypeError(reason, *value.at)
     if value.target == "CHAR" and length is None:
         length = 1  # SQL-92, section 6.1
@@ -94,7 +96,11 @@ def cast_sql(cast: Cast, sql: str) -> str:
         "real": f"adql_real_text({sql})",
         "boolean": f"adql_boolean_text({sql})",
     }.get(kind, sql)
-    return text if cast.length is None else f"substr({text}, 1, {cast.length:d})"
+    if cast.length is None:
+        return text
+    if cast.target == "CHAR":  # cut, or padded with blanks (SQL-92, section 6.10)
+        return f"rpad({text}, {cast.length:d})"
+    return f"substr({text}, 1, {cast.length:d})"
 
 
 def cast_form(cast: Cast) -> tuple[Datatype, str | None]:
@@ -103,7 +109,7 @@ def cast_form(cast: Cast) -> tuple[Datatype, str | None]:
         return _DATATYPES[cast.target], None
     if cast.length is None:
         return "char", "*"
-    return "char", f"{cast.length}*"
+    return "char", str(cast.length) if cast.target == "CHAR" else f"{cast.length}*"
 
 
 def _to_shape(value: tree.Cast, operand: Expression) -> Geometry:

@@ -140,6 +140,11 @@ class _StringAggregate:
         return self._separator.join(sorted(self._texts)) if self._texts else None
 
 
+def _padded(text: str | None, length: int) -> str | None:
+    """PostgreSQL's ``rpad``."""
+    return None if text is None else text[:length].ljust(length)
+
+
 MORE_FUNCTIONS: Final[tuple[tuple[str, int, Callable[..., Any]], ...]] = (
     ("adql_cast_whole", 3, _cast_whole),
     ("adql_cast_double", 1, _cast_double),
@@ -147,6 +152,7 @@ MORE_FUNCTIONS: Final[tuple[tuple[str, int, Callable[..., Any]], ...]] = (
     ("adql_cast_timestamp", 1, _text_function(to_timestamp)),
     ("adql_real_text", 1, _real_text),
     ("adql_boolean_text", 1, _boolean_text),
+    ("rpad", 2, _padded),
     ("adql_mjd", 1, _text_function(to_mjd)),
     ("adql_hasword", 2, _hasword),
     ("adql_healpix", 3, _healpix),

@@ -22,7 +22,7 @@ from app.cells.codes import (
     REPLACED,
     SPECIAL,
 )
-from app.cells.columns import LEAST, as_lists, describe, holds_numbers, parts_of
+from app.cells.columns import LEAST, as_words, describe, holds_numbers, parts_of
 from app.cells.described import DescribedBatch
 from app.cells.scratch import Scratch
 from app.errors import UsageError
@@ -148,7 +148,7 @@ class BinaryRows:
         plan = self._plan
         alive, room = [], 0
         for number in plan.lists:
-            lists = as_lists(plan.fields[number], batch.given.column(number))
+            lists = as_words(plan.fields[number], batch.given.column(number))
             aux = (plan.nulls[number], plan.sizes[number], parts_of(plan.layouts[number].datatype))
             describe(columns[number], LISTS + plan.codes[number], lists, aux)
             alive.append(lists)

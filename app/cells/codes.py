@@ -34,6 +34,8 @@ CHAR: Final = 7
 UNICODE: Final = 8
 LISTS: Final = 16
 """Added to the code of an element: arrays of it."""
+UNKNOWN: Final = -1
+"""A boolean in an array that is neither true nor false."""
 CODES: Final = {
     "boolean": BOOLEAN,
     "short": SHORT,

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from app.cells.codes import UNKNOWN
 from app.schema.fields import Field
 
 LEAST: Final = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
@@ -88,6 +89,15 @@ def as_lists(field: Field, column: pa.Array) -> pa.Array:
     ends = np.cumsum(np.where(blank, 0, lengths), dtype=np.int32)
     offsets = pa.array(np.concatenate(([0], ends)).astype(np.int32))
     return pa.ListArray.from_arrays(offsets, kept, mask=column.is_null())
+
+
+def as_words(field: Field, column: pa.Array) -> pa.Array:
+    """Arrays as compiled code takes them: booleans are 1, 0 and :data:`UNKNOWN`."""
+    lists = as_lists(field, column)
+    if field.datatype != "boolean":
+        return lists
+    truths = pc.fill_null(pc.cast(lists.values, pa.int64()), UNKNOWN)
+    return pa.ListArray.from_arrays(lists.offsets, truths, mask=lists.is_null())
 
 
 def describe(

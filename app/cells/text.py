@@ -27,8 +27,8 @@ from app.cells.codes import (
 from app.cells.columns import (
     LEAST,
     REALS,
-    as_lists,
     as_travelled,
+    as_words,
     describe,
     holds_numbers,
     size_of,
@@ -152,7 +152,7 @@ class TextRows:
         alive, room = [], 0
         for number in self._lists:
             field = self._fields[number]
-            lists = as_lists(field, batch.column(number))
+            lists = as_words(field, batch.column(number))
             describe(columns[number], LISTS + CODES[field.datatype], lists)
             alive.append(lists)
             room += (_LONGEST_NUMBER + 1) * len(lists.values)

@@ -103,10 +103,6 @@ def _shape(field: RawField, name: str) -> Shape:
         return Shape(None, 1, False)
     if not _ARRAYSIZE.match(text):
         raise UploadError(name, f"column {label} has the arraysize {text!r}")
-    if datatype in ("boolean", "bit"):
-        raise UploadError(
-            name, f"column {label} is an array of {datatype}; single values are taken"
-        )
     *fixed, last = text.split("x")
     count = 1
     for size in (*fixed, *(() if last.endswith("*") else (last,))):
@@ -219,14 +215,15 @@ class _Column:
         return self._finish(kind, datatype, arraysize, values)
 
     def _read_array(self, cells: Sequence[Cell], datatype: Datatype) -> tuple[Field, pa.Array]:
-        """Numbers separated by blanks; with the xtype of a geometry they are one. Of complex
-        numbers both parts."""
+        """Elements separated by blanks; numbers with the xtype of a geometry are one. Of complex
+        numbers both parts. Bits are booleans."""
         xtype = (self._raw.attributes.get("xtype") or "").lower()
         shape = _SHAPES.get(xtype) if datatype in ("float", "double") else None
         if shape is None:
-            values = self._each(cells, self._numbers)
+            is_truth = datatype == "boolean"
+            values = self._each(cells, self._truths if is_truth else self._numbers)
             # A whole number has no NaN: NULL can only be an array without elements.
-            is_fixed = datatype in REALS or None not in values
+            is_fixed = is_truth or datatype in REALS or None not in values
             arraysize = self._shape.text if is_fixed else "*"
             return self._finish("text", datatype, arraysize, values)
 
@@ -257,6 +254,17 @@ class _Column:
         if left or elements != (self._shape.count or elements):
             raise ValueError
         return " ".join(words)
+
+    def _truths(self, cell: Cell) -> str | None:
+        """The elements as T, F and ?; NULL when there is none, or nothing but ?. Bits may be
+        written without blanks (VOTable 1.4, section 6)."""
+        words = str(cell).split()
+        known = [_boolean(word) for word in ("".join(words) if self._datatype == "bit" else words)]
+        if all(value is None for value in known):
+            return None
+        if len(known) != (self._shape.count or len(known)):
+            raise ValueError
+        return " ".join("?" if value is None else "FT"[value] for value in known)
 
     def _finish(
         self, kind: Kind, datatype: Datatype, arraysize: str | None, values: Sequence[object]

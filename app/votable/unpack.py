@@ -30,6 +30,8 @@ _TYPES: Final[dict[str, np.dtype[Any]]] = {
     "unicodeChar": np.dtype(">u2"),
 }
 _PARTS: Final = {"floatComplex": "float", "doubleComplex": "double"}
+_UNKNOWN: Final = {0: "?", ord(" "): "?"}
+"""What may stand for a boolean that is not known (VOTable 1.4, section 6)."""
 _COUNT: Final = struct.Struct(">I")
 
 
@@ -55,7 +57,7 @@ def unpack(
     Raises UploadError if the stream ends within a row, LimitError for too many rows.
     """
     flag_bytes = (len(types) + 7) // 8 if null_flags else 0
-    widths = [None if n is None else n * _TYPES[t].itemsize for t, n in types]
+    widths = [None if n is None else _bytes_of(t, n) for t, n in types]
     if None in widths:
         rows, parts = _scan(stream, types, flag_bytes, name, max_rows)
     else:
@@ -69,6 +71,11 @@ def unpack(
             values = [None if n else v for n, v in zip(is_null.tolist(), values, strict=True)]
         columns.append(values)
     return columns
+
+
+def _bytes_of(datatype: str, count: int) -> int:
+    """Bits are packed, others are not."""
+    return (count + 7) // 8 if datatype == "bit" else count * _TYPES[datatype].itemsize
 
 
 def _regular(
@@ -97,7 +104,7 @@ def _scan(
     max_rows: int,
 ) -> tuple[NDArray[np.int64], list[_Part]]:
     """Rows that say their lengths."""
-    plan = [(None if n is None else n * _TYPES[t].itemsize, _TYPES[t].itemsize) for t, n in types]
+    plan = [(t, None if n is None else _bytes_of(t, n)) for t, n in types]
     rows: list[int] = []
     starts: list[int] = []
     sizes: list[int] = []
@@ -107,12 +114,12 @@ def _scan(
             raise LimitError("rows in an uploaded table", "more", max_rows)
         rows.append(place)
         place += flag_bytes
-        for width, itemsize in plan:
+        for datatype, width in plan:
             size = width
             if size is None:
                 if place + 4 > end:
                     break
-                size = itemsize * _COUNT.unpack_from(stream, place)[0]
+                size = _bytes_of(datatype, _COUNT.unpack_from(stream, place)[0])
                 place += 4
             starts.append(place)
             sizes.append(size)
@@ -137,6 +144,8 @@ def _values(
         return _strings(stream, datatype, part, empty_is_null=empty_is_null)
     if count == 1 and datatype not in _PARTS:
         return _scalars(data, datatype, part)
+    if datatype in ("boolean", "bit"):
+        return _truths(stream, datatype, count, part)
     number = _PARTS.get(datatype, datatype)
     dtype = _TYPES[number]
     ends = (part.starts + part.sizes).tolist()
@@ -159,6 +168,22 @@ def _scalars(data: NDArray[np.uint8], datatype: str, part: _Part) -> list[Cell]:
     if datatype == "bit":
         return [value != 0 for value in values.tolist()]  # 0x80; astropy writes 0x08
     return list(values.tolist())
+
+
+def _truths(stream: bytes, datatype: str, count: int | None, part: _Part) -> list[Cell]:
+    """Arrays of booleans and of bits as letters and digits with blanks between them."""
+    cells: list[Cell] = []
+    for start, size in zip(part.starts.tolist(), part.sizes.tolist(), strict=True):
+        cell = stream[start : start + size]
+        if datatype == "bit":
+            # An array of no fixed length says so itself, in the bytes before it.
+            bits = _COUNT.unpack_from(stream, start - _COUNT.size)[0] if count is None else count
+            found = np.unpackbits(np.frombuffer(cell, np.uint8), count=bits)
+            cells.append(" ".join(map(str, found.tolist())))
+        else:
+            letters = cell.decode("latin-1").translate(_UNKNOWN)
+            cells.append(" ".join(letters))
+    return cells
 
 
 def _strings(stream: bytes, datatype: str, part: _Part, *, empty_is_null: bool) -> list[Cell]:

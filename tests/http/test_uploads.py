@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import io
 import subprocess
 import threading
@@ -54,6 +56,7 @@ def make_table() -> Table:
             "d_flag": np.array([True, False, True]),
             "d_text": np.array(["a & <b>", "", "c"], dtype=object),
             "d_wide": np.array(["ż", "", "日本"], dtype=object),
+            "flags": np.array([[True, False], [False, False], [False, True]]),
             "vector": np.arange(6, dtype="f8").reshape(3, 2) / 3,
             "z_float": np.array([0.1 - 2j, complex("nan+nanj"), 3], "c8"),
             "z_double": np.array([[1 / 3 + 1e300j, 2], [3, 4j], [5, 6]]),
@@ -63,6 +66,60 @@ def make_table() -> Table:
     table["d_double"].description = "A flux"
     table["d_double"].meta["ucd"] = "phot.flux"
     return table
+
+
+TRUTHS = """<VOTABLE version="1.4"><RESOURCE><TABLE>
+<FIELD name="three" datatype="boolean" arraysize="3"/><FIELD name="any" datatype="boolean" \
+arraysize="*"/><FIELD name="bits" datatype="bit" arraysize="9"/><FIELD name="more" datatype="bit" \
+arraysize="*"/><DATA>{}</DATA></TABLE></RESOURCE></VOTABLE>"""
+TRUTH_ROWS = (
+    b"T?F" + b"\0\0\0\2" + b"FT" + b"\xa0\x80" + b"\0\0\0\x0a" + b"\x80\x40",
+    b" \0?" + b"\0\0\0\0" + b"\0\0" + b"\0\0\0\3" + b"\xe0",
+)
+
+
+def packed(tag: str, flags: bytes) -> str:
+    stream = base64.b64encode(b"".join(flags + row for row in TRUTH_ROWS)).decode()
+    return f'<{tag}><STREAM encoding="base64">{stream}</STREAM></{tag}>'
+
+
+@pytest.mark.parametrize("output", ["votable", "votable/b", "votable/b2", "json", "csv"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "<TABLEDATA><TR><TD>T ? false</TD><TD>0 1</TD><TD>101000001</TD><TD>10000 00001</TD></TR>"
+        "<TR><TD/><TD/><TD>000000000</TD><TD>111</TD></TR></TABLEDATA>",
+        packed("BINARY", b""),
+        packed("BINARY2", b"\0"),
+    ],
+    ids=FORMATS,
+)
+def test_arrays_of_booleans_and_bits_come_back(
+    client: httpx.Client, data: str, output: str
+) -> None:
+    files = {"t1": ("t1", TRUTHS.format(data).encode())}
+    asked = {"QUERY": "SELECT * FROM TAP_UPLOAD.t1", "LANG": "ADQL", "UPLOAD": "t1,param:t1"}
+    answer = client.post("/tap/sync", data={**asked, "FORMAT": output}, files=files)
+    wanted = [
+        ["T ? F", "F T", "T F T F F F F F T", "T F F F F F F F F T"],
+        ["", "", "F F F F F F F F F", "T T T"],
+    ]
+    if output == "csv":
+        assert list(csv.reader(io.StringIO(answer.text)))[1:] == wanted
+        return
+    truths = [
+        [[{"T": True, "F": False}.get(w) for w in cell.split()] or None for cell in row]
+        for row in wanted
+    ]
+    if output == "json":
+        assert answer.json()["data"] == truths
+        return
+    table = read(answer)
+    assert [f.arraysize for f in table.fields] == ["3", "*", "9", "*"]
+    for name, expected in zip(table.array.dtype.names, zip(*truths, strict=True), strict=True):
+        for value, values in zip(table.array[name], expected, strict=True):
+            known = np.ma.masked_array(value).compressed().tolist()
+            assert known == [v for v in values or [] if v is not None]
 
 
 def ask(client: httpx.Client, query: str, *, path: str = "/tap/sync", **tables: bytes) -> Any:
@@ -102,7 +159,7 @@ def test_a_table_comes_back_as_it_went(client: httpx.Client, form: str, output: 
     double = fields["d_double"]
     assert (str(double.unit), double.ucd, double.description) == ("mJy", "phot.flux", "A flux")
     for name in sent.colnames:
-        if name in ("vector", "z_double"):
+        if name in ("vector", "flags", "z_double"):
             assert np.array_equal(np.array(table.array[name].tolist()), sent[name])
             continue
         got, given = table.array[name], sent[name]
@@ -219,7 +276,20 @@ WRONG = {
         fields_of('name="k" datatype="int"', 'name="K" datatype="int"'),
         "two columns",
     ),
-    "an array of booleans": (fields_of('name="z" datatype="boolean" arraysize="2"'), "array of"),
+    "too few booleans": (
+        fields_of(
+            'name="z" datatype="boolean" arraysize="2"',
+            data="<TABLEDATA><TR><TD>T F</TD></TR><TR><TD>T</TD></TR></TABLEDATA>",
+        ),
+        "column z, row 2: 'T' is no boolean of arraysize 2",
+    ),
+    "a bit": (
+        fields_of(
+            'name="z" datatype="bit" arraysize="*"',
+            data="<TABLEDATA><TR><TD>012</TD></TR></TABLEDATA>",
+        ),
+        "column z, row 1: '012' is no bit of arraysize *",
+    ),
     "an arraysize": (fields_of('name="z" datatype="int" arraysize="many"'), "'many'"),
     "nothing in an array": (fields_of('name="z" datatype="int" arraysize="0"'), "'0'"),
     "a value": (

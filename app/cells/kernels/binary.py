@@ -17,6 +17,7 @@ from app.cells.codes import (
     PRINTABLE,
     SHORT,
     UNICODE,
+    UNKNOWN,
 )
 from app.cells.kernels.bits import is_null, is_true
 from app.cells.kernels.characters import put_ascii, put_utf16
@@ -80,10 +81,12 @@ def _put_missing(at: int, code: int, null: int) -> int:
 
 @inlined
 def _put_element(at: int, column: int, index: int, code: int) -> int:
+    source = load_64(column + 24) + 8 * index
     if code == BOOLEAN:
-        store_8(at, 84 if is_true(column, index) else 70)
+        truth = load_64(source)
+        store_8(at, load_64(column + 40) if truth == UNKNOWN else 84 if truth else 70)
         return at + 1
-    return _put_number(at, load_64(column + 24) + 8 * index, code)
+    return _put_number(at, source, code)
 
 
 @inlined
@@ -148,7 +151,10 @@ def _put_cell(at: int, column: int, row: int, null_row: bool) -> int:
         return _put_missing(at, code, null)
     if SHORT <= code <= LONG and load_64(load_64(column + 24) + 8 * row) == null:
         store_64(column + 56, 1)
-    return _put_element(at, column, row, code)
+    if code == BOOLEAN:
+        store_8(at, 84 if is_true(column, row) else 70)
+        return at + 1
+    return _put_number(at, load_64(column + 24) + 8 * row, code)
 
 
 @compiled("int64(int64, int64, int64, int64, int64)")

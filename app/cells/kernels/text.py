@@ -7,6 +7,7 @@ import math
 from app.cells.codes import (
     AFTER,
     BEFORE,
+    BOOLEAN,
     CELLS,
     CHAR,
     COLUMN_BYTES,
@@ -26,6 +27,7 @@ from app.cells.codes import (
     ROWS,
     SHORT,
     TSV,
+    UNKNOWN,
     XML,
 )
 from app.cells.kernels.bits import is_null, is_true
@@ -74,8 +76,8 @@ def _put_single(at: int, value: float, pieces: int) -> int:
 
 
 @inlined
-def _put_boolean(at: int, column: int, row: int) -> int:
-    if is_true(column, row):
+def _put_truth(at: int, truth: bool) -> int:
+    if truth:
         store_32(at, 0x65757274)
         return at + 4
     store_64(at, 0x65736C6166)
@@ -117,6 +119,10 @@ def _put_element(at: int, column: int, index: int, pieces: int) -> int:
         return put_integer(at, load_64(source))
     if kind == FLOAT:
         return _put_single(at, load_double(source), pieces)
+    if kind == BOOLEAN:
+        if load_64(source) == UNKNOWN:
+            return _put_piece(at, pieces, NULL)
+        return _put_truth(at, load_64(source) == 1)
     return _put_real(at, load_double(source), pieces, False)
 
 
@@ -147,7 +153,7 @@ def _put_scalar(at: int, column: int, row: int, kind: int, pieces: int) -> int:
         return _put_real(at, load_double(source), pieces, False)
     if kind == FLOAT:
         return _put_single(at, load_double(source), pieces)
-    return _put_boolean(at, column, row)
+    return _put_truth(at, is_true(column, row))
 
 
 @inlined
