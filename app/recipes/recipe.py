@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
@@ -92,6 +92,9 @@ class DifferenceOptions:
     kernel_spatial_order: int = 0
     background_order: int = 1
     convolve: Literal["auto", "template", "science"] = "auto"
+    border_px: int = 20
+    """The template reaches this far beyond the science image (templateBorderSize of Rubin's
+    GetTemplateTask): more than half of the largest matching kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

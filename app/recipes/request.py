@@ -19,11 +19,14 @@ from app.sky.shapes import Point, Shape
 
 OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING", "INPUTS")
 """How the inputs are resampled and combined."""
-TEMPLATE_NAMES = ("ID", "POS", "TRACT", "PATCH", "BAND", *SELECTION_NAMES, *OPTION_NAMES)
+IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER")
+"""What both kinds of build take."""
+TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
-DIFFERENCE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, *MATCHING_NAMES)
+DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
 MAX_ORDER = 4
+MAX_BORDER_PX = 1000
 MAX_NUMBER = 10**9
 """No tract has a larger number."""
 
@@ -31,9 +34,10 @@ MAX_NUMBER = 10**9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateRequest:
     """A template over a position (``target``), over a patch of the sky map (tract and patch) or
-    over the pixels of a science image."""
+    over the pixels of a science image and ``border_px`` more on each side."""
 
     science_id: str | None = None
+    border_px: int = 0
     target: Shape | None = None
     patch: tuple[int, int] | None = None
     band: str | None = None
@@ -82,8 +86,12 @@ def parse_template(parameters: Parameters) -> TemplateRequest:
     options = _template_options(values)
     if science_id is None and options.source == "coadds":
         raise ParameterError("INPUTS", "a patch is made of exposures; coadds go with an ID")
+    border_px = single(values, "BORDER", whole(0, MAX_BORDER_PX))
+    if science_id is None and border_px is not None:
+        raise ParameterError("BORDER", "patches have borders of their own; BORDER goes with an ID")
     return TemplateRequest(
         science_id=science_id,
+        border_px=border_px or 0,
         target=target,
         patch=patch,
         band=band,
@@ -104,6 +112,7 @@ def parse_difference(parameters: Parameters) -> DifferenceRequest:
         "convolve": single(values, "CONVOLVE", one_of(choices(DifferenceOptions, "convolve"))),
         "kernel_spatial_order": single(values, "KERNEL_ORDER", order),
         "background_order": single(values, "BACKGROUND_ORDER", order),
+        "border_px": single(values, "BORDER", whole(0, MAX_BORDER_PX)),
     }
     return DifferenceRequest(
         science_id=science_id,

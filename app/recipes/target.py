@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from app.errors import CoverageError, RecipeError
 from app.pixels.grid import Grid
 from app.pixels.mapping import overlap_bounds
+from app.recipes.recipe import Recipe
 from app.sky.predicates import centroid, contains_region
 from app.sky.shapes import Point, Shape
 from app.sky.skymap import SkyMap
@@ -50,18 +51,34 @@ def cut_to_inputs(grid: Grid, inputs: Iterable[Grid]) -> Grid:
     return cut(grid, (y_start, y_stop, x_start, x_stop))
 
 
+def template_grid(recipe: Recipe) -> Grid:
+    """The pixels that the template of a recipe is made on: those of the product, and of a
+    difference a border around them, whose pixels the matching kernel reaches."""
+    grid = Grid.from_text(recipe.grid)
+    return grid if recipe.difference is None else grown(grid, recipe.difference.border_px)
+
+
+def grown(grid: Grid, border_px: int) -> Grid:
+    """``grid`` with so many pixels more on each side."""
+    ny, nx = grid.shape
+    return cut(grid, (-border_px, ny + border_px, -border_px, nx + border_px))
+
+
 def cut(grid: Grid, bounds: Bounds) -> Grid:
-    """The window (y_start, y_stop, x_start, x_stop) of ``grid``, half-open and 0-based."""
+    """The window (y_start, y_stop, x_start, x_stop) of ``grid``, half-open and 0-based.
+
+    It may reach beyond the grid, whose projection goes on there.
+    """
     y_start, y_stop, x_start, x_stop = bounds
     if (y_start, x_start) == (0, 0) and (y_stop, x_stop) == grid.shape:
         return grid
     header = grid.fits_header()
     for axis, start in ((1, x_start), (2, y_start)):
-        header[f"CRPIX{axis}"] -= start
-        if f"LTV{axis}" in header:
-            header[f"LTV{axis}"] -= start
-        if f"CRVAL{axis}A" in header:
-            header[f"CRVAL{axis}A"] += start
+        header[f"CRPIX{axis}"] = header.get(f"CRPIX{axis}", 0.0) - start
+        header[f"LTV{axis}"] = header.get(f"LTV{axis}", 0.0) - start
+        for key in (f"CRVAL{axis}A", f"CNPIX{axis}"):  # CNPIX: photographic plates have no CRPIX
+            if key in header:
+                header[key] += start
     text = header.tostring(sep="\n", endcard=False, padding=False)
     return Grid(
         "\n".join(line.rstrip() for line in text.split("\n")), (y_stop - y_start, x_stop - x_start)

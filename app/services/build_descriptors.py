@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 from app.recipes.recipe import DifferenceOptions, TemplateOptions
-from app.recipes.request import MAX_ORDER, choices
+from app.recipes.request import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
 from app.votable.descriptors import InputParameter, ServiceDescriptor
@@ -26,6 +26,10 @@ _PLAN: Final = InputParameter(
     options=_TRUTH,
 )
 _TIME: Final = "time.interval;obs.exposure"
+_BORDERS: Final = {
+    "template": "",
+    "difference": f" while it is matched ({DifferenceOptions().border_px} unless given)",
+}
 
 
 def build_descriptors(
@@ -55,7 +59,7 @@ def _descriptor(
     inputs = (
         _identifier(row),
         *_selection(row),
-        *_options(),
+        *_options(kind),
         *(_matching() if kind == "difference" else ()),
         _PLAN,
     )
@@ -161,7 +165,7 @@ def _number(
     )
 
 
-def _options() -> tuple[InputParameter, ...]:
+def _options(kind: str) -> tuple[InputParameter, ...]:
     """How the inputs are resampled and combined."""
     offered = (
         ("STATISTIC", choices(TemplateOptions, "statistic"), "How the exposures are combined"),
@@ -170,9 +174,18 @@ def _options() -> tuple[InputParameter, ...]:
         ("BACKGROUND_MATCHING", _TRUTH, "Whether backgrounds are matched where exposures overlap"),
         ("INPUTS", choices(TemplateOptions, "source"), "Exposures, or the templates of patches"),
     )
-    return tuple(
-        InputParameter(name=name, description=told, options=words) for name, words, told in offered
+    words = tuple(
+        InputParameter(name=name, description=told, options=allowed)
+        for name, allowed, told in offered
     )
+    border = _number(
+        "BORDER",
+        f"Pixels by which the template reaches beyond the science image{_BORDERS[kind]}",
+        "pix",
+        datatype="int",
+        limits=("0", str(MAX_BORDER_PX)),
+    )
+    return (*words, border)
 
 
 def _matching() -> tuple[InputParameter, ...]:

@@ -24,7 +24,7 @@ from app.recipes.request import (
 )
 from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
 from app.recipes.selection import Selection
-from app.recipes.target import choose_patch, cut_to_inputs, patch_grid
+from app.recipes.target import choose_patch, cut_to_inputs, grown, patch_grid
 from app.recipes.values import Parameters
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
@@ -191,10 +191,10 @@ class BuildService:
     ) -> tuple[Recipe, BuildPlan]:
         science = self._finder.get(science_id)
         band = _required_band(request.band or science.ref.band)
-        grid = Grid.from_text(science.ref.grid)
+        grid = grown(Grid.from_text(science.ref.grid), request.border_px)
         chosen = self._choose_for_image(request.selection, request.options, science, band)
         options = _options_for(chosen, request.options)
-        recipe = template_recipe(chosen, band=band, grid=science.ref.grid, options=options)
+        recipe = template_recipe(chosen, band=band, grid=grid.to_text(), options=options)
         return recipe, self._plan(recipe, chosen, grid, request.selection)
 
     def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
+
+from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.matching import Match, match
+from app.pixels.psf_coadd import CoaddPsf, warp_psf
 from app.pixels.subtract import Difference, subtract
+from app.pixels.warp import Window, widened
+from app.pixels.warped import Bounds
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
+from app.workers.inputs import input_psf, with_width
 from app.workers.product import Product, pixel_quality
+from app.workers.template import Template
 from app.workers.work import Work
 
 QUALITY_CARDS = {
@@ -28,38 +36,66 @@ QUALITY_CARDS = {
 
 
 def difference_product(
-    work: Work,
-    ref: ImageRef,
-    science: MaskedImage,
-    template: MaskedImage,
-    uses: tuple[InputUse, ...],
+    work: Work, ref: ImageRef, science: MaskedImage, template: Template
 ) -> Product:
-    """``science`` minus ``template``, both on the grid of the build.
+    """``science``, on the grid of the recipe, minus ``template``, which has a border around it.
+
+    Its PSF is that of the image that was not convolved.
 
     Raises StoppedError when the build is to stop, KernelFitError and CoverageError when the pixels
     do not allow a match.
     """
     options = work.plan.recipe.difference or DifferenceOptions()
+    grid = Grid.from_text(work.plan.recipe.grid)
+    wide, inner = template.coadd.image, _inner(science.shape, options.border_px)
+    own = input_psf(work.images, ref, science)
+    around = widened(Window(with_width(science, own), inner, 0.0), wide.shape)
     work.at("match", 0, 1)
     found = match(
-        science,
-        template,
+        around,
+        wide,
         spatial_order=options.kernel_spatial_order,
         background_order=options.background_order,
         convolve=options.convolve,
     )
     work.at("subtract", 0, 1)
-    difference = subtract(science, template, found)
+    difference = subtract(around, wide, found)
+    image = _part(difference.image, inner)
+    if found.convolved == "template":
+        psf = None if own is None else _at_pixels(own, grid, ref.dataset_id)
+    else:
+        psf = None if template.psf is None else template.psf.cut(inner)
     science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
     return Product(
-        image=difference.image,
-        grid=work.grid,
-        uses=(science_use, *uses),
-        fwhm_arcsec=work.fwhm_arcsec(difference.image.fwhm_px) or ref.fwhm_arcsec,
+        image=image,
+        grid=grid,
+        uses=(science_use, *template.uses),
+        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px) or ref.fwhm_arcsec,
         zero_point_mag=zero_point_of(ref),
         bunit=ref.bunit,
-        quality=(*_quality(difference), *pixel_quality(difference.image)),
-        settings=_matching_cards(found, options),
+        quality=(*_quality(difference), *pixel_quality(image)),
+        settings=_matching_cards(found, options, psf),
+        psf=psf,
+    )
+
+
+def _at_pixels(psf: CoaddPsf, grid: Grid, name: str) -> CoaddPsf | None:
+    """``psf`` sampled at the pixels of its image, as that of a template is."""
+    sampled = warp_psf(psf, grid, grid)
+    return None if sampled is None else sampled.weighted(1.0, name)
+
+
+def _inner(shape: tuple[int, int], border_px: int) -> Bounds:
+    """Where the science image lies on the pixels of the template."""
+    ny, nx = shape
+    return border_px, border_px + ny, border_px, border_px + nx
+
+
+def _part(image: MaskedImage, bounds: Bounds) -> MaskedImage:
+    y_start, y_stop, x_start, x_stop = bounds
+    part = np.s_[y_start:y_stop, x_start:x_stop]
+    return replace(
+        image, flux=image.flux[part], variance=image.variance[part], mask=image.mask[part]
     )
 
 
@@ -68,9 +104,14 @@ def _quality(difference: Difference) -> tuple[tuple[str, float], ...]:
     return tuple((card, float(numbers[name])) for name, card in QUALITY_CARDS.items())
 
 
-def _matching_cards(found: Match, options: DifferenceOptions) -> tuple[CardRow, ...]:
+def _matching_cards(
+    found: Match, options: DifferenceOptions, psf: CoaddPsf | None
+) -> tuple[CardRow, ...]:
+    kept = "science" if found.convolved == "template" else "template"
     return (
         ("CONVOLVD", found.convolved, "image convolved to match the other"),
+        ("PSFOF", None if psf is None else kept, "image whose PSF this one has, see HDU PSF"),
+        ("BORDER", options.border_px, "[pix] template beyond the science image"),
         ("KERNORD", options.kernel_spatial_order, "spatial order of the matching kernel"),
         ("BKGORD", options.background_order, "order of the differential background"),
     )

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.pixels.grid import Grid
 from app.recipes.photometry import common_zero_point
 from app.recipes.recipe import BuildPlan
+from app.recipes.target import template_grid
 from app.workers.remote import Submission, run_build, run_prepare, run_rows, run_warp
 from app.workers.sub_regions import sub_regions
 
@@ -77,8 +77,7 @@ def submit_graph(
     other waiting.
     """
     warps = _submit_warps(client, submission, plan, places, threads)
-    shape = Grid.from_text(plan.recipe.grid).shape
-    regions = sub_regions(shape, len(warps), places)
+    regions = sub_regions(template_grid(plan.recipe).shape, len(warps), places)
     prepared = None
     if regions:
         prepared = client.submit(

@@ -18,8 +18,8 @@ from distributed import Worker, get_worker
 
 from app.errors import ComputationError
 from app.pixels.bands import limit_threads
-from app.pixels.grid import Grid
 from app.recipes.recipe import BuildPlan, BuildReport
+from app.recipes.target import template_grid
 from app.stores.coadd_rows import CoaddRowsStore
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
@@ -117,7 +117,7 @@ def _work(submission: Submission, plan: BuildPlan, *, progress: Progress) -> Wor
         )
     return Work(
         plan=plan,
-        grid=Grid.from_text(plan.recipe.grid),
+        grid=template_grid(plan.recipe),
         images=ImageStore(data_dir=Path(submission.data_dir)),
         warps=WarpStore(folder=_cache(submission), max_bytes=submission.limits.warp_cache_bytes),
         limits=submission.limits,

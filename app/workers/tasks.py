@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from app.pixels.grid import Grid
 from app.recipes.recipe import BuildPlan, BuildReport
+from app.recipes.target import template_grid
 from app.stores.fits_layout import product_fits
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
@@ -48,7 +48,7 @@ def build(
     """
     work = Work(
         plan=plan,
-        grid=Grid.from_text(plan.recipe.grid),
+        grid=template_grid(plan.recipe),
         images=images,
         warps=warps,
         limits=limits,
@@ -68,8 +68,7 @@ def _make_product(work: Work, ahead: Ahead | None) -> Product:
     if ref is None:
         return template_product(work, make_template(work, ahead))
     science = read_image(work.images, ref)  # one that cannot be read is told before the stack
-    template = make_template(work, ahead)
-    return difference_product(work, ref, science, template.coadd.image, template.uses)
+    return difference_product(work, ref, science, make_template(work, ahead))
 
 
 def _write(work: Work, product: Product) -> BuildReport:

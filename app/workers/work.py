@@ -44,6 +44,7 @@ class Work:
 
     plan: BuildPlan
     grid: Grid
+    """The pixels of the template (:func:`app.recipes.target.template_grid`)."""
     images: ImageStore
     warps: WarpStore
     limits: Limits

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.grid import Grid
-from app.recipes.target import choose_patch, cut, cut_to_inputs, patch_grid
+from app.recipes.target import choose_patch, cut, cut_to_inputs, grown, patch_grid
 from app.sky.shapes import Circle, Point
 from app.sky.skymap import SkyMap
+from tests.machine import SHARED
 
 SKYMAP = SkyMap(
     pixel_scale_arcsec=0.4, patch_px=400, patch_border_px=20, tract_patches=60, rings=80
@@ -70,3 +72,18 @@ def test_the_window_holds_all_that_the_inputs_reach() -> None:
 def test_inputs_elsewhere_give_no_window() -> None:
     with pytest.raises(CoverageError):
         cut_to_inputs(patch_grid(choose_patch(SKYMAP, Point(150.0, 2.0))), [small_grid(200, 2)])
+
+
+@pytest.mark.needs("shared")
+@pytest.mark.parametrize(
+    "name", ["dss.14.29.56-62.41.05.fits.gz", "tnx.fits", "tpv_odd.fits", "sipsample.fits"]
+)
+def test_a_border_moves_no_pixel_on_the_sky(name: str) -> None:
+    with fits.open(SHARED / "realdata" / "odd_headers" / name) as hdus:
+        grid = Grid.from_header(hdus[0].header, hdus[0].shape)
+    wide = grown(grid, 20)
+    ny, nx = grid.shape
+    assert wide.shape == (ny + 40, nx + 40)
+    x, y = np.meshgrid(np.linspace(0, nx - 1, 5), np.linspace(0, ny - 1, 5))
+    at = wide.sky_to_pixel(*grid.pixel_to_sky(x, y))
+    assert np.allclose(at, (x + 20, y + 20), atol=1e-6)

@@ -82,6 +82,26 @@ def test_template_and_difference_from_the_coadds_under_an_image(client: TestClie
     assert difference[0].header["PULLSIG"] == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize("more", [{"INPUTS": "coadds"}, {"TIME": OTHERS}], ids=["coadds", "stack"])
+def test_a_border_goes_around_the_pixels_of_the_image(
+    client: TestClient, more: dict[str, str]
+) -> None:
+    build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
+    _, plain = build(client, TEMPLATE, ID=SCIENCE.dataset_id, **more)
+    _, wide = build(client, TEMPLATE, ID=SCIENCE.dataset_id, BORDER="12", **more)
+    ny, nx = plain["IMAGE"].shape
+    assert wide["IMAGE"].shape == (ny + 24, nx + 24)
+    for axis in (1, 2):
+        there, here = (hdus["IMAGE"].header[f"CRPIX{axis}"] for hdus in (plain, wide))
+        assert here == there + 12
+        assert wide["IMAGE"].header[f"LTV{axis}"] == 12
+    same = wide["IMAGE"].data[12:-12, 12:-12] - plain["IMAGE"].data
+    both = np.isfinite(same)
+    assert both.mean() > 0.5
+    assert np.abs(same[both] / np.sqrt(plain["VARIANCE"].data[both])).max() < 0.1
+    assert np.isfinite(wide["IMAGE"].data).sum() > np.isfinite(plain["IMAGE"].data).sum()
+
+
 def test_a_coadd_that_holds_the_science_exposure_is_passed_over(client: TestClient) -> None:
     older, _ = build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
     newer, _ = build(client, TEMPLATE, POS=POSITION, BAND="i", STATISTIC="mean")
@@ -104,6 +124,8 @@ def test_a_plan_of_coadds_tells_which_are_taken(client: TestClient) -> None:
     ("parameters", "named"),
     [
         ({"POS": POSITION, "BAND": "i", "INPUTS": "coadds"}, "INPUTS"),
+        ({"POS": POSITION, "BAND": "i", "BORDER": "20"}, "BORDER"),
+        ({"ID": SCIENCE.dataset_id, "BORDER": "1001"}, "0 to 1000"),
         ({"ID": SCIENCE.dataset_id, "INPUTS": "warps"}, "exposures, coadds"),
         ({"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "TIME": OTHERS}, "TIME"),
         ({"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "STATISTIC": "mean"}, "STATISTIC"),
