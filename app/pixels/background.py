@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -44,21 +45,31 @@ def sky_level(image: MaskedImage) -> Clipped:
     raise CoverageError("pixels that show the sky", int(sample.size), LEAST_PIXELS)
 
 
-def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:
+def estimate_background(
+    image: MaskedImage, *, mesh_px: int = 64, good: NDArray[np.bool_] | None = None
+) -> Background:
     """Sky from clipped medians of mesh cells, median filtered, joined by bilinear interpolation.
 
-    Cells with less than a quarter of usable pixels take the median of the others.
-    Raises CoverageError when no cell has.
+    ``good``: the pixels to look at (those usable without FIT_REJECT unless given). Cells with less
+    than a quarter of them take the median of the others. Raises CoverageError when no cell has.
     """
     ny, nx = image.shape
     rows, columns = max(1, round(ny / mesh_px)), max(1, round(nx / mesh_px))
-    good = image.usable(FIT_REJECT)
+    good = image.usable(FIT_REJECT) if good is None else good
     y_edges = np.linspace(0, ny, rows + 1).astype(np.int64)
     x_edges = np.linspace(0, nx, columns + 1).astype(np.int64)
     level, noise = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan)
 
-    def cells(start: int, stop: int) -> None:
-        _cells(start, stop, image.flux, good, y_edges, x_edges, level, noise)
+    stride = max(1, math.isqrt(ny * nx // (rows * columns * CELL_SAMPLE)))
+    most = (-(-np.diff(y_edges).max() // stride)) * (-(-np.diff(x_edges).max() // stride))
+
+    def cells(row: int, _: int) -> None:
+        samples = np.empty((columns, most), dtype=np.float32)
+        counts = np.empty((2, columns), dtype=np.int64)
+        part = slice(y_edges[row], y_edges[row + 1], stride)
+        _sample_cells(image.flux[part], good[part], x_edges, stride, samples, counts)
+        samples.sort(axis=1)
+        _clip_cells(samples, counts, level[row], noise[row])
 
     over_rows(cells, rows, band_rows=1)
     known = np.isfinite(level)
@@ -69,31 +80,40 @@ def estimate_background(image: MaskedImage, *, mesh_px: int = 64) -> Background:
 
 
 @njit(cache=True, nogil=True)
-def _cells(
-    start: int,
-    stop: int,
+def _sample_cells(
     flux: NDArray[np.float32],
     good: NDArray[np.bool_],
-    y_edges: NDArray[np.int64],
     x_edges: NDArray[np.int64],
+    stride: int,
+    samples: NDArray[np.float32],
+    counts: NDArray[np.int64],
+) -> None:
+    """The good ones of every ``stride``-th column of each cell of a mesh row, then infinity;
+    ``counts`` (2, C) are how many are good, and how many there are."""
+    for i in range(x_edges.size - 1):
+        count, seen = 0, 0
+        for y in range(flux.shape[0]):
+            for x in range(x_edges[i], x_edges[i + 1], stride):
+                seen += 1
+                if good[y, x]:
+                    samples[i, count] = flux[y, x]
+                    count += 1
+        samples[i, count:] = np.inf
+        counts[0, i], counts[1, i] = count, seen
+
+
+@njit(cache=True, nogil=True)
+def _clip_cells(
+    samples: NDArray[np.float32],
+    counts: NDArray[np.int64],
     level: NDArray[np.float64],
     noise: NDArray[np.float64],
 ) -> None:
-    """Fill mesh rows with the clipped median and scatter of each cell; too empty cells stay NaN."""
-    for j in range(start, stop):
-        for i in range(x_edges.size - 1):
-            height, width = y_edges[j + 1] - y_edges[j], x_edges[i + 1] - x_edges[i]
-            stride = max(1, int(np.sqrt(height * width / CELL_SAMPLE)))
-            values = np.empty(height * width, dtype=np.float32)
-            count, seen = 0, 0
-            for y in range(y_edges[j], y_edges[j + 1], stride):
-                for x in range(x_edges[i], x_edges[i + 1], stride):
-                    seen += 1
-                    if good[y, x]:
-                        values[count] = flux[y, x]
-                        count += 1
-            if count >= max(20, seen // 4):
-                level[j, i], noise[j, i] = _clipped_median(np.sort(values[:count]))
+    """Clipped median and scatter of each cell's sorted sample; too empty cells are left."""
+    for i in range(level.size):
+        count, seen = counts[0, i], counts[1, i]
+        if count >= max(20, seen // 4):
+            level[i], noise[i] = _clipped_median(samples[i, :count])
 
 
 @njit(cache=True, nogil=True)
@@ -123,8 +143,14 @@ def _spread(mesh: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.flo
     """
     smooth = median_filter(_ringed(mesh), size=3, mode="nearest")[1:-1, 1:-1]
     wide = _ringed(smooth)
-    along = _between(np.ascontiguousarray(wide.T), shape[1]).T
-    return np.ascontiguousarray(_between(along, shape[0]), dtype=np.float32)
+    (below, part), (left, share) = (
+        _places(size, n) for size, n in zip(shape, mesh.shape, strict=True)
+    )
+    low, high = wide[:, left].astype(np.float32), wide[:, left + 1].astype(np.float32)
+    along = low + (high - low) * share
+    level = np.empty(shape, dtype=np.float32)
+    over_rows(lambda start, stop: _join_rows(start, stop, along, below, part, level), shape[0])
+    return level
 
 
 def _ringed(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,15 +164,27 @@ def _ringed(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     return mesh
 
 
-def _between(mesh: NDArray[np.floating[Any]], size: int) -> NDArray[np.float32]:
-    """Rows of a mesh with one ring row on either side, interpolated to ``size`` pixel rows."""
-    rows = mesh.shape[0] - 2
-    at = (np.arange(size) + 0.5) * rows / size + 0.5
-    below = np.minimum(at.astype(np.int64), rows)
-    part = (at - below)[:, None].astype(np.float32)
-    low, high = mesh[below].astype(np.float32), mesh[below + 1].astype(np.float32)
-    result: NDArray[np.float32] = low + (high - low) * part
-    return result
+def _places(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Of every pixel the cell of a ringed mesh before it, and the part of the way to the next."""
+    at = (np.arange(size) + 0.5) * cells / size + 0.5
+    before = np.minimum(at.astype(np.int64), cells)
+    return before, (at - before).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _join_rows(
+    start: int,
+    stop: int,
+    along: NDArray[np.float32],
+    below: NDArray[np.int64],
+    part: NDArray[np.float32],
+    level: NDArray[np.float32],
+) -> None:
+    """Fill rows between those of a mesh, ``along``."""
+    for y in range(start, stop):
+        low, high, target = along[below[y]], along[below[y] + 1], level[y]
+        for x in range(target.size):
+            target[x] = low[x] + (high[x] - low[x]) * part[y]
 
 
 def source_free(image: MaskedImage, *, threshold: float = 3.0) -> NDArray[np.bool_]:

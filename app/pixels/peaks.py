@@ -64,7 +64,7 @@ def find_peaks(plane: NDArray[np.float32], threshold: float, reach_px: int) -> P
         _mark(start, stop, contiguous, threshold, reach_px, found)
 
     over_rows(rows, plane.shape[0])
-    y, x = np.nonzero(found)
+    y, x = np.divmod(np.flatnonzero(found), plane.shape[1])
     value = contiguous[y, x]
     order = np.argsort(-value, kind="stable")
     return Peaks(x[order], y[order], value[order])

@@ -49,11 +49,11 @@ LEAST_COST: Final = 0.7
 
 def measure_psf_field(image: MaskedImage) -> PsfField | None:
     """The PSF of ``image`` as its stars show it; None when it shows none."""
+    good = image.usable(FIT_REJECT)
     try:
-        background = estimate_background(image, mesh_px=MESH_PX)
+        background = estimate_background(image, mesh_px=MESH_PX, good=good)
     except CoverageError:
         return None
-    good = image.usable(FIT_REJECT)
     stars = find_stars(image, background, good)
     fitted = _fit_agreeing(image, good, background, stars)
     if fitted is None:

@@ -277,10 +277,10 @@ def _half_plane(region: Floats, axis: int, limit: float, sign: float) -> Floats:
 
 
 def _inside(region: Floats, x: Floats, y: Floats) -> NDArray[np.bool_]:
-    """Even–odd rule for points of one shape."""
-    inside = np.zeros(x.shape, dtype=np.bool_)
-    for (ax, ay), (bx, by) in zip(region, np.roll(region, -1, axis=0), strict=True):
-        crosses = (ay > y) != (by > y)
-        if ay != by:
-            inside ^= crosses & (x < ax + (y - ay) * (bx - ax) / (by - ay))
+    """Even–odd rule for points (n,)."""
+    (ax, ay), (bx, by) = (ends.T[:, :, None] for ends in (region, np.roll(region, -1, axis=0)))
+    crosses = (ay > y) != (by > y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crosses &= x < ax + (y - ay) * (bx - ax) / (by - ay)
+    inside: NDArray[np.bool_] = np.logical_xor.reduce(crosses, axis=0)
     return inside

@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 SHAPE_TOLERANCE: Final = 1e-6
 SHAPE_REACH: Final = 4.0
 SPOKES: Final = 32
+TAPS: Final = 10
+"""Those of Lanczos-5, between the samples of a profile."""
 RADIAL_STEPS: Final = 20
 """Steps along a spoke for each sigma, when the half-maximum contour is traced."""
 
@@ -129,20 +131,26 @@ class Profile:
 @njit(cache=True, nogil=True)
 def _interpolate(samples: Floats, x: Floats, y: Floats, table: Floats, out: Floats) -> None:
     """Values at sample coordinates; samples outside count as 0."""
-    taps = table.shape[1]
     ny, nx = samples.shape
+    column = np.empty(TAPS)
     for n in range(x.size):
-        column, row = int(np.floor(x[n])), int(np.floor(y[n]))
-        along_x = table[int((x[n] - column) * PHASES + 0.5)]
-        along_y = table[int((y[n] - row) * PHASES + 0.5)]
+        left, low = int(np.floor(x[n])), int(np.floor(y[n]))
+        along_x = table[int((x[n] - left) * PHASES + 0.5)]
+        along_y = table[int((y[n] - low) * PHASES + 0.5)]
+        left, low = left - TAPS // 2 + 1, low - TAPS // 2 + 1
+        column[:] = 0.0
+        inside = left >= 0 and left + TAPS <= nx
+        for t in range(max(0, -low), min(TAPS, ny - low)):
+            line = samples[low + t]
+            if inside:
+                for s in range(TAPS):
+                    column[s] += along_y[t] * line[left + s]
+            else:
+                for s in range(max(0, -left), min(TAPS, nx - left)):
+                    column[s] += along_y[t] * line[left + s]
         total = 0.0
-        for t in range(taps):
-            j = row - taps // 2 + 1 + t
-            if 0 <= j < ny:
-                for s in range(taps):
-                    i = column - taps // 2 + 1 + s
-                    if 0 <= i < nx:
-                        total += along_y[t] * along_x[s] * samples[j, i]
+        for s in range(TAPS):
+            total += along_x[s] * column[s]
         out[n] = total
 
 

@@ -29,6 +29,8 @@ NORMS: Final = np.array(
     [(2.0**n * factorial(n) * np.sqrt(np.pi)) ** -0.5 for n in range(ORDER + 1)]
 )
 ROUNDS: Final = 2
+SIZE: Final = len(POWERS)
+"""A constant of the compiled code: its loops over the functions need no remainder."""
 
 
 def width_of(beta: float) -> float:
@@ -40,33 +42,54 @@ def hermite_sum(
     coefficients: Floats, elements: Floats, beta: float, dx: Floats, dy: Floats
 ) -> Floats:
     """Sum of the functions at offsets (px) where M has these ``elements`` (xx, xy, yy)."""
-    xx, xy, yy = elements
     width = width_of(beta)
-    along_x = _functions((xx * dx + xy * dy) / width)
-    along_y = _functions((xy * dx + yy * dy) / width)
-    total = np.zeros_like(dx, dtype=np.float64)
-    for coefficient, (i, j) in zip(coefficients, POWERS, strict=True):
-        total += coefficient * along_x[i] * along_y[j]
-    return total
+    total = np.empty(dx.size)
+    _sum_functions(coefficients, elements, width, dx.ravel(), dy.ravel(), POWERS, NORMS, total)
+    return total.reshape(dx.shape)
 
 
-def _functions(t: Floats) -> Floats:
-    """Orthonormal Gauss–Hermite functions 0 … ORDER at t: (ORDER + 1, *t.shape)."""
-    values = np.empty((ORDER + 1, *t.shape))
-    values[0], values[1] = np.exp(-0.5 * t * t), 2.0 * t * np.exp(-0.5 * t * t)
+@njit(cache=True, nogil=True, inline="always")
+def _functions(t: float, gauss: float, values: Floats) -> None:
+    """Gauss–Hermite functions at t but for their norms, where ``gauss`` is exp(-t²/2) or a share of
+    it."""
+    values[0], values[1] = gauss, 2.0 * t * gauss
     for n in range(1, ORDER):
         values[n + 1] = 2.0 * t * values[n] - 2.0 * n * values[n - 1]
-    scaled: Floats = values * NORMS.reshape(-1, *([1] * t.ndim))
-    return scaled
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sum_functions(
+    coefficients: Floats,
+    elements: Floats,
+    width: float,
+    dx: Floats,
+    dy: Floats,
+    powers: NDArray[np.int64],
+    norms: Floats,
+    total: Floats,
+) -> None:
+    factors = np.empty(SIZE)
+    for m in range(SIZE):
+        factors[m] = coefficients[m] * norms[powers[m, 0]] * norms[powers[m, 1]]
+    along_x, along_y = np.empty(ORDER + 1), np.empty(ORDER + 1)
+    for n in range(total.size):
+        tx = (elements[0] * dx[n] + elements[1] * dy[n]) / width
+        ty = (elements[1] * dx[n] + elements[2] * dy[n]) / width
+        gauss = np.exp(-0.25 * (tx * tx + ty * ty))
+        _functions(tx, gauss, along_x)
+        _functions(ty, gauss, along_y)
+        total[n] = 0.0
+        for m in range(SIZE):
+            total[n] += factors[m] * along_x[powers[m, 0]] * along_y[powers[m, 1]]
 
 
 def fit_hermite(pixels: StarPixels, fit: MoffatFit) -> Floats:
     """Coefficients of the functions, in the order of :data:`POWERS`, by robust least squares."""
-    count, size = len(pixels), len(POWERS)
+    count = len(pixels)
     elements = np.ascontiguousarray(fit.matrix(pixels.terms.T).T)
-    coefficients = np.zeros(size)
+    coefficients = np.zeros(SIZE)
     for _ in range(ROUNDS):
-        matrix, right = np.zeros((count, size, size)), np.zeros((count, size))
+        matrix, right = np.zeros((count, SIZE, SIZE)), np.zeros((count, SIZE))
 
         def each(
             start: int,
@@ -81,7 +104,7 @@ def fit_hermite(pixels: StarPixels, fit: MoffatFit) -> Floats:
             )  # fmt: skip
 
         over_rows(each, count, band_rows=8)
-        prior = np.eye(size) / PRIOR**2
+        prior = np.eye(SIZE) / PRIOR**2
         coefficients = solve_positive(matrix.sum(axis=0) + prior, right.sum(axis=0))
     return coefficients
 
@@ -103,11 +126,13 @@ def _add_up(
     right: Floats,
 ) -> None:
     """Normal equations of stars; weights are those of soft-L1 loss around the sum ``now``."""
-    size, orders, half = powers.shape[0], norms.size, value.shape[1] // 2
-    along_x, along_y, terms = np.empty(orders), np.empty(orders), np.empty(size)
+    half, most = value.shape[1] // 2, value.shape[1] * value.shape[2]
+    along_x, along_y = np.empty(ORDER + 1), np.empty(ORDER + 1)
+    terms, left, weight = np.empty((SIZE, most)), np.empty(most), np.empty(most)
     for k in range(start, stop):
         xx, xy, yy = elements[k, 0], elements[k, 1], elements[k, 2]
         amplitude, sky, cx, cy = stars[k, 0], stars[k, 1], stars[k, 2], stars[k, 3]
+        count = 0
         for j in range(value.shape[1]):
             for i in range(value.shape[2]):
                 if inverse[k, j, i] == 0.0:
@@ -117,24 +142,46 @@ def _add_up(
                 r2 = sx * sx + sy * sy
                 tx, ty = sx / width, sy / width
                 gauss = np.exp(-0.25 * (tx * tx + ty * ty))
-                along_x[0], along_x[1] = gauss, 2.0 * tx * gauss
-                along_y[0], along_y[1] = gauss, 2.0 * ty * gauss
-                for n in range(1, orders - 1):
-                    along_x[n + 1] = 2.0 * tx * along_x[n] - 2.0 * n * along_x[n - 1]
-                    along_y[n + 1] = 2.0 * ty * along_y[n] - 2.0 * n * along_y[n - 1]
-                left = (value[k, j, i] - sky) / amplitude - np.exp(-beta * np.log(1.0 + r2))
-                rest = left
-                for m in range(size):
+                _functions(tx, gauss, along_x)
+                _functions(ty, gauss, along_y)
+                for m in range(SIZE):
                     p, q = powers[m, 0], powers[m, 1]
-                    terms[m] = along_x[p] * norms[p] * along_y[q] * norms[q]
-                    rest -= now[m] * terms[m]
-                strength = inverse[k, j, i] * amplitude * amplitude
-                weight = strength / np.sqrt(1.0 + rest * rest * strength)
-                for m in range(size):
-                    part = weight * terms[m]
-                    right[k, m] += part * left
-                    for n in range(m + 1):
-                        matrix[k, m, n] += part * terms[n]
-        for m in range(size):
-            for n in range(m):
-                matrix[k, n, m] = matrix[k, m, n]
+                    terms[m, count] = along_x[p] * norms[p] * along_y[q] * norms[q]
+                profile = np.exp(-beta * np.log(1.0 + r2))
+                left[count] = (value[k, j, i] - sky) / amplitude - profile
+                weight[count] = inverse[k, j, i] * amplitude * amplitude
+                count += 1
+        _soften(terms, left[:count], now, weight[:count])
+        _add_products(terms, left[:count], weight[:count], matrix[k], right[k])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _soften(terms: Floats, left: Floats, now: Floats, weight: Floats) -> None:
+    """Weights of soft-L1 loss of what the sum leaves, from those of least squares."""
+    rest = left.copy()
+    for m in range(SIZE):
+        line = terms[m]
+        for n in range(rest.size):
+            rest[n] -= now[m] * line[n]
+    for n in range(rest.size):
+        weight[n] /= np.sqrt(1.0 + rest[n] * rest[n] * weight[n])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_products(
+    terms: Floats, left: Floats, weight: Floats, matrix: Floats, right: Floats
+) -> None:
+    """Fill the normal equations; the rows of ``terms`` may be longer than the others."""
+    for m in range(SIZE):
+        part = weight * terms[m, : weight.size]
+        right[m] = _product(part, left)
+        for n in range(m + 1):
+            matrix[m, n] = matrix[n, m] = _product(part, terms[n])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _product(part: Floats, line: Floats) -> float:
+    total = 0.0
+    for n in range(part.size):
+        total += part[n] * line[n]
+    return total

@@ -74,7 +74,11 @@ def find_stars(
     ``good``: the pixels to look at (those usable without FIT_REJECT unless given).
     """
     good = image.usable(FIT_REJECT) if good is None else good
-    clean = np.where(good, image.flux - background.level, np.float32(np.nan))
+    clean = np.empty_like(background.level)
+    over_rows(
+        lambda start, stop: _clean_rows(start, stop, image.flux, background.level, good, clean),
+        len(clean),
+    )
     peaks = find_peaks(
         _box_significance(clean, image.variance, background.noise), BOX_SIGNIFICANCE, PEAK_REACH_PX
     )
@@ -87,6 +91,22 @@ def find_stars(
         if len(stars) >= FEW:
             break
     return stars
+
+
+@njit(cache=True, nogil=True)
+def _clean_rows(
+    start: int,
+    stop: int,
+    flux: NDArray[np.float32],
+    level: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    clean: NDArray[np.float32],
+) -> None:
+    """Flux above the sky, NaN where it is not good."""
+    nothing = np.float32(np.nan)
+    for y in range(start, stop):
+        for x in range(flux.shape[1]):
+            clean[y, x] = flux[y, x] - level[y, x] if good[y, x] else nothing
 
 
 def _box_significance(
@@ -120,10 +140,11 @@ def _box_rows(
             continue
         for x in range(nx):
             signal[x] = clean[y - 1, x] + clean[y, x] + clean[y + 1, x]
+            above, here, below = variance[y - 1, x], variance[y, x], variance[y + 1, x]
             power[x] = (
-                max(variance[y - 1, x], least_variance)
-                + max(variance[y, x], least_variance)
-                + max(variance[y + 1, x], least_variance)
+                (above if above > least_variance else least_variance)
+                + (here if here > least_variance else least_variance)
+                + (below if below > least_variance else least_variance)
             )
         for x in range(1, nx - 1):
             total = signal[x - 1] + signal[x] + signal[x + 1]
@@ -182,8 +203,8 @@ def _lonely(stars: Stars, clean: NDArray[np.float32], peaks: Peaks) -> Stars:
     sigma = stars.sigma_px
     near = NEIGHBOUR_FWHM * float(np.median(sigma)) / FWHM_TO_SIGMA
     peak = stars.flux / (2.0 * np.pi * sigma**2)
-    apart = np.hypot(stars.x[:, None] - peaks.x, stars.y[:, None] - peaks.y)
-    rival = (apart < near) & (apart > PEAK_REACH_PX)
+    apart2 = (stars.x[:, None] - peaks.x) ** 2 + (stars.y[:, None] - peaks.y) ** 2
+    rival = (apart2 < near**2) & (apart2 > PEAK_REACH_PX**2)
     rival &= clean[peaks.y, peaks.x] > NEIGHBOUR_SHARE * peak[:, None]
     lonely: NDArray[np.bool_] = ~np.any(rival, axis=1)
     return stars.chosen(lonely) if lonely.sum() >= FEW else stars
