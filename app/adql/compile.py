@@ -8,6 +8,7 @@ from typing import Final
 from app.adql.compiled import CompiledQuery, Target
 from app.adql.parse import parse
 from app.adql.postgres import PostgresWriter
+from app.adql.pushing import push_down
 from app.adql.resolve import resolve
 from app.adql.sqlite import SqliteWriter
 from app.adql.writer import SqlWriter
@@ -35,7 +36,7 @@ def compile_query(
     AdqlError (syntax, unknown name, type, not supported) with the line and column of the fault,
     and LimitError for a query beyond the parser's bounds.
     """
-    query = resolve(parse(text), catalog)
+    query = push_down(resolve(parse(text), catalog))
     writer = _WRITERS[target](prefixes)
     sql = writer.statement(query, _limit(query.top, maxrec))
     return CompiledQuery(

@@ -109,7 +109,36 @@ SEARCHES = [
         " DISTANCE(s_ra, s_dec, 62, -37) < 1) SELECT COUNT(*) FROM near",
         POSITION,
     ),
+    (
+        f"SELECT COUNT(*) FROM (SELECT DISTINCT obs_collection, s_region FROM {T}) AS d WHERE"
+        " CONTAINS(POINT(62, -37), d.s_region) = 1 AND d.obs_collection <> 'none'",
+        REGION,
+    ),
+    (
+        f"SELECT d.n FROM (SELECT s_ra, s_dec, COUNT(*) AS n FROM {T} GROUP BY s_ra, s_dec) AS d"
+        " WHERE d.n > 0 AND DISTANCE(d.s_ra, d.s_dec, 62, -37) < 1",
+        POSITION,
+    ),
+    (
+        f"SELECT COUNT(*) FROM (SELECT s_region FROM {T} WHERE calib_level < 3 EXCEPT"
+        f" SELECT s_region FROM {T} WHERE calib_level = 2) AS d WHERE"
+        " INTERSECTS(d.s_region, CIRCLE(62, -37, 1)) = 1",
+        REGION,
+    ),
+    (
+        f"SELECT COUNT(*) FROM (SELECT POINT(s_ra, s_dec) AS p FROM {T} UNION"
+        f" SELECT POINT(s_ra, s_dec) FROM {T}) AS d WHERE CONTAINS(d.p, CIRCLE(62, -37, 1)) = 1",
+        POSITION,
+    ),
 ]
+
+KEPT = [
+    f"SELECT DISTINCT TOP 40 obs_id, s_region, s_ra FROM {T} ORDER BY obs_id",
+    f"SELECT DISTINCT obs_id, s_region, s_ra FROM {T} ORDER BY obs_id OFFSET 20",
+    f"SELECT obs_id, s_region, s_ra FROM {T} EXCEPT"
+    f" SELECT TOP 40 obs_id, s_region, s_ra FROM {T} ORDER BY obs_id",
+]
+"""Subqueries of which a condition around them must see the rows that there are."""
 
 
 UPLOAD_JOINS = [
@@ -196,6 +225,26 @@ def test_the_answer_is_one(
 ) -> None:
     here, there = (sorted(ask(s, text, 10_000)) for s in (sqlite_stores, postgres_stores))
     assert here == there
+
+
+@pytest.mark.parametrize("inner", KEPT)
+@pytest.mark.parametrize(
+    "condition", ["DISTANCE(s_ra, 0, 62, 0) < 9", "CONTAINS(POINT(62, -37), s_region) = 1"]
+)
+def test_a_cut_comes_before_the_condition(
+    sqlite_stores: MetadataStores, inner: str, condition: str
+) -> None:
+    outside = f"SELECT obs_id FROM ({inner}) AS d WHERE {condition}"
+    matching = ask(sqlite_stores, f"SELECT obs_id FROM {T} WHERE {condition}", 10_000)
+    rows = [(name,) for name, *_ in ask(sqlite_stores, inner, 10_000)]
+    expected = [row for row in rows if row in matching]
+    assert sorted(ask(sqlite_stores, outside, 10_000)) == sorted(expected)
+
+
+def test_a_condition_on_an_aggregate_comes_after_it(sqlite_stores: MetadataStores) -> None:
+    means = f"SELECT AVG(s_ra) AS lon, AVG(s_dec) AS lat FROM {T} GROUP BY obs_collection"
+    inside = f"SELECT COUNT(*) FROM ({means}) AS d WHERE DISTANCE(lon, lat, 0, 0) < 180"
+    assert ask(sqlite_stores, inside, 10) == [(len(ask(sqlite_stores, means, 100)),)]
 
 
 def upload_queries(condition: str) -> list[str]:
