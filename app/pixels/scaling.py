@@ -1,7 +1,8 @@
-"""Bring images to one photometric scale: by their zero points, or by what both show."""
+"""Bring images to one photometric scale: by a factor, or by what both show."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -16,56 +17,31 @@ from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.psf import measure_psf
 from app.pixels.psf_field import Profile
+from app.pixels.warped import Warped
 
 Floats = NDArray[np.float64]
 
 LEAST_STARS: Final = 5
+LEAST_PIXELS: Final = 20
 LEAST_SIGNIFICANCE: Final = 20.0
 FLOOR: Final = 0.005
 """Relative scatter of single ratios that flat fields and PSF differences leave."""
+BAND_ROWS: Final = 512
+"""Rows that are held at a time."""
+GUESS_FWHM_PX: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """``value`` times an image's flux is the reference's flux; ``error`` is its standard error.
 
-    ``stars`` is how many sources told it (0: it follows from zero points or from pixels).
+    ``stars`` is how many sources told it (0: it follows from pixels).
     """
 
     value: float
     error: float
     stars: int
-    method: Literal["zero_point", "stars", "pixels"]
-
-
-def photometric_scale(
-    image: MaskedImage,
-    reference: MaskedImage,
-    *,
-    method: Literal["auto", "zero_point", "measured"] = "auto",
-) -> Scale:
-    """The scale that brings ``image`` to ``reference``'s zero point.
-
-    ``auto`` takes the zero points when both are known, else measures on the pixels: both images
-    must then be on one grid. Raises CoverageError when nothing bright enough is in both,
-    RecipeError when shapes differ or a zero point that was asked for is unknown.
-    """
-    known = image.zero_point_mag is not None and reference.zero_point_mag is not None
-    if method not in ("auto", "zero_point", "measured"):
-        raise ParameterError("method", f"{method!r} is not one of auto, zero_point, measured")
-    if method == "zero_point" and not known:
-        raise RecipeError("a zero point is unknown")
-    if known and method != "measured":
-        return zero_point_scale(image, reference)
-    return measured_scale(image, reference)
-
-
-def zero_point_scale(image: MaskedImage, reference: MaskedImage) -> Scale:
-    """10^(0.4 (zp_reference - zp_image)). Raises RecipeError when one is unknown."""
-    if image.zero_point_mag is None or reference.zero_point_mag is None:
-        raise RecipeError("a zero point is unknown")
-    value = 10.0 ** (0.4 * (reference.zero_point_mag - image.zero_point_mag))
-    return Scale(float(value), 0.0, 0, "zero_point")
+    method: Literal["stars", "pixels"]
 
 
 def rescaled(image: MaskedImage, scale: float, zero_point_mag: float | None) -> MaskedImage:
@@ -81,41 +57,109 @@ def rescaled(image: MaskedImage, scale: float, zero_point_mag: float | None) -> 
     )
 
 
-def measured_scale(image: MaskedImage, reference: MaskedImage) -> Scale:
+def measured_scale(image: Warped, reference: Warped) -> Scale:
     """Robust flux ratio reference / image of the sources both show.
 
     The sharper image is first smoothed to the other's seeing; a source's flux is the sum in a
-    radius of one FWHM. With fewer than LEAST_STARS the ratio is that of all bright pixels.
+    radius of one FWHM. With fewer than LEAST_STARS the ratio is that of all bright pixels. Both are
+    read by bands of rows, so that the memory taken depends on their width alone.
+
+    Raises CoverageError when nothing bright enough is in both, RecipeError when shapes differ.
     """
     if image.shape != reference.shape:
         raise RecipeError(f"images of shapes {image.shape} and {reference.shape} share no grid")
-    first, second, fwhm_px = _same_seeing(image, reference)
-    good = image.usable(FIT_REJECT) & reference.usable(FIT_REJECT)
-    ratio, error = _star_ratios(image, reference, first, second, good, fwhm_px)
+    seeing = _Seeing.of(image, reference)
+    found = [_star_ratios(pair, seeing.fwhm_px) for pair in _pairs(image, reference, seeing)]
+    ratio, error = _joined(found)
     if len(ratio) >= LEAST_STARS:
         value, value_error, count = _robust_ratio(ratio, error)
         return Scale(value, value_error, count, "stars")
-    return _pixel_scale(image, reference, first, second, good)
+    ratio, error = _joined([_pixel_ratios(pair) for pair in _pairs(image, reference, seeing)])
+    if len(ratio) < LEAST_PIXELS:
+        raise CoverageError("bright pixels seen in both images", len(ratio), LEAST_PIXELS)
+    value, value_error, _ = _robust_ratio(ratio, np.hypot(error, 0.05 * ratio))
+    return Scale(value, value_error, 0, "pixels")
 
 
-def _same_seeing(image: MaskedImage, reference: MaskedImage) -> tuple[Floats, Floats, float]:
-    """Both images above sky, the sharper smoothed to the other's width, and that FWHM."""
-    models = (measure_psf(image), measure_psf(reference))
-    planes = [
-        np.where(each.usable(FIT_REJECT), each.flux - estimate_background(each).level, 0.0)
-        for each in (image, reference)
-    ]
-    widths = [
-        each.fwhm_px if model is None else model.shape().fwhm_px
-        for each, model in zip((image, reference), models, strict=True)
-    ]
-    known = [width for width in widths if width is not None]
-    if len(known) < 2:
-        return planes[0], planes[1], max(known, default=4.0)
-    sharp, broad = (0, 1) if known[0] < known[1] else (1, 0)
-    smoothing = _smoothing_px(models[sharp], models[broad], (known[sharp], known[broad]))
-    planes[sharp] = gaussian_filter(planes[sharp].astype(np.float64), smoothing)
-    return planes[0], planes[1], known[broad]
+@dataclass(frozen=True, slots=True)
+class _Seeing:
+    """The Gaussian sigmas (px; 0: none) by which each of two images is smoothed to the broader
+    one's FWHM."""
+
+    smoothing_px: tuple[float, float]
+    fwhm_px: float
+
+    @classmethod
+    def of(cls, image: Warped, reference: Warped) -> _Seeing:
+        """From the stars in the middle rows of both; else from the widths that are known."""
+        first, last = _common_rows(image, reference)
+        start = max(first, (first + last - BAND_ROWS) // 2)
+        rows = (start, min(last, start + BAND_ROWS))
+        models = [measure_psf(each.rows(*rows)) for each in (image, reference)]
+        widths = [
+            each.fwhm_px if model is None else model.shape().fwhm_px
+            for each, model in zip((image, reference), models, strict=True)
+        ]
+        known = [width for width in widths if width is not None]
+        if len(known) < 2:
+            return cls((0.0, 0.0), max(known, default=GUESS_FWHM_PX))
+        sharp, broad = (0, 1) if known[0] < known[1] else (1, 0)
+        sigma = _smoothing_px(models[sharp], models[broad], (known[sharp], known[broad]))
+        return cls((sigma, 0.0) if sharp == 0 else (0.0, sigma), known[broad])
+
+    @property
+    def margin_px(self) -> int:
+        """What is needed around a pixel."""
+        return int(np.ceil(4.0 * max(self.smoothing_px) + 2.0 * self.fwhm_px))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Rows of both images above sky and of one seeing; those of ``core`` are to be looked at."""
+
+    image: MaskedImage
+    reference: MaskedImage
+    levels: tuple[Floats, Floats]
+    good: NDArray[np.bool_]
+    core: slice
+
+
+def _common_rows(image: Warped, reference: Warped) -> tuple[int, int]:
+    """Raises CoverageError when there is none."""
+    first = max(image.bounds[0], reference.bounds[0])
+    last = min(image.bounds[1], reference.bounds[1])
+    if first >= last:
+        raise CoverageError("bright pixels seen in both images", 0, LEAST_PIXELS)
+    return first, last
+
+
+def _pairs(image: Warped, reference: Warped, seeing: _Seeing) -> Iterator[_Pair]:
+    """Band by band."""
+    first, last = _common_rows(image, reference)
+    for start in range(first, last, BAND_ROWS):
+        stop = min(start + BAND_ROWS, last)
+        low, high = max(first, start - seeing.margin_px), min(last, stop + seeing.margin_px)
+        rows = image.rows(low, high), reference.rows(low, high)
+        try:
+            levels = [_above_sky(*each) for each in zip(rows, seeing.smoothing_px, strict=True)]
+        except CoverageError:  # rows without sky
+            continue
+        good = rows[0].usable(FIT_REJECT) & rows[1].usable(FIT_REJECT)
+        yield _Pair(*rows, (levels[0], levels[1]), good, slice(start - low, stop - low))
+
+
+def _above_sky(image: MaskedImage, smoothing_px: float) -> Floats:
+    """Raises CoverageError when too few pixels tell the sky."""
+    good = image.usable(FIT_REJECT)
+    plane = np.where(good, image.flux - estimate_background(image).level, 0.0)
+    smooth = gaussian_filter(plane, smoothing_px) if smoothing_px > 0 else plane
+    return np.asarray(smooth, dtype=np.float64)
+
+
+def _joined(parts: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    ratios = [np.zeros(0), *(ratio for ratio, _ in parts)]
+    errors = [np.zeros(0), *(error for _, error in parts)]
+    return np.concatenate(ratios), np.concatenate(errors)
 
 
 def _smoothing_px(
@@ -141,15 +185,10 @@ def _smoothing_px(
     return 0.5 * (low + high)
 
 
-def _star_ratios(
-    image: MaskedImage,
-    reference: MaskedImage,
-    first: Floats,
-    second: Floats,
-    good: NDArray[np.bool_],
-    fwhm_px: float,
-) -> tuple[Floats, Floats]:
+def _star_ratios(pair: _Pair, fwhm_px: float) -> tuple[Floats, Floats]:
     """reference / image flux and its error for every source whose aperture is usable in both."""
+    image, reference = pair.image, pair.reference
+    (first, second), good = pair.levels, pair.good
     reach = max(2, int(np.ceil(fwhm_px)))
     v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = u * u + v * v <= fwhm_px**2
@@ -157,7 +196,7 @@ def _star_ratios(
     ratios, errors = [], []
     peaks = find_sources(reference, fwhm_px, LEAST_SIGNIFICANCE)
     for x, y in zip(peaks.x.tolist(), peaks.y.tolist(), strict=True):
-        if min(x, y, nx - 1 - x, ny - 1 - y) < reach:
+        if min(x, y, nx - 1 - x, ny - 1 - y) < reach or not pair.core.start <= y < pair.core.stop:
             continue
         box = np.s_[y - reach : y + reach + 1, x - reach : x + reach + 1]
         a, b = float(first[box][disc].sum()), float(second[box][disc].sum())
@@ -190,20 +229,13 @@ def _robust_ratio(ratio: Floats, error: Floats) -> tuple[float, float, int]:
     return middle, float(np.sqrt(max(scatter, 1.0) / weight.sum())), count
 
 
-def _pixel_scale(
-    image: MaskedImage,
-    reference: MaskedImage,
-    first: Floats,
-    second: Floats,
-    good: NDArray[np.bool_],
-) -> Scale:
-    """Ratio from all pixels 5 sigma above the sky in both. Raises CoverageError with under 20."""
-    bright = good & (first > 5.0 * np.sqrt(np.where(good, image.variance, 1.0)))
-    bright &= second > 5.0 * np.sqrt(np.where(good, reference.variance, 1.0))
-    count = int(bright.sum())
-    if count < 20:
-        raise CoverageError("bright pixels seen in both images", count, 20)
+def _pixel_ratios(pair: _Pair) -> tuple[Floats, Floats]:
+    """reference / image flux and its error of all pixels 5 sigma above the sky in both."""
+    first, second = (plane[pair.core] for plane in pair.levels)
+    variances = [each.variance[pair.core] for each in (pair.image, pair.reference)]
+    good = pair.good[pair.core]
+    bright = good & (first > 5.0 * np.sqrt(np.where(good, variances[0], 1.0)))
+    bright &= second > 5.0 * np.sqrt(np.where(good, variances[1], 1.0))
     a, b = first[bright], second[bright]
-    error = np.sqrt(reference.variance[bright] / b**2 + image.variance[bright] / a**2)
-    value, value_error, _ = _robust_ratio(b / a, np.hypot(error, 0.05) * b / a)
-    return Scale(value, value_error, 0, "pixels")
+    error = np.sqrt(variances[1][bright] / b**2 + variances[0][bright] / a**2)
+    return b / a, error * b / a

@@ -182,8 +182,10 @@ class _Inputs:
 
     def _matched(self, warped: list[WarpedInput]) -> list[WarpedInput]:
         """Smooth differences of sky level between inputs taken off."""
-        self._work.at("background", 0, 1)
-        surfaces = differential_backgrounds([each.warped for each in warped])
+        surfaces = differential_backgrounds(
+            [each.warped for each in warped],
+            between=lambda done, lines: self._work.at("background", done, lines),
+        )
         return [
             replace(each, warped=replace(each.warped, background=surface))
             for each, surface in zip(warped, surfaces, strict=True)

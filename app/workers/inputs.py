@@ -153,6 +153,4 @@ def to_one_scale(each: WarpedInput, reference: WarpedInput) -> WarpedInput:
     """
     if each is reference:
         return each
-    rows = (0, each.warped.shape[0])
-    factor = measured_scale(each.warped.rows(*rows), reference.warped.rows(*rows)).value
-    return each.adjusted(factor, None)
+    return each.adjusted(measured_scale(each.warped, reference.warped).value, None)

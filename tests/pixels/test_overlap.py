@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from app.pixels.adjusted import Adjusted, Surface
+from app.pixels.bands import limit_threads
 from app.pixels.coadd import coadd
 from app.pixels.image import bits
 from app.pixels.overlap import differential_backgrounds
@@ -52,6 +55,48 @@ def test_matched_exposures_stack_without_steps(observe, field, paint):
 
     assert step(raw.image) > 3.0
     assert step(done.image) < 1.0
+
+
+class Counted:
+    """A warp that counts the rows read from it."""
+
+    def __init__(self, warp):
+        self._warp = warp
+        self.read = 0
+
+    def __getattr__(self, name):
+        return getattr(self._warp, name)
+
+    def rows(self, start, stop):
+        self.read += stop - start
+        return self._warp.rows(start, stop)
+
+
+def test_sixty_four_exposures_take_sixteen_times_what_four_take(observe):
+    """Rows read grow with the exposures, memory hardly does, and the planes are found."""
+    y = np.arange(192)[:, None] * np.ones(256)
+    rng = np.random.default_rng(9)
+    slopes = rng.uniform(-20, 20, 64)
+    images = [observe(np.zeros(y.shape), rng) for _ in slopes]
+    for image, slope in zip(images, slopes, strict=True):
+        image.flux[:] += (slope * (2 * (y + 0.5) / 192 - 1)).astype(np.float32)
+
+    def matched(count):
+        inputs = [Counted(each) for each in in_memory(images[:count])]
+        tracemalloc.start()
+        surfaces = differential_backgrounds(inputs)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return surfaces, sum(each.read for each in inputs), peak
+
+    with limit_threads(1):
+        matched(4)  # what is made once
+        _, few_rows, few_bytes = matched(4)
+        surfaces, rows, peak = matched(64)
+    assert rows == 16 * few_rows
+    assert peak < few_bytes + 64 * 12 * 200  # some numbers for each of twelve cells
+    found = np.array([surface.coefficients[2] for surface in surfaces])
+    np.testing.assert_allclose(found, slopes - slopes.mean(), atol=1.5)
 
 
 def test_exposures_that_do_not_overlap_stay_as_they_are(observe):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from app.errors import CoverageError, ParameterError, RecipeError
+from app.errors import CoverageError, ParameterError
 from app.pixels.background import estimate_background, noise_ratio, scale_variance, sky_level
 from app.pixels.detect import gaussian_psf, map_scatter, measure_at, significance
 from app.pixels.image import MaskedImage, bits
 from app.pixels.psf import measure_fwhm_px, measure_psf
-from app.pixels.scaling import photometric_scale, rescaled
+from app.pixels.scaling import measured_scale, rescaled
+from app.pixels.warped import in_memory
 
 SHAPE = (256, 256)
 
@@ -92,17 +95,16 @@ def test_variance_scale_is_found_under_stars(paint, observe, field):
         scale_variance(empty(np.nan))
 
 
-def test_scale_from_zero_points_needs_no_pixels():
-    a = rescaled(empty(2.0), 1.0, 25.0)
-    b = rescaled(empty(), 1.0, 27.5)
-    scale = photometric_scale(a, b)
-    assert scale.value == pytest.approx(10.0) and scale.method == "zero_point"
-    done = rescaled(a, scale.value, 27.5)
+def test_a_rescaled_image_has_its_variance_scaled_too():
+    done = rescaled(empty(2.0), 10.0, 27.5)
     assert done.flux[0, 0] == pytest.approx(20.0) and done.variance[0, 0] == pytest.approx(100.0)
-    with pytest.raises(RecipeError):
-        photometric_scale(a, empty(), method="zero_point")
+    assert done.zero_point_mag == 27.5
     with pytest.raises(ParameterError):
-        rescaled(a, float("nan"), None)
+        rescaled(empty(), float("nan"), None)
+
+
+def scale_of(image, reference):
+    return measured_scale(*in_memory([image, reference]))
 
 
 @pytest.mark.parametrize("seeing", [(4.0, 4.0), (3.2, 4.6), (4.6, 3.2)])
@@ -113,7 +115,7 @@ def test_scale_from_stars(paint, observe, field, seeing):
     varied[:4, 2] *= 3.0
     image = observe(0.37 * paint(SHAPE, varied, seeing[0]), rng, noise=4.0)
     reference = observe(paint(SHAPE, stars, seeing[1]) + 100.0, rng)
-    scale = photometric_scale(image, reference)
+    scale = scale_of(image, reference)
     assert scale.method == "stars" and scale.stars >= 10
     assert scale.value == pytest.approx(1 / 0.37, rel=0.01)
     assert abs(scale.value * 0.37 - 1.0) < 4 * scale.error * 0.37 + 0.005
@@ -122,7 +124,37 @@ def test_scale_from_stars(paint, observe, field, seeing):
 def test_scale_without_sources_is_an_error(observe):
     rng = np.random.default_rng(14)
     with pytest.raises(CoverageError):
-        photometric_scale(observe(np.zeros(SHAPE), rng), observe(np.zeros(SHAPE), rng))
+        scale_of(observe(np.zeros(SHAPE), rng), observe(np.zeros(SHAPE), rng))
+
+
+def test_scale_of_tall_images_is_found_band_by_band(paint, observe, field, monkeypatch):
+    rng = np.random.default_rng(16)
+    shape = (700, 300)
+    stars = field(shape, 90, rng, least=4e3)
+    image = observe(0.6 * paint(shape, stars, 3.4), rng)
+    reference = observe(paint(shape, stars, 4.1), rng)
+    whole = scale_of(image, reference)
+    monkeypatch.setattr("app.pixels.scaling.BAND_ROWS", 130)
+    banded = scale_of(image, reference)
+    assert banded.value == pytest.approx(1 / 0.6, rel=0.005)
+    assert abs(banded.stars - whole.stars) <= 3
+
+
+def test_memory_of_scaling_does_not_grow_with_height(paint, observe, field, monkeypatch):
+    monkeypatch.setattr("app.pixels.scaling.BAND_ROWS", 100)
+
+    def peak_bytes(rows):
+        rng = np.random.default_rng(17)
+        sky = paint((rows, 200), field((rows, 200), rows // 8, rng, least=4e3), 4.0)
+        inputs = in_memory([observe(sky, rng), observe(sky, rng)])
+        tracemalloc.start()
+        measured_scale(*inputs)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(200)  # what is made once
+    assert peak_bytes(1200) < 1.3 * peak_bytes(400)
 
 
 @pytest.mark.parametrize("correlated", [False, True])
