@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pixels.background import source_free
+from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage
 from app.pixels.statistics import robust_sigma
 
@@ -33,8 +34,15 @@ def box_noise_ratio(image: MaskedImage) -> float | None:
 
     None when too few boxes are free of sources and of unusable pixels.
     """
-    pulls = [_box_pulls(tile) for tile in _tiles(image)]
-    every = np.concatenate(pulls) if pulls else np.empty(0)
+    tiles = _tiles(image)
+    pulls = [np.empty(0)] * len(tiles)
+
+    def look(start: int, stop: int) -> None:
+        for n in range(start, stop):
+            pulls[n] = _box_pulls(tiles[n])
+
+    over_rows(look, len(tiles), band_rows=1)
+    every = np.concatenate(pulls)
     return robust_sigma(every) if every.size >= LEAST_BOXES else None
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.image import MaskedImage, bits
+from app.pixels.bands import over_rows
+from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.kernels import FWHM_TO_SIGMA
 
 Plane = NDArray[np.float32]
@@ -126,24 +127,80 @@ def high_variance(image: MaskedImage) -> NDArray[np.bool_]:
     All False when less than a tenth of the pixels tell of it (after lsst.ip.diffim,
     checkHighVariance).
     """
-    good = np.isfinite(image.variance) & (image.variance > 0) & ((image.mask & IGNORED) == 0)
-    if good.mean() < LEAST_UNMASKED:
-        return np.zeros(image.shape, dtype=np.bool_)
+    good = image.usable(IGNORED)
     ny, nx = image.shape
-    rows, columns = np.arange(0, ny, CELL_PX), np.arange(0, nx, CELL_PX)
-    cells = np.full((len(rows), len(columns)), np.nan)
-    for (j, y), (i, x) in ((a, b) for a in enumerate(rows) for b in enumerate(columns)):
-        part = np.s_[y : y + CELL_PX, x : x + CELL_PX]
-        if good[part].any():
-            cells[j, i] = np.median(image.variance[part][good[part]])
-    middle = float(np.median(image.variance[good]))
+    if np.count_nonzero(good) < LEAST_UNMASKED * good.size:
+        return np.zeros(image.shape, dtype=np.bool_)
+    cells = _cell_medians(image.variance, good)
+    sample = lattice(image)
+    middle = float(np.median(sample.variance[sample.usable(IGNORED)]))
     cells[np.isnan(cells)] = middle
-    across = np.array([np.interp(np.arange(nx), columns + CELL_PX / 2, row) for row in cells])
-    smooth = np.array(
-        [np.interp(np.arange(ny), rows + CELL_PX / 2, column) for column in across.T]
-    ).T
-    marked: NDArray[np.bool_] = smooth > HIGH_FACTOR * middle
+    (below, down), (left, across) = (
+        _between_cells(size, n) for size, n in zip(image.shape, cells.shape, strict=True)
+    )
+    along = (
+        cells[:, left] * (1.0 - across)
+        + cells[:, np.minimum(left + 1, cells.shape[1] - 1)] * across
+    )
+    marked = np.empty((ny, nx), dtype=np.bool_)
+    limit = HIGH_FACTOR * middle
+    over_rows(lambda start, stop: _mark_above(start, stop, along, below, down, limit, marked), ny)
     return marked
+
+
+def _cell_medians(variance: Plane, good: NDArray[np.bool_]) -> Floats:
+    """The median of the good pixels of each cell, NaN without any."""
+    ny, nx = variance.shape
+    cells = np.full((-(-ny // CELL_PX), -(-nx // CELL_PX)), np.nan)
+
+    def rows(row: int, _: int) -> None:
+        part = slice(row * CELL_PX, (row + 1) * CELL_PX)
+        samples = np.full((cells.shape[1], CELL_PX**2), np.inf, dtype=np.float32)
+        counts = np.zeros(cells.shape[1], dtype=np.int64)
+        _sample_cells(variance[part], good[part], samples, counts)
+        samples.sort(axis=1)
+        some, n = np.flatnonzero(counts), counts[counts > 0]
+        cells[row, some] = 0.5 * (samples[some, (n - 1) // 2] + samples[some, n // 2])
+
+    over_rows(rows, len(cells), band_rows=1)
+    return cells
+
+
+@njit(cache=True, nogil=True)
+def _sample_cells(
+    variance: Plane, good: NDArray[np.bool_], samples: Plane, counts: NDArray[np.int64]
+) -> None:
+    for y in range(variance.shape[0]):
+        for x in range(variance.shape[1]):
+            if good[y, x]:
+                cell = x // CELL_PX
+                samples[cell, counts[cell]] = variance[y, x]
+                counts[cell] += 1
+
+
+def _between_cells(size: int, cells: int) -> tuple[NDArray[np.int64], Floats]:
+    """Of every pixel the cell whose middle is before it, and the part of the way to the next; the
+    first and the last cell reach to the borders."""
+    at = np.clip((np.arange(size) - CELL_PX / 2) / CELL_PX, 0.0, cells - 1.0)
+    before = at.astype(np.int64)
+    return before, at - before
+
+
+@njit(cache=True, nogil=True)
+def _mark_above(
+    start: int,
+    stop: int,
+    along: Floats,
+    below: NDArray[np.int64],
+    down: Floats,
+    limit: float,
+    marked: NDArray[np.bool_],
+) -> None:
+    """Mark where what is interpolated between the rows of ``along`` is above the limit."""
+    for y in range(start, stop):
+        low, high = along[below[y]], along[min(below[y] + 1, len(along) - 1)]
+        for x in range(marked.shape[1]):
+            marked[y, x] = low[x] * (1.0 - down[y]) + high[x] * down[y] > limit
 
 
 def with_high_variance(image: MaskedImage) -> MaskedImage:

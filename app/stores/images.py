@@ -15,6 +15,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
 from app.pixels.noise import estimate_variance
 from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.stored import forget_infinite, invert_weight
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.files_atomic import WrittenFile, write_atomically
 from app.stores.fits_files import Bounds, format_faults, open_fits, read_plane
@@ -49,8 +50,8 @@ class ImageStore:
         with ExitStack() as files:
             reader = _PlaneReader(self._data_dir, shape, bounds, files)
             stored = reader.read(image)
-            mask = _read_mask(ref, reader, stored)
             flux = _scaled(stored, ref.flux_scale)
+            mask = _read_mask(ref, reader, stored, flux)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
             flux,
@@ -111,7 +112,7 @@ class _PlaneReader:
         return data
 
 
-def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mask:
+def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any], flux: Float) -> Mask:
     """The mask plane's bits (nil without one), with NaN and saturated pixels marked."""
     plane = find_plane(ref, "mask")
     if plane is None:
@@ -123,7 +124,7 @@ def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any]) -> Mas
         else:
             mask = remap_codes(values, ref.mask_codes) if ref.mask_codes else remap_good_bad(values)
     if stored.dtype.kind == "f":
-        absent = ~np.isfinite(stored)
+        absent = np.isnan(flux)
         if plane is not None and absent.any():
             _mark(mask, absent & (mask == 0), "UNMASKEDNAN")
         _mark(mask, absent, "NO_DATA")
@@ -142,19 +143,13 @@ def read_variance(ref: ImageRef, reader: StoredPlanes, flux: Float, mask: Mask) 
     if (plane := find_plane(ref, "stddev")) is not None:
         return _native(reader.read(plane)) ** 2 * scale
     if (plane := find_plane(ref, "weight")) is not None:
-        return _from_weight(_native(reader.read(plane)), mask) * scale
+        weight = _native(reader.read(plane))
+        variance = np.empty_like(weight)
+        if invert_weight(weight, scale, variance):
+            _mark(mask, np.isnan(variance), "BAD")
+        return variance
     good = (mask == 0) & np.isfinite(flux)
     return estimate_variance(flux, good, gain_e_per_unit=ref.gain_e_per_unit)
-
-
-def _from_weight(weight: Float, mask: Mask) -> Float:
-    weighted = np.isfinite(weight) & (weight > 0)
-    _mark(mask, ~weighted, "BAD")
-    with np.errstate(divide="ignore"):
-        variance: Float = np.float32(1) / weight
-    if not weighted.all():
-        variance[~weighted] = np.nan
-    return variance
 
 
 def _mark(mask: Mask, where: NDArray[np.bool_], plane: str) -> None:
@@ -168,9 +163,7 @@ def _scaled(stored: NDArray[Any], scale: float) -> Float:
     flux = np.array(stored, dtype=np.float32)
     if scale != 1.0:
         flux *= np.float32(scale)
-    infinite = np.isinf(flux)
-    if infinite.any():
-        flux[infinite] = np.nan
+    forget_infinite(flux)
     return flux
 
 

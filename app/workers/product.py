@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app import __version__
 from app.errors import CoverageError
 from app.pixels.grid import Grid
-from app.pixels.image import MaskedImage, bits
+from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
 from app.sky.stcs import format_region
@@ -125,9 +125,13 @@ def _input_row(use: InputUse, ref: ImageRef) -> Mapping[str, Cell]:
 
 
 def pixel_quality(image: MaskedImage) -> tuple[tuple[str, float], ...]:
-    """Fraction of pixels with data (COVERAGE) and median noise of the usable ones (NOISE)."""
-    usable = image.usable()
-    noise = float(np.sqrt(np.median(image.variance[usable]))) if usable.any() else float("nan")
+    """Fraction of pixels with data (COVERAGE) and median noise of usable ones (NOISE)."""
+    noise = float("nan")
+    for part in (lattice(image), image):
+        usable = part.usable()
+        if usable.any():
+            noise = float(np.sqrt(np.median(part.variance[usable])))
+            break
     return ("COVERAGE", float(np.mean(_has_data(image)))), ("NOISE", noise)
 
 
@@ -144,8 +148,10 @@ def product_region(image: MaskedImage, grid: Grid) -> str:
     return format_region(grid.footprint(valid))
 
 
-def build_report(plan: BuildPlan, product: Product, written: WrittenFile) -> BuildReport:
-    """What the service needs to publish the product."""
+def build_report(
+    plan: BuildPlan, product: Product, s_region: str, written: WrittenFile
+) -> BuildReport:
+    """What the service needs to publish the product, whose pixels with data are in ``s_region``."""
     times = product_times(plan, product.uses)
     path = plan.output_path
     planes = (
@@ -159,7 +165,7 @@ def build_report(plan: BuildPlan, product: Product, written: WrittenFile) -> Bui
         size_bytes=written.size_bytes,
         mtime_ns=Path(path).stat().st_mtime_ns,
         checksum=written.checksum,
-        s_region=product_region(product.image, product.grid),
+        s_region=s_region,
         grid=product.grid.to_text(),
         planes=planes,
         fwhm_arcsec=product.fwhm_arcsec,

@@ -73,7 +73,7 @@ def _make_product(work: Work, ahead: Ahead | None) -> Product:
 
 def _write(work: Work, product: Product) -> BuildReport:
     work.at("write", 0, 1)
-    product_region(product.image, product.grid)  # refuse an empty product before it is written
+    s_region = product_region(product.image, product.grid)  # an empty one is not to be written
     content = product_fits(
         product.image,
         product.grid,
@@ -86,4 +86,4 @@ def _write(work: Work, product: Product) -> BuildReport:
     )
     work.check()
     written = work.images.write(Path(work.plan.output_path), content)
-    return build_report(work.plan, product, written)
+    return build_report(work.plan, product, s_region, written)

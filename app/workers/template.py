@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import ComputationError, CoverageError
 from app.pixels.coadded import Coadd
@@ -95,11 +96,17 @@ def _from_coadds(work: Work) -> Template:
     return Template(coadded, merged.psf, merged.uses, InputTables((), ()), float("nan"))
 
 
+def _median_depth(n_image: NDArray[np.int32]) -> float:
+    """Of the pixels that any input covers."""
+    ends = np.cumsum(np.bincount(n_image.ravel())[1:])
+    middles = np.searchsorted(ends, [(ends[-1] - 1) // 2, ends[-1] // 2], side="right")
+    return float(middles.mean() + 1.0)
+
+
 def template_product(work: Work, template: Template) -> Product:
     """The template as a product of its own."""
     options, image = work.plan.recipe.template, template.coadd.image
     known = image.zero_point_mag is not None
-    covered = template.coadd.n_image > 0
     fwhm_px = measure_fwhm_px(image) if image.fwhm_px is None else image.fwhm_px
     ratio = box_noise_ratio(image)
     with_psf = set() if template.psf is None else {part.name for part in template.psf.components}
@@ -114,7 +121,7 @@ def template_product(work: Work, template: Template) -> Product:
         zero_point_mag=NANOJANSKY_ZERO_POINT_MAG if known else None,
         bunit=NANOJANSKY if known else work.plan.inputs[0].bunit,
         quality=(
-            ("DEPTH", float(np.median(template.coadd.n_image[covered]))),
+            ("DEPTH", _median_depth(template.coadd.n_image)),
             ("CLIPPED", float(np.average(template.coadd.clipped_fraction))),
             *pixel_quality(image),
             ("WCSERR", template.position_error_px),
