@@ -4,7 +4,8 @@ Nothing is read but what ingest noted of each image. Weights are inverse varianc
 the target: the image's noise brought to the common flux scale, times the squared ratio of the
 pixel areas (flux is conserved) and the mean sum of squared weights of the resampling kernel. Of an
 image whose noise is not known the sky is taken for the limit, so that its variance in flux units
-grows with the exposure time.
+grows with the exposure time. Which pixels are masked is not known, only what share of them: it is
+taken as spread evenly over the image.
 """
 
 from __future__ import annotations
@@ -143,15 +144,16 @@ def _coverage(plan: BuildPlan, target: Grid, weights: Mapping[str, float]) -> Co
     names = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
     for ref, exposure in zip(plan.inputs, names, strict=True):
         inside = _inside(Grid.from_text(ref.grid), lon, lat)
-        total += weights[ref.dataset_id] * inside
-        roots += math.sqrt(weights[ref.dataset_id]) * inside
-        images += inside
+        usable = inside * (1.0 if ref.usable_fraction is None else ref.usable_fraction)
+        total += weights[ref.dataset_id] * usable
+        roots += math.sqrt(weights[ref.dataset_id]) * usable
+        images += usable
         seen[exposure] = seen.get(exposure, np.zeros(lon.shape, np.bool_)) | inside
     counts = np.sum(list(seen.values()), axis=0).astype(np.int32)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = 1.0 / np.sqrt(total)
         if plan.recipe.template.statistic == "median":  # as app.pixels.stack has it
-            loss = np.vectorize(median_loss)(images.astype(np.int64))
+            loss = np.vectorize(median_loss)(np.rint(images).astype(np.int64))
             noise = np.sqrt(loss * images) / roots
         if plan.recipe.template.source == "coadds":  # as app.pixels.merge has it
             noise = np.where(images > 0, np.sqrt(images / total), np.inf)

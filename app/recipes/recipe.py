@@ -31,7 +31,8 @@ class ImageRef:
     plane names to bits; ``mask_codes`` maps whole values to plane names where a file numbers its
     defects instead (both empty: the mask is 0 = good, anything else = BAD). ``flux_scale`` turns
     stored values into the unit named by ``bunit``; ``saturation`` is in stored values. ``noise``
-    is the standard deviation of a pixel of sky in the unit of ``bunit``.
+    is the standard deviation of a pixel of sky in the unit of ``bunit``, ``usable_fraction`` the
+    share of pixels that masks, NaN and missing weights leave.
     """
 
     dataset_id: str
@@ -45,6 +46,7 @@ class ImageRef:
     zero_point_mag: float | None = None
     gain_e_per_unit: float | None = None
     noise: float | None = None
+    usable_fraction: float | None = None
     saturation: float | None = None
     mask_planes: tuple[tuple[str, int], ...] = ()
     mask_codes: tuple[tuple[int, str], ...] = ()

@@ -51,7 +51,7 @@ class ImageStore:
             reader = _PlaneReader(self._data_dir, shape, bounds, files)
             stored = reader.read(image)
             flux = _scaled(stored, ref.flux_scale)
-            mask = _read_mask(ref, reader, stored, flux)
+            mask = read_mask(ref, reader, stored, flux)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
             flux,
@@ -112,7 +112,7 @@ class _PlaneReader:
         return data
 
 
-def _read_mask(ref: ImageRef, reader: _PlaneReader, stored: NDArray[Any], flux: Float) -> Mask:
+def read_mask(ref: ImageRef, reader: StoredPlanes, stored: NDArray[Any], flux: Float) -> Mask:
     """The mask plane's bits (nil without one), with NaN and saturated pixels marked."""
     plane = find_plane(ref, "mask")
     if plane is None:

@@ -10,7 +10,7 @@ from astropy.io.fits import Header
 
 from app.pixels.coadd import coadd
 from app.pixels.grid import Grid
-from app.pixels.image import MaskedImage
+from app.pixels.image import MaskedImage, bits
 from app.pixels.warp import warp
 from app.pixels.warped import in_memory
 from app.recipes.forecast import forecast
@@ -77,6 +77,25 @@ def test_noise_and_weights_are_those_of_a_stack(kernel: str, statistic: str) -> 
     assert told.coverage.noise[cells, cells] == pytest.approx(built, rel=0.04)
     shares = np.array(stack.weights) / sum(stack.weights)
     assert [each.weight for each in told.inputs] == pytest.approx(list(shares), rel=0.04)
+
+
+def test_masked_pixels_cost_depth() -> None:
+    rng = np.random.default_rng(5)
+    refs = [image(str(n), grid(), noise=2.0, fwhm_arcsec=1.0, usable_fraction=0.7) for n in "abcd"]
+    told = forecast(plan(*refs, kernel="nearest"))
+    images = [
+        MaskedImage(
+            np.zeros((SIDE, SIDE), np.float32),
+            np.full((SIDE, SIDE), 4.0, np.float32),
+            np.where(rng.random((SIDE, SIDE)) < 0.3, bits("BAD"), 0).astype(np.int32),
+        )
+        for _ in refs
+    ]
+    stack = coadd(in_memory(images), statistic="mean")
+    seen = stack.n_image > 0
+    built = float(np.sqrt(1 / np.mean(1 / stack.image.variance[seen])))
+    assert told.noise == pytest.approx(built, rel=0.02)
+    assert told.noise == pytest.approx(1.0 / math.sqrt(0.7), rel=1e-6)
 
 
 def test_coverage_counts_exposures() -> None:

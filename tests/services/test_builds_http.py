@@ -141,12 +141,18 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert job.phase == "COMPLETED", job.error
     plan = {**asked, "PLAN": "true", "RESPONSEFORMAT": "json"}
     built = client.get(f"{TEMPLATE}/sync", params=plan).json()["summary"]
-    product = field.builds.get_product(str(job.results[0].dataset_id))
     assert (built["built"], built["quote_s"]) == ("true", 0)
+    product = field.builds.get_product(str(job.results[0].dataset_id))
     assert (built["obs_publisher_did"], built["quote_bytes"]) == (
         product.dataset_id,
         product.file_size,
     )
+    with fits.open(product.file_path) as hdus:
+        header = hdus[0].header
+    assert built["noise"] == pytest.approx(header["NOISE"], rel=0.1)
+    assert built["fwhm_arcsec"] == pytest.approx(header["FWHM"], rel=0.1)
+    assert built["coverage"] == pytest.approx(header["COVERAGE"], abs=0.05)
+    assert built["median_n_exposures"] == header["DEPTH"]
     other = client.get(f"{TEMPLATE}/sync", params={**plan, "MAX_INPUTS": "3"}).json()["summary"]
     assert other["built"] == "false" and other["quote_s"] > 0
     each = product.file_size / (built["s_xel1"] * built["s_xel2"])

@@ -420,6 +420,19 @@ def test_companion_files_by_name(stores: MetadataStores, tmp_path: Path) -> None
     assert ImageRef.from_text(row.image_ref).noise == pytest.approx(2.0)
 
 
+def test_the_share_of_usable_pixels_is_noted(stores: MetadataStores, tmp_path: Path) -> None:
+    flux, weight = np.full((48, 64), 5.0, "f4"), np.full((48, 64), 0.25, "f4")
+    flux[:, :16], weight[:, 12:20] = np.nan, 0.0
+    (tmp_path / "x_img.fits").write_bytes(image_bytes(flux, wcs_header()))
+    (tmp_path / "x_wht.fits").write_bytes(image_bytes(weight, fits.Header()))
+    profile = tmp_path / "p.toml"
+    profile.write_text("[[companion]]\nrole = 'weight'\nmatch = '_img'\npath = '_wht'\n")
+    ingest(stores, tmp_path, profile=profile)
+    (row,) = stores.datasets.get_many(["ivo://test.org/night?x_img"])
+    told = ImageRef.from_text(row.image_ref).usable_fraction
+    assert told == pytest.approx(1 - 20 / 64, abs=1e-3)
+
+
 def test_the_noise_of_an_image_without_a_noise_plane_is_that_of_its_pixels(
     stores: MetadataStores, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from app.services.ingest.describe import (
 )
 from app.services.ingest.files import FoundFile
 from app.services.ingest.hdus import ImageUnit, is_cube
-from app.services.ingest.noise import measure_noise
+from app.services.ingest.noise import sample_pixels
 from app.services.ingest.open_file import OpenFile, checksum_of
 from app.services.ingest.profile import Profile
 from app.services.ingest.rules import find_value
@@ -127,6 +127,7 @@ class FileReader:
             bunit=photometry.bunit,
             checksum=checksum,
         )
+        sample = sample_pixels(ref, grid.shape, planes)
         return DatasetRow(
             columns={name: value for name, value in columns.items() if value is not None},
             file_path=opened.file.path,
@@ -134,7 +135,9 @@ class FileReader:
             file_size=opened.file.size,
             file_mtime_ns=opened.file.mtime_ns,
             file_checksum=checksum,
-            image_ref=replace(ref, noise=measure_noise(ref, grid.shape, planes)).to_text(),
+            image_ref=replace(
+                ref, noise=sample.noise, usable_fraction=sample.usable_fraction
+            ).to_text(),
         )
 
     def _identifier(self, path: str) -> str:
