@@ -111,15 +111,26 @@ def _longest_gap(side: Mask) -> int:
 def _fill_notches(valid: Mask) -> Mask:
     """Set invalid pixels that no 3×3 block of invalid pixels covers (outside counts as invalid)."""
     invalid = np.pad(~valid, 3, constant_values=True)
-    core = invalid[:-2] & invalid[1:-1] & invalid[2:]
-    core = core[:, :-2] & core[:, 1:-1] & core[:, 2:]
-    wide = np.zeros((invalid.shape[0], core.shape[1]), dtype=np.bool_)
-    for row in range(3):
-        wide[row : row + core.shape[0]] |= core
     opened = np.zeros_like(invalid)
-    for column in range(3):
-        opened[:, column : column + wide.shape[1]] |= wide
+    _open(invalid, opened)
     return ~opened[3:-3, 3:-3]
+
+
+@njit(cache=True, nogil=True)
+def _open(area: Mask, opened: Mask) -> None:
+    """Set the pixels of all 3×3 blocks that lie in ``area``."""
+    ny, nx = area.shape
+    columns = np.empty(nx, dtype=np.bool_)
+    for y in range(ny - 2):
+        low, middle, high = area[y], area[y + 1], area[y + 2]
+        for x in range(nx):
+            columns[x] = low[x] & middle[x] & high[x]
+        some = False
+        for x in range(nx - 2):
+            some |= columns[x] & columns[x + 1] & columns[x + 2]
+        for x in range(nx - 2 if some else 0):
+            if columns[x] and columns[x + 1] and columns[x + 2]:
+                opened[y : y + 3, x : x + 3] = True
 
 
 def _largest_component(valid: Mask) -> Mask | None:

@@ -57,7 +57,7 @@ def _functions(t: float, gauss: float, values: Floats) -> None:
         values[n + 1] = 2.0 * t * values[n] - 2.0 * n * values[n - 1]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _sum_functions(
     coefficients: Floats,
     elements: Floats,
@@ -109,7 +109,7 @@ def fit_hermite(pixels: StarPixels, fit: MoffatFit) -> Floats:
     return coefficients
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _add_up(
     start: int,
     stop: int,
@@ -155,7 +155,7 @@ def _add_up(
         _add_products(terms, left[:count], weight[:count], matrix[k], right[k])
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _soften(terms: Floats, left: Floats, now: Floats, weight: Floats) -> None:
     """Weights of soft-L1 loss of what the sum leaves, from those of least squares."""
     rest = left.copy()

@@ -257,7 +257,7 @@ class _Sums:
         return cls(matrix, right, cost, total if np.isfinite(total) else np.inf)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _add_up(
     start: int,
     stop: int,

@@ -22,7 +22,7 @@ FURTHEST_PX: Final = 3.0
 """Objects whose centre moves further than this from where it was looked for are left out."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def adaptive_moments(
     plane: NDArray[Any], x: float, y: float, sigma_px: float, reach: float, tolerance: float
 ) -> Floats:
@@ -42,20 +42,30 @@ def adaptive_moments(
         if row < half or column < half or row + half >= ny or column + half >= nx:
             break
         a, b, c = iyy / area, -ixy / area, ixx / area
+        fall = np.exp(-a)
         total, mx, my, mxx, myy, mxy, power = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for j in range(row - half, row + half + 1):
             dy = j - cy
-            for i in range(column - half, column + half + 1):
+            # a Gaussian's values follow one another by products: from the row's peak to both sides
+            peak = min(max(int(np.floor(cx - b * dy / a + 0.5)), column - half), column + half)
+            for step in (1, -1):
+                i = peak if step == 1 else peak - 1
                 dx = i - cx
                 weight = np.exp(-0.5 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
-                value = weight * plane[j, i]
-                total += value
-                mx += value * dx
-                my += value * dy
-                mxx += value * dx * dx
-                myy += value * dy * dy
-                mxy += value * dx * dy
-                power += weight * weight
+                ratio = np.exp(-0.5 * a - step * (a * dx + b * dy))
+                while abs(i - column) <= half:
+                    dx = i - cx
+                    value = weight * plane[j, i]
+                    total += value
+                    mx += value * dx
+                    my += value * dy
+                    mxx += value * dx * dx
+                    myy += value * dy * dy
+                    mxy += value * dx * dy
+                    power += weight * weight
+                    weight *= ratio
+                    ratio *= fall
+                    i += step
         if not total > 0.0:
             break
         sxx, syy, sxy = 2.0 * mxx / total, 2.0 * myy / total, 2.0 * mxy / total

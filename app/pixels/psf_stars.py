@@ -122,7 +122,7 @@ def _box_significance(
     return values
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _box_rows(
     start: int,
     stop: int,

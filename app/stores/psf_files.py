@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -68,16 +69,21 @@ def psf_hdus(psf: CoaddPsf) -> list[Any]:
 
 
 def psf_to_bytes(psf: CoaddPsf) -> bytes:
-    """A FITS file of those two HDUs."""
-    buffer = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), *psf_hdus(psf)]).writeto(buffer)
+    """The packed PSF's arrays one after the other in numpy's format: a warp keeps them. The length
+    is a multiple of 4."""
+    packed, buffer = pack_psf(psf), io.BytesIO()
+    for each in fields(PackedPsf):
+        np.save(buffer, np.asarray(getattr(packed, each.name)), allow_pickle=False)
     return buffer.getvalue()
 
 
 def psf_from_bytes(content: bytes) -> CoaddPsf:
     """Undo :func:`psf_to_bytes`."""
-    with fits.open(io.BytesIO(content)) as hdulist:
-        return unpack_psf(_packed(hdulist[TABLE], hdulist[BASIS]))
+    buffer = io.BytesIO(content)
+    told = {each.name: np.load(buffer, allow_pickle=False) for each in fields(PackedPsf)}
+    plain = {name: told[name].tolist() for name in ("names", "degree", "sampling", "shape")}
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+    return unpack_psf(PackedPsf(**(told | plain)))
 
 
 def find_psf(hdulist: Any, hdu: int, shape: tuple[int, int]) -> CoaddPsf | None:
