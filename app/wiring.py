@@ -18,6 +18,7 @@ from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.recipes.request import parse_target
 from app.services.batches import BatchReport, BatchRequest, TemplateBatch
+from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
@@ -103,6 +104,7 @@ def build_services(config: Config) -> Services:
     builds = BuildService(
         datasets=stores.datasets,
         finder=finder,
+        bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
         engine=engine,
         skymap=skymap,
         authority=config.authority,

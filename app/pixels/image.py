@@ -34,6 +34,7 @@ MASK_PLANES: Final = MappingProxyType(
         "UNMASKEDNAN": 18,
         "HIGH_VARIANCE": 19,
         "SAT_TEMPLATE": 20,
+        "BRIGHT_OBJECT": 21,
     }
 )
 """Rubin's mask planes: name -> bit. Masks inside Skyloom always use these bits; masks read from

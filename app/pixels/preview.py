@@ -31,6 +31,7 @@ MASK_COLOURS: Final[tuple[tuple[str, Colour], ...]] = (
     ("CR", (255, 70, 200)),
     ("CLIPPED", (255, 150, 40)),
     ("REJECTED", (255, 150, 40)),
+    ("BRIGHT_OBJECT", (120, 90, 160)),
     ("HIGH_VARIANCE", (190, 160, 60)),
     ("EDGE", (150, 150, 150)),
     ("BAD", (235, 50, 50)),

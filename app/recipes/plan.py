@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.errors import LimitError
+from app.pixels.bright_objects import Disc
 from app.recipes.recipe import (
     BuildPlan,
     DifferenceOptions,
@@ -15,10 +16,22 @@ from app.recipes.recipe import (
 from app.recipes.select import Candidate, Chosen
 
 
-def template_recipe(chosen: Chosen, *, band: str, grid: str, options: TemplateOptions) -> Recipe:
+def template_recipe(
+    chosen: Chosen,
+    *,
+    band: str,
+    grid: str,
+    options: TemplateOptions,
+    bright_objects: tuple[Disc, ...] = (),
+) -> Recipe:
     """A template of ``chosen`` on ``grid`` (:meth:`app.pixels.grid.Grid.to_text`)."""
     return Recipe(
-        kind="template", band=band, grid=grid, inputs=_identities(chosen), template=options
+        kind="template",
+        band=band,
+        grid=grid,
+        inputs=_identities(chosen),
+        template=options,
+        bright_objects=bright_objects,
     )
 
 

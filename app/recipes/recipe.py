@@ -115,6 +115,8 @@ class Recipe:
     science: tuple[str, str] | None = None
     template: TemplateOptions = field(default_factory=TemplateOptions)
     difference: DifferenceOptions | None = None
+    bright_objects: tuple[tuple[float, float, float], ...] = ()
+    """Discs (longitude, latitude, radius; ICRS deg) that a template marks BRIGHT_OBJECT."""
     version: int = RECIPE_VERSION
 
     def key(self) -> str:

@@ -21,7 +21,7 @@ OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING", "INPUTS")
 """How the inputs are resampled and combined."""
 IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER")
 """What both kinds of build take."""
-TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
+TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH", "BRIGHT_OBJECTS")
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
@@ -43,6 +43,8 @@ class TemplateRequest:
     band: str | None = None
     selection: Selection = field(default_factory=Selection)
     options: TemplateOptions = field(default_factory=TemplateOptions)
+    bright_objects: str | None = None
+    """The table of the objects whose surroundings are marked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def parse_template(parameters: Parameters) -> TemplateRequest:
         band=band,
         selection=parse_selection(values),
         options=options,
+        bright_objects=single(values, "BRIGHT_OBJECTS", text),
     )
 
 

@@ -185,7 +185,14 @@ def _options(kind: str) -> tuple[InputParameter, ...]:
         datatype="int",
         limits=("0", str(MAX_BORDER_PX)),
     )
-    return (*words, border)
+    return (*words, border, *([_BRIGHT_OBJECTS] if kind == "template" else []))
+
+
+_BRIGHT_OBJECTS: Final = InputParameter(
+    name="BRIGHT_OBJECTS",
+    ucd="meta.table",
+    description="A table here with ra, dec and radius: discs to be marked in the mask",
+)
 
 
 def _matching() -> tuple[InputParameter, ...]:

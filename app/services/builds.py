@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, RegionError
+from app.pixels.bright_objects import Disc
 from app.pixels.grid import Grid
 from app.recipes.coadds import select_coadds
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
@@ -28,6 +29,7 @@ from app.recipes.target import choose_patch, cut_to_inputs, grown, patch_grid
 from app.recipes.values import Parameters
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow
+from app.services.bright_objects import BrightObjectFinder
 from app.services.builds_candidates import CandidateFinder
 from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
@@ -50,6 +52,7 @@ class BuildService:
         *,
         datasets: DatasetStore,
         finder: CandidateFinder,
+        bright_objects: BrightObjectFinder,
         engine: Engine,
         skymap: SkyMap,
         authority: str,
@@ -59,6 +62,7 @@ class BuildService:
     ) -> None:
         self._datasets = datasets
         self._finder = finder
+        self._bright_objects = bright_objects
         self._engine = engine
         self._skymap = skymap
         self._authority = authority
@@ -172,7 +176,13 @@ class BuildService:
         )
         inputs = [Grid.from_text(candidate.ref.grid) for candidate in chosen.inputs]
         grid = cut_to_inputs(patch_grid(patch), inputs)
-        recipe = template_recipe(chosen, band=band, grid=grid.to_text(), options=request.options)
+        recipe = template_recipe(
+            chosen,
+            band=band,
+            grid=grid.to_text(),
+            options=request.options,
+            bright_objects=self._marked(request, grid),
+        )
         return recipe, self._plan(recipe, chosen, grid, request.selection, patch=patch)
 
     def _patch(self, request: TemplateRequest) -> Patch:
@@ -194,8 +204,20 @@ class BuildService:
         grid = grown(Grid.from_text(science.ref.grid), request.border_px)
         chosen = self._choose_for_image(request.selection, request.options, science, band)
         options = _options_for(chosen, request.options)
-        recipe = template_recipe(chosen, band=band, grid=grid.to_text(), options=options)
+        recipe = template_recipe(
+            chosen,
+            band=band,
+            grid=grid.to_text(),
+            options=options,
+            bright_objects=self._marked(request, grid),
+        )
         return recipe, self._plan(recipe, chosen, grid, request.selection)
+
+    def _marked(self, request: TemplateRequest, grid: Grid) -> tuple[Disc, ...]:
+        """The bright objects that the template is to mark."""
+        if request.bright_objects is None:
+            return ()
+        return self._bright_objects.find(request.bright_objects, grid.footprint())
 
     def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
         science = self._finder.get(request.science_id)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ComputationError, CoverageError
+from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.coadded import Coadd
 from app.pixels.covariance import box_noise_ratio
 from app.pixels.gaps import fill_narrow_gaps, with_high_variance
@@ -113,6 +114,7 @@ def template_product(work: Work, template: Template) -> Product:
     image = with_high_variance(image)
     if fwhm_px is not None:
         image = fill_narrow_gaps(image, fwhm_px)
+    image = mark_bright_objects(image, work.grid, work.plan.recipe.bright_objects)
     return Product(
         image=image,
         grid=work.grid,

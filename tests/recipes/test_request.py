@@ -203,4 +203,9 @@ def test_json_of_another_form_is_refused(body: object) -> None:
 
 
 def test_the_names_are_those_of_the_documentation() -> None:
-    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {"POS", "TRACT", "PATCH"}
+    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {
+        "POS",
+        "TRACT",
+        "PATCH",
+        "BRIGHT_OBJECTS",
+    }

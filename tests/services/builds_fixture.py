@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.recipes.recipe import BuildPlan
+from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
@@ -131,6 +132,7 @@ def open_field(
     builds = BuildService(
         datasets=stores.datasets,
         finder=finder,
+        bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
         engine=counting,
         skymap=SKYMAP,
         authority=AUTHORITY,

@@ -131,7 +131,7 @@ def test_blank_integers_are_no_data(store: ImageStore, tmp_path: Path) -> None:
 
 def test_mask_bits_move_by_name(store: ImageStore, tmp_path: Path, flux: Any) -> None:
     """Every plane at a bit of the file's own; planes with unknown names are dropped."""
-    theirs = [(name, 30 - n) for n, name in enumerate(MASK_PLANES)] + [("BRIGHT_OBJECT", 2)]
+    theirs = [(name, 30 - n) for n, name in enumerate(MASK_PLANES)] + [("NOT_OURS", 2)]
     stored = np.zeros(SHAPE, "i4")
     for n, (_, bit) in enumerate(theirs):
         stored[n, 3] = 1 << bit
