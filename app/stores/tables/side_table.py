@@ -38,6 +38,7 @@ _CENTRE: Final = ("s_ra", "s_dec")
 _SUFFIXES: Final = ("node", "parent", "rowid")
 _ATTACHED: Final = "side"
 _CACHE_KIB: Final = 65_536
+_SORT_KIB: Final = 16_384
 
 
 class TreeRowWriter:
@@ -99,6 +100,8 @@ class SideTable:
 
     def finish(self) -> None:
         """Make the indexes, once all rows are in."""
+        # Each of the threads that sort takes as much memory as the cache.
+        self.connection.exec_driver_sql(f"PRAGMA cache_size = -{_SORT_KIB}")
         for statement in (*self._indexes, "ANALYZE obscore"):
             self.connection.exec_driver_sql(statement)
         self.connection.commit()
