@@ -9,6 +9,7 @@ from app.errors import CoverageError
 from app.recipes.recipe import InputUse
 from app.recipes.select import Candidate, Chosen, overlaps
 from app.sky.shapes import Region
+from app.sky.stcs import describe_area
 from app.sky.tracts import Patch
 
 MOST_NAMED = 5
@@ -52,7 +53,8 @@ def select_coadds(
         else:
             rejected.append(_left_out(coadd.candidate.dataset_id, reason))
     if not taken:
-        raise CoverageError(_nothing_there(band, patches, rejected), 0, 1)
+        what = f"{_nothing_there(band, patches, rejected)}, {describe_area(target)}"
+        raise CoverageError(what, 0, 1)
     inputs = tuple(sorted(taken.values(), key=lambda c: c.dataset_id))
     return Chosen(inputs=inputs, rejected=tuple(rejected))
 

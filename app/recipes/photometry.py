@@ -45,6 +45,18 @@ def flux_factor(ref: ImageRef, zero_point_mag: float | None) -> float:
     return float(10.0 ** (0.4 * (zero_point_mag - own)))
 
 
+def exposure_time_ratio(ref: ImageRef, reference: ImageRef) -> float | None:
+    """What brings fluxes of an image to those of another of the same instrument by their exposure
+    times; 1 for rates (a unit per second). None when times are unknown or units differ."""
+    if ref.bunit != reference.bunit:
+        return None
+    if "/s" in (ref.bunit or "").lower():
+        return 1.0
+    if not (ref.exposure_s and reference.exposure_s):
+        return None
+    return reference.exposure_s / ref.exposure_s
+
+
 def point_source_depth_mag(noise: float, fwhm_px: float, zero_point_mag: float) -> float | None:
     """Magnitude of a point source whose PSF flux is five times its error where the sky rules.
 

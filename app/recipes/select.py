@@ -31,6 +31,7 @@ from app.recipes.recipe import ImageRef, InputUse
 from app.recipes.selection import LEAST_INPUTS, Selection
 from app.sky.predicates import contains_point, intersects
 from app.sky.shapes import Point, Polygon, Region, Shape
+from app.sky.stcs import describe_area
 
 BEST_FRACTION = 1 / 3
 MIN_EXPOSURES = 6
@@ -92,7 +93,7 @@ def select_inputs(
     left = _keep(left, _copy_finder(), reasons)
     there = _exposures_at(left, position)
     left = _keep(left, lambda c: None if c.exposure in there else "not over the position", reasons)
-    _require_exposures(left, band, reasons)
+    _require_exposures(left, band, target, reasons)
     best = best_exposures(left, selection.fwhm_fraction, selection.max_inputs)
     left = _keep(
         left, lambda c: None if c.exposure in best else "its seeing is not among the best", reasons
@@ -171,7 +172,7 @@ def check_listed(
             "TEMPLATE_IDS takes calibrated exposures (calib_level 2)"
             + (" or templates (calib_level 3), not both" if products else "")
         )
-    _require_exposures(candidates, band, {})
+    _require_exposures(candidates, band, target, {})
     return _chosen(candidates, {})
 
 
@@ -245,14 +246,17 @@ def _check_one(
         raise RecipeError(f"{name} does not overlap the target")
 
 
-def _require_exposures(left: Sequence[Candidate], band: str, reasons: Mapping[str, str]) -> None:
+def _require_exposures(
+    left: Sequence[Candidate], band: str, target: Region, reasons: Mapping[str, str]
+) -> None:
     found = len({candidate.exposure for candidate in left})
     if found >= LEAST_INPUTS:
         return
     what = (
-        f"No image of band {band} to make a template from"
+        f"No image of band {band} to make a template from, {describe_area(target)}"
         if found == 0
-        else f"A template needs two exposures; band {band} has one image only here"
+        else f"A template needs two exposures; band {band} has one image only here, "
+        f"{describe_area(target)}"
     )
     counts = Counter(reasons.values())
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

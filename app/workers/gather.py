@@ -19,10 +19,12 @@ from app.pixels.bands import limit_threads, thread_count
 from app.pixels.overlap import differential_backgrounds
 from app.recipes.photometry import common_zero_point
 from app.recipes.recipe import ImageRef
+from app.sky.stcs import describe_area
 from app.workers.inputs import WarpedInput, to_one_scale, warp_input
 from app.workers.work import Work
 
 NEEDED_EXPOSURES = 2
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +210,7 @@ class _Inputs:
         unreadable = [f for f in self._rejected.values() if not isinstance(f, CoverageError)]
         if unreadable:
             raise unreadable[0]
-        raise CoverageError("exposures with usable pixels on the target", len(left), needed)
+        what = f"exposures with usable pixels {describe_area(self._work.grid.footprint())}"
+        named = list(self._rejected.items())[:MOST_NAMED]
+        reasons = "; ".join(f"{name}: {fault}" for name, fault in named)
+        raise CoverageError(f"{what} ({reasons})" if reasons else what, len(left), needed)

@@ -17,7 +17,7 @@ from app.pixels.psf_coadd import CoaddPsf, warp_psf
 from app.pixels.scaling import measured_scale
 from app.pixels.warp import warp_window
 from app.pixels.warped import input_weight
-from app.recipes.photometry import flux_factor
+from app.recipes.photometry import exposure_time_ratio, flux_factor
 from app.recipes.recipe import RECIPE_VERSION, ImageRef
 from app.stores.fits_files import Bounds
 from app.stores.images import ImageStore
@@ -149,8 +149,16 @@ def warp_key(work: Work, ref: ImageRef, zero_point_mag: float | None) -> str:
 def to_one_scale(each: WarpedInput, reference: WarpedInput) -> WarpedInput:
     """``each`` brought to the flux scale of ``reference`` by the sources both show.
 
-    Raises CoverageError when nothing bright enough is in both.
+    Where nothing bright enough is in both, by their exposure times. Raises CoverageError when
+    these are not known either.
     """
     if each is reference:
         return each
-    return each.adjusted(measured_scale(each.warped, reference.warped).value, None)
+    try:
+        factor = measured_scale(each.warped, reference.warped).value
+    except CoverageError:
+        ratio = exposure_time_ratio(each.ref, reference.ref)
+        if ratio is None:
+            raise
+        factor = ratio
+    return each.adjusted(factor, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -243,6 +244,7 @@ def test_a_band_with_one_image_only() -> None:
         choose([candidate("lonely", band="i"), candidate("red", band="r")])
     assert caught.value.args[1:] == (1, 2)
     assert "band i has one image only" in str(caught.value)
+    assert re.search(r"within \d\.\d+ deg of RA \d+\.\d+, Dec [+-]\d+\.\d+", str(caught.value))
     assert "1 another band" in str(caught.value)
 
 
