@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.artefacts.compare_warp import compare_warp
 from app.pixels.artefacts.safe_clip import safe_clip
 from app.pixels.coadd import Statistic, coadd_rows
 from app.pixels.coadded import Coadd, CoaddRows, whole_coadd
+from app.pixels.image import bits
 from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px
-from app.pixels.spans import Spans
+from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
 from app.workers.work import Work
 
@@ -19,10 +23,11 @@ from app.workers.work import Work
 @dataclass(frozen=True, slots=True)
 class Combination:
     """How inputs are combined, and the artefacts that are left out of each (nothing, or one set
-    of pixels for each input)."""
+    of pixels for each input). ``streaks`` are the trails of all inputs."""
 
     statistic: Statistic
-    excluded: tuple[Spans, ...]
+    excluded: tuple[Spans, ...] = ()
+    streaks: Spans = field(default_factory=Spans.empty)
 
 
 def find_artefacts(work: Work, inputs: Sequence[Warped]) -> Combination:
@@ -35,11 +40,11 @@ def find_artefacts(work: Work, inputs: Sequence[Warped]) -> Combination:
     asked, memory_bytes = work.plan.recipe.template.statistic, work.limits.band_bytes()
     if asked == "safeclip":
         found = safe_clip(inputs, memory_bytes=memory_bytes, between_bands=at)
-        return Combination("mean", found.pixels)
-    if asked == "comparewarp":
+    elif asked == "comparewarp":
         found = compare_warp(inputs, memory_bytes=memory_bytes, between_bands=at)
-        return Combination("mean", found.pixels)
-    return Combination(asked, ())
+    else:
+        return Combination(asked)
+    return Combination("mean", found.pixels, union(found.streaks))
 
 
 def stack_rows(
@@ -47,7 +52,7 @@ def stack_rows(
 ) -> CoaddRows:
     """The rows ``start <= y < stop`` of the stack. Raises what :func:`stack` raises."""
     options = work.plan.recipe.template
-    return coadd_rows(
+    made = coadd_rows(
         _as_asked(work, inputs),
         rows,
         statistic=combination.statistic,
@@ -57,6 +62,13 @@ def stack_rows(
         memory_bytes=work.limits.band_bytes(),
         between_bands=lambda done, count: work.at("coadd", done, count),
     )
+    _mark_streaks(made.planes[2], combination.streaks.rows(*rows, work.grid.shape[1]))
+    return made
+
+
+def _mark_streaks(mask: NDArray[np.int32], trails: NDArray[np.bool_]) -> None:
+    """STREAK where the trail of an input was left out."""
+    mask[trails & ((mask & bits("CLIPPED")) != 0)] |= bits("STREAK")
 
 
 def stack_of_rows(work: Work, inputs: Sequence[Warped], rows: CoaddRows) -> Coadd:

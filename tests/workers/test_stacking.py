@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 import pytest
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from app.pixels.grid import Grid
-from app.pixels.image import bits
+from app.pixels.image import MaskedImage, bits
+from app.pixels.warp import warp
 from app.recipes.plan import make_plan
 from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
 from app.recipes.select import Candidate, Chosen
@@ -82,7 +84,7 @@ def make(chosen: Chosen, data_dir: Path, options: TemplateOptions) -> Path:
 
 @pytest.mark.parametrize("statistic", ["safeclip", "comparewarp"])
 def test_artefacts_are_left_out_and_told(
-    chosen: Chosen, tmp_path: Path, statistic: Literal["safeclip", "comparewarp"]
+    truth: Truth, chosen: Chosen, tmp_path: Path, statistic: Literal["safeclip", "comparewarp"]
 ) -> None:
     clean = make(chosen, tmp_path, TemplateOptions(statistic=statistic))
     plain = make(chosen, tmp_path, TemplateOptions(statistic="mean"))
@@ -96,6 +98,18 @@ def test_artefacts_are_left_out_and_told(
         assert np.abs(apart[measured & ~clipped]).max() < 1e-3
         assert (apart[clipped] > 5).sum() > 200
         assert any(row["clipped_fraction"] > 0 for row in product["CCDS"].data)
+        streak = (product["MASK"].data & bits("STREAK")) != 0
+        assert clipped[streak].all() and not (mean["MASK"].data & bits("STREAK")).any()
+    assert streak[_trail(truth) & measured].mean() > 0.97
+    assert streak.mean() < 0.1
+
+
+def _trail(truth: Truth) -> NDArray[np.bool_]:
+    """Where the satellite of the field adds more than a sigma to a pixel of its exposure."""
+    (crossed,) = [each for each in truth.observations if "trail" in each.artefacts]
+    added = crossed.artefact_significance("trail")
+    alone = MaskedImage(added, np.ones_like(added), np.zeros(added.shape, dtype=np.int32))
+    return np.nan_to_num(warp(alone, crossed.grid, FIELD.target_grid()).flux) > 1.0
 
 
 def test_psf_matched_warps_give_the_model_psf(chosen: Chosen, tmp_path: Path) -> None:

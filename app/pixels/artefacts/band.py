@@ -54,9 +54,18 @@ class Band:
 
     def padded(self, plane: Plane, reach: int) -> Plane:
         """The core rows of ``plane`` and ``reach`` more on both sides; zero beyond the image."""
+        inner, frame = self._around(plane, reach)
+        return np.pad(inner, (frame, (0, 0)))
+
+    def mirrored(self, plane: Plane, reach: int) -> Plane:
+        """The same with ``reach`` more columns, too; beyond the image it is its mirror image."""
+        inner, frame = self._around(plane, reach)
+        return np.pad(inner, (frame, (reach, reach)), mode="symmetric")
+
+    def _around(self, plane: Plane, reach: int) -> tuple[Plane, tuple[int, int]]:
         low, high = self.core.start - reach, self.core.stop + reach
         inner = plane[max(low, 0) : min(high, len(plane))]
-        return np.pad(inner, ((max(-low, 0), max(high - len(plane), 0)), (0, 0)))
+        return inner, (max(-low, 0), max(high - len(plane), 0))
 
 
 def band_rows(inputs: int, nx: int, reach: int, memory_bytes: int) -> int:

@@ -13,7 +13,6 @@ median takes their place, as that of missing pixels, before the exposure is smoo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,10 +21,12 @@ from numpy.typing import NDArray
 
 from app.errors import ParameterError
 from app.pixels.artefacts.band import Band, band_rows, read_band
-from app.pixels.artefacts.deviants import HIGH, Shelter, deviating, typical_fwhm_px
-from app.pixels.artefacts.footprints import Bools, Footprints, grow, with_peak
+from app.pixels.artefacts.deviants import FAR, FAR_SHARE, HIGH, Shelter, deviating, typical_fwhm_px
+from app.pixels.artefacts.epochs import CompareWarpOptions, Seen, Sky, judge
+from app.pixels.artefacts.footprints import Bools, Footprints
 from app.pixels.artefacts.found import Artefacts
 from app.pixels.artefacts.ordering import clipped_rows, order_rows
+from app.pixels.artefacts.streaks import find_streaks
 from app.pixels.bands import Between, over_rows
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.model_psf import gaussian_match, model_fwhm_px
@@ -42,49 +43,6 @@ MEMORY_BYTES: Final = 1 << 27
 GUESS_FWHM_PX: Final = 4.0
 SAMPLE_BANDS: Final = 4
 SAMPLE_ROWS: Final = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareWarpOptions:
-    """Thresholds. Sigmas are of pixels, of PSF widths for ``grow_sigma`` and ``bright_grow``.
-
-    ``match_share`` of the model may be left by a kernel that knows the width of a PSF only.
-    """
-
-    clip_sigma: float = 2.5
-    clip_iterations: int = 3
-    detect_sigma: float = 7.5
-    match_share: float = 0.1
-    least_pixels: int = 4
-    grow_sigma: float = 0.4
-    least_good: float = 0.05
-    low_sigma: float = 3.0
-    high_sigma: float = 4.5
-    epoch_share: float = 0.4
-    epochs: float = 2.0
-    epochs_per_input: float = 0.03
-    spatial_share: float = 0.5
-    bright_sigma: float = 300.0
-    bright_grow: float = 2.4
-
-
-@dataclass(frozen=True, slots=True)
-class _Sky:
-    """Target-sized planes of the static sky: its flux over its noise, and inputs seen."""
-
-    significance: Plane
-    seen: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """For each input the pixels that differ after matching, those that do by themselves (low and
-    high), and those without a usable value."""
-
-    detected: tuple[Spans, ...]
-    low: tuple[Spans, ...]
-    high: tuple[Spans, ...]
-    absent: tuple[Spans, ...]
 
 
 def compare_warp(
@@ -105,15 +63,12 @@ def compare_warp(
     if kernels is not None and len(kernels) != len(inputs):
         raise ParameterError("kernels", f"{len(kernels)} kernels for {len(inputs)} inputs")
     used = [n for n, each in enumerate(inputs) if each.weight > 0]
-    pixels, footprints = [Spans.empty()] * len(inputs), [0] * len(inputs)
-    if len(used) > 1:
-        kept = [inputs[n] for n in used]
-        chosen = _kernels(kept) if kernels is None else [kernels[n] for n in used]
-        search = _Search(kept, chosen, options or CompareWarpOptions(), memory_bytes, between_bands)
-        found = search.run()
-        for n, spans, count in zip(used, found.pixels, found.footprints, strict=True):
-            pixels[n], footprints[n] = spans, count
-    return Artefacts(tuple(pixels), tuple(footprints))
+    if len(used) < 2:
+        return Artefacts((), (), ()).placed((), len(inputs))
+    kept = [inputs[n] for n in used]
+    chosen = _kernels(kept) if kernels is None else [kernels[n] for n in used]
+    search = _Search(kept, chosen, options or CompareWarpOptions(), memory_bytes, between_bands)
+    return search.run().placed(used, len(inputs))
 
 
 def _kernels(inputs: Sequence[Warped]) -> list[SeparableKernel]:
@@ -149,9 +104,10 @@ class _Search:
     def run(self) -> Artefacts:
         """Find the artefacts."""
         ny, nx = self._shape
-        sky = _Sky(np.zeros((ny, nx), np.float32), np.zeros((ny, nx), np.int32))
+        significance, centre = np.zeros((2, ny, nx), dtype=np.float32)
+        sky = Sky(significance, centre, np.zeros((ny, nx), dtype=np.int32))
         noise = self._noise_factors()
-        parts: dict[int, _Seen] = {}
+        parts: dict[int, Seen] = {}
 
         def rows(start: int, stop: int) -> None:
             parts[start] = self._look(start, stop, noise, sky)
@@ -160,13 +116,23 @@ class _Search:
         over_rows(rows, ny, band_rows=size, between=self._between)
         ordered = [parts[start] for start in sorted(parts)]
         numbers = range(len(self._inputs))
-        seen = _Seen(
+        seen = Seen(
             *(
                 tuple(union(getattr(part, name)[n] for part in ordered) for n in numbers)
-                for name in ("detected", "low", "high", "absent")
+                for name in ("detected", "low", "high", "far", "absent")
             )
         )
-        return self._judge(seen, sky)
+        pixels, counts = judge(seen, sky, self._psf_sigma, self._options, self._between)
+        return Artefacts.joined(pixels, counts, self._streaks(seen, sky))
+
+    def _streaks(self, seen: Seen, sky: Sky) -> list[Spans]:
+        """The trails of each input, sought in all that differs in any way."""
+        found: list[Spans] = []
+        for each, low, detected in zip(self._inputs, seen.low, seen.detected, strict=True):
+            self._between(self._shape[0], self._shape[0])
+            candidates = Footprints.of(union((low, detected)))
+            found.append(find_streaks(candidates, each, sky.centre))
+        return found
 
     # -- pixels -----------------------------------------------------------------------------
 
@@ -191,7 +157,8 @@ class _Search:
     def _matched(self, band: Band) -> tuple[Cube, list[NDArray[np.uint8]]]:
         """Core rows of all inputs with the model PSF, NaN where one has no value; codes of those.
 
-        Pixels that deviate, and missing ones, are the median's before smoothing.
+        Pixels that deviate, and missing ones, are the median's before smoothing. At the border of
+        the image the sky goes on as its mirror image: stars that are cut stay alike.
         """
         core, options = band.core, self._options
         low = max(core.start - self._smoothed, 0)
@@ -202,8 +169,9 @@ class _Search:
             found = deviating(band, n, self._shelter, options.low_sigma, options.high_sigma, rows)
             whole = np.zeros(band.centre.shape, dtype=np.float32)
             _fill(band.cube[n, rows], band.centre[rows], found, whole[rows])
-            smooth = convolve_rows(band.padded(whole, kernel.half_px), kernel)
-            _blank(band.cube[n, core], smooth, matched[n])
+            half = kernel.half_px
+            smooth = convolve_rows(band.mirrored(whole, half), kernel)
+            _blank(band.cube[n, core], smooth, half, matched[n])
             codes.append(found[core.start - low : core.stop - low])
         return matched, codes
 
@@ -233,81 +201,31 @@ class _Search:
         total: Plane = (own + 1.0 / np.maximum(kept, np.float32(1e-30))).astype(np.float32)
         return total
 
-    def _look(self, start: int, stop: int, noise: Plane, sky: _Sky) -> _Seen:
+    def _look(self, start: int, stop: int, noise: Plane, sky: Sky) -> Seen:
         band = read_band(self._inputs, start, stop, self._reach)
         matched, codes = self._matched(band)
         model, kept = self._static(band, matched)
         sky.significance[start:stop] = np.nan_to_num(model * np.sqrt(kept))
+        sky.centre[start:stop] = band.centre[band.core]
         sky.seen[start:stop] = band.count[band.core]
         detected: list[Spans] = []
-        for n in range(len(matched)):
+        far: list[Spans] = []
+        for n, code in enumerate(codes):
             variance = self._variance(band, n, noise[n], kept)
-            found = _differs(
-                matched[n],
-                model,
-                variance,
-                np.float32(self._options.detect_sigma),
-                np.float32(self._options.match_share),
-            )
+            sigma = np.float32(self._options.detect_sigma)
+            share = np.float32(self._options.match_share)
+            found = _differs(matched[n], model, variance, sigma, share)
             detected.append(Spans.from_mask(found, first_row=start))
+            found = _differs(matched[n], model, variance, sigma, np.float32(FAR_SHARE))
+            far.append(Spans.from_mask(found | (code == FAR), first_row=start))
         missing = np.isnan(band.cube[:, band.core])
-        return _Seen(
+        return Seen(
             tuple(detected),
             tuple(Spans.from_mask(each > 0, first_row=start) for each in codes),
-            tuple(Spans.from_mask(each == HIGH, first_row=start) for each in codes),
+            tuple(Spans.from_mask(each >= HIGH, first_row=start) for each in codes),
+            tuple(far),
             tuple(Spans.from_mask(each, first_row=start) for each in missing),
         )
-
-    # -- judgement --------------------------------------------------------------------------
-
-    def _judge(self, seen: _Seen, sky: _Sky) -> Artefacts:
-        numbers = range(len(self._inputs))
-        candidates = [self._candidates(seen, n) for n in numbers]
-        epochs = np.zeros(self._shape, dtype=np.int32)
-        for each in candidates:
-            epochs += each.spans.rows(0, *self._shape)
-        bright = self._bright(sky)
-        pixels: list[Spans] = []
-        counts: list[int] = []
-        for each in candidates:
-            few = self._in_few_epochs(each, epochs, sky.seen)
-            chosen = few & (each.count_in(bright) < each.areas())
-            pixels.append(each.select(chosen))
-            counts.append(int(chosen.sum()))
-        return Artefacts(tuple(pixels), tuple(counts))
-
-    def _candidates(self, seen: _Seen, n: int) -> Footprints:
-        options, shape = self._options, self._shape
-        self._between(shape[0], shape[0])
-        found = Footprints.of(seen.detected[n])
-        found = found.keep(found.areas() >= options.least_pixels)
-        wide = grow(found.spans, options.grow_sigma * self._psf_sigma, shape)
-        small = grow(with_peak(seen.low[n], seen.high[n], shape).spans, 1.0, shape)
-        every = Footprints.of(union((wide, small)))
-        missing = every.count_in(seen.absent[n].rows(0, *shape))
-        return every.keep(missing < (1.0 - options.least_good) * every.areas())
-
-    def _in_few_epochs(
-        self, found: Footprints, epochs: NDArray[np.int32], seen: NDArray[np.int32]
-    ) -> Bools:
-        """Whether most pixels of each footprint are candidates in few epochs."""
-        options, areas = self._options, found.areas()
-        inputs = found.sum_in(seen) / np.maximum(areas, 1)
-        most = np.minimum(
-            options.epoch_share * inputs, options.epochs + options.epochs_per_input * inputs
-        ).astype(np.int64)
-        few = np.zeros(found.count, dtype=np.int64)
-        for limit in np.unique(most):
-            here = found.count_in(epochs <= limit)
-            few = np.where(most == limit, here, few)
-        chosen: Bools = few > options.spatial_share * areas
-        return chosen
-
-    def _bright(self, sky: _Sky) -> Bools:
-        """Where sources are so bright that nothing wholly inside is taken for an artefact."""
-        peaks = Spans.from_mask(sky.significance > self._options.bright_sigma)
-        reach = self._options.bright_grow * self._psf_sigma
-        return grow(peaks, reach, self._shape).rows(0, *self._shape)
 
 
 @njit(cache=True, nogil=True)
@@ -322,11 +240,11 @@ def _fill(flux: Plane, centre: Plane, codes: NDArray[np.uint8], out: Plane) -> N
 
 
 @njit(cache=True, nogil=True)
-def _blank(flux: Plane, smooth: Plane, out: Plane) -> None:
-    """Smoothed values where the exposure has one of its own, NaN elsewhere."""
+def _blank(flux: Plane, smooth: Plane, left: int, out: Plane) -> None:
+    """Smoothed values, from column ``left`` on, where the exposure has one of its own, else NaN."""
     for y in range(flux.shape[0]):
         for x in range(flux.shape[1]):
-            out[y, x] = np.float32(np.nan) if np.isnan(flux[y, x]) else smooth[y, x]
+            out[y, x] = np.float32(np.nan) if np.isnan(flux[y, x]) else smooth[y, left + x]
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,8 @@
 
 Where the sky is bright exposures of different seeing differ without any fault. A broader one than
 the others should show their median image blurred by the difference of the widths; a sharper one may
-be above the median by what Gaussian peaks of the two widths differ. A share of the brightness
+be above the median by what Gaussian peaks of the two widths differ, but not in the wings of a
+source, where blurring adds light. A share of the brightness
 around is allowed on top of that and of the noise, so that cores of stars stay and what hits them in
 one exposure still goes.
 """
@@ -32,7 +33,9 @@ UNKNOWN_SHARE: Final = 0.6
 SIGMA_STEP_PX: Final = 0.1
 LEAST_SIGMA_PX: Final = 0.3
 MOST_SIGMA_PX: Final = 5.0
-QUIET, LOW, HIGH = 0, 1, 2
+FAR_SHARE: Final = 0.5
+QUIET, LOW, HIGH, FAR = 0, 1, 2, 3
+"""FAR: also beyond :data:`FAR_SHARE` of the brightness around, which no PSF explains."""
 
 
 def typical_fwhm_px(inputs: Sequence[Warped]) -> float | None:
@@ -69,7 +72,7 @@ class Shelter:
 def deviating(
     band: Band, n: int, shelter: Shelter, low_sigma: float, high_sigma: float, rows: slice
 ) -> Codes:
-    """QUIET, LOW or HIGH for each pixel of input ``n`` in these of the rows that ``band`` holds.
+    """QUIET, LOW, HIGH or FAR for each pixel of input ``n`` in these rows of those ``band`` holds.
 
     How far it is from the median.
     """
@@ -100,17 +103,26 @@ def _brightest(centre: Plane, y: int, x: int) -> float:
     return bright
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _mirrored(place: int, size: int) -> int:
+    inside = -place - 1 if place < 0 else 2 * size - 1 - place if place >= size else place
+    return min(max(inside, 0), size - 1)
+
+
 @njit(cache=True, nogil=True)
 def _blurred(centre: Plane, y: int, x: int, profile: Plane) -> float:
+    """The median image blurred; beyond its border it is mirrored, so that a star which the border
+    cuts is blurred alike."""
     rows, nx = centre.shape
     half = profile.size // 2
     total, weight = 0.0, 0.0
-    for j in range(max(0, y - half), min(rows, y + half + 1)):
+    for j in range(y - half, y + half + 1):
         down = profile[j - y + half]
         if down < 1e-5:
             continue
-        for i in range(max(0, x - half), min(nx, x + half + 1)):
-            value = centre[j, i]
+        line = centre[_mirrored(j, rows)]
+        for i in range(x - half, x + half + 1):
+            value = line[_mirrored(i, nx)]
             if not np.isnan(value):
                 part = down * profile[i - x + half]
                 total += part * value
@@ -132,18 +144,31 @@ def typical_at(cube: NDArray[np.float32], y: int, x: int, fwhm_px: Plane) -> flo
 
 @njit(cache=True, nogil=True)
 def _foretold(
-    centre: Plane, y: int, x: int, bright: float, own: float, typical: float, profiles: Plane
+    centre: Plane,
+    y: int,
+    x: int,
+    bright: float,
+    own: float,
+    typical: float,
+    profiles: Plane,
+    wing: float,
 ) -> tuple[float, float]:
-    """What an input of FWHM ``own`` should show beyond the median, and how far that may be off."""
+    """What an input of FWHM ``own`` should show beyond the median, and how far that may be off.
+
+    A sharper input has less light than the median where blurring adds ``wing`` or more to that.
+    """
     if not (own > 0.0 and typical > 0.0):
         return 0.0, UNKNOWN_SHARE * bright
     sigma = np.sqrt(abs(own * own - typical * typical)) * FWHM_TO_SIGMA
     if sigma < LEAST_SIGMA_PX:
         return 0.0, BRIGHTNESS_SHARE * bright
-    if own < typical:
+    if own < typical and wing == np.inf:
         return 0.0, brightness_share(own, typical) * bright
     entry = min(int(sigma / SIGMA_STEP_PX + 0.5), profiles.shape[0]) - 1
     less = _blurred(centre, y, x, profiles[entry]) - centre[y, x]
+    if own < typical:
+        share = BRIGHTNESS_SHARE if less > wing else brightness_share(own, typical)
+        return 0.0, share * bright
     return less, BRIGHTNESS_SHARE * bright + SEEING_MARGIN * abs(less)
 
 
@@ -185,6 +210,18 @@ def _deviating(
             if bright > 0.0:
                 whole = count[y, x] == inputs and inputs > 2
                 typical = common if whole else typical_at(cube, y, x, fwhm_px)
-                expected, allowed = _foretold(centre, y, x, bright, own, typical, profiles)
-            sigmas = (abs(apart - expected) - allowed) / np.sqrt(noise)
-            codes[row, x] = 2 if sigmas > high_sigma else 1 if sigmas > low_sigma else 0
+                expected, allowed = _foretold(
+                    centre,
+                    y,
+                    x,
+                    bright,
+                    own,
+                    typical,
+                    profiles,
+                    3.0 * error if apart > 0.0 else np.inf,
+                )
+            beyond, sigma = abs(apart - expected) - allowed, np.sqrt(noise)
+            if beyond > FAR_SHARE * bright + high_sigma * sigma:
+                codes[row, x] = 3
+            else:
+                codes[row, x] = 2 if beyond > high_sigma * sigma else beyond > low_sigma * sigma

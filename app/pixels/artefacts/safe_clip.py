@@ -14,7 +14,6 @@ are footprints to be judged, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from app.pixels.artefacts.band import Band, band_rows, read_band
 from app.pixels.artefacts.deviants import (
+    FAR,
     HIGH,
     Shelter,
     brightness_share,
@@ -30,11 +30,11 @@ from app.pixels.artefacts.deviants import (
     typical_at,
     typical_fwhm_px,
 )
-from app.pixels.artefacts.footprints import Bools, Footprints, grow, with_peak
+from app.pixels.artefacts.footprints import Bools
 from app.pixels.artefacts.found import Artefacts
 from app.pixels.artefacts.ordering import add_rows, clipped_rows
+from app.pixels.artefacts.overlaps import GUESS_FWHM_PX, SafeClipOptions, Seen, judge
 from app.pixels.bands import Between, over_rows
-from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.separable import SeparableKernel, convolve_rows, gaussian_kernel
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
@@ -43,37 +43,7 @@ Plane = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 MEMORY_BYTES: Final = 1 << 27
-GUESS_FWHM_PX: Final = 4.0
 BOX_PX: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SafeClipOptions:
-    """Thresholds. Sigmas are of pixels, of PSF widths for ``grow_sigma``; shares of footprints."""
-
-    clip_sigma: float = 1.5
-    clip_iterations: int = 3
-    detect_sigma: float = 2.0
-    least_pixels: int = 4
-    grow_sigma: float = 1.5
-    low_sigma: float = 3.0
-    high_sigma: float = 4.5
-    single_share: float = 0.5
-    share: float = 0.6
-    double_share: float = 0.45
-    double_rest: float = 0.15
-    double_inputs: int = 3
-    big_pixels: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What all bands show together: footprint pixels, and for each input three sets of pixels."""
-
-    detected: Spans
-    low: tuple[Spans, ...]
-    high: tuple[Spans, ...]
-    absent: tuple[Spans, ...]
 
 
 def safe_clip(
@@ -91,54 +61,54 @@ def safe_clip(
     """
     chosen = options or SafeClipOptions()
     used = [n for n, each in enumerate(inputs) if each.weight > 0]
-    pixels, footprints = [Spans.empty()] * len(inputs), [0] * len(inputs)
-    if len(used) > 1:
-        kept = [inputs[n] for n in used]
-        seen = _survey(kept, chosen, memory_bytes, between_bands)
-        found = _judge(kept, seen, chosen, between_bands)
-        for n, spans, count in zip(used, found.pixels, found.footprints, strict=True):
-            pixels[n], footprints[n] = spans, count
-    return Artefacts(tuple(pixels), tuple(footprints))
-
-
-# -- one pass over the pixels ---------------------------------------------------------------
+    if len(used) < 2:
+        return Artefacts((), (), ()).placed((), len(inputs))
+    kept = [inputs[n] for n in used]
+    seen = _survey(kept, chosen, memory_bytes, between_bands)
+    return judge(kept, seen, chosen, between_bands).placed(used, len(inputs))
 
 
 def _survey(
     inputs: Sequence[Warped], options: SafeClipOptions, memory_bytes: int, between: Between
-) -> _Seen:
+) -> Seen:
     typical = typical_fwhm_px(inputs)
     shelter = Shelter.of(inputs)
     kernel = gaussian_kernel(typical or GUESS_FWHM_PX)
     reach = max(kernel.half_px, BOX_PX // 2, shelter.reach)
     ny, nx = inputs[0].shape
-    parts: dict[int, _Seen] = {}
+    centre = np.empty((ny, nx), dtype=np.float32)
+    parts: dict[int, Seen] = {}
 
     def rows(start: int, stop: int) -> None:
         band = read_band(inputs, start, stop, reach)
+        centre[start:stop] = band.centre[band.core]
         parts[start] = _look(band, kernel, shelter, options)
 
     size = band_rows(len(inputs), nx, reach, memory_bytes)
     over_rows(rows, ny, band_rows=size, between=between)
     ordered = [parts[start] for start in sorted(parts)]
     numbers = range(len(inputs))
-    return _Seen(
+    return Seen(
+        centre,
         union(part.detected for part in ordered),
         tuple(union(part.low[n] for part in ordered) for n in numbers),
         tuple(union(part.high[n] for part in ordered) for n in numbers),
+        tuple(union(part.far[n] for part in ordered) for n in numbers),
         tuple(union(part.absent[n] for part in ordered) for n in numbers),
     )
 
 
-def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeClipOptions) -> _Seen:
+def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeClipOptions) -> Seen:
     """The footprint pixels and the deviating pixels of one band."""
     detected = _detected(band, kernel, options)
     low: list[Spans] = []
     high: list[Spans] = []
+    far: list[Spans] = []
     absent: list[Spans] = []
     for n in range(len(band.cube)):
         codes = deviating(band, n, shelter, options.low_sigma, options.high_sigma, band.core)
-        high.append(Spans.from_mask(codes == HIGH, first_row=band.start))
+        high.append(Spans.from_mask(codes >= HIGH, first_row=band.start))
+        far.append(Spans.from_mask(codes == FAR, first_row=band.start))
         _mark_extended(
             band.cube,
             n,
@@ -155,7 +125,7 @@ def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeCl
         low.append(Spans.from_mask(codes > 0, first_row=band.start))
         absent.append(Spans.from_mask(np.isnan(band.cube[n, band.core]), first_row=band.start))
     spans = Spans.from_mask(detected, first_row=band.start)
-    return _Seen(spans, tuple(low), tuple(high), tuple(absent))
+    return Seen(band.centre[band.core], spans, tuple(low), tuple(high), tuple(far), tuple(absent))
 
 
 def _detected(band: Band, kernel: SeparableKernel, options: SafeClipOptions) -> Bools:
@@ -225,92 +195,3 @@ def _mark_extended(
                 typical = common if whole else typical_at(cube, y, x, fwhm_px)
                 beyond -= count * brightness_share(fwhm_px[n], typical) * bright
             codes[row, x] = beyond > sigma * np.sqrt(noise)
-
-
-# -- judging footprints ---------------------------------------------------------------------
-
-
-def _judge(
-    inputs: Sequence[Warped], seen: _Seen, options: SafeClipOptions, between: Between
-) -> Artefacts:
-    shape = inputs[0].shape
-    whole = Footprints.of(seen.detected)
-    whole = whole.keep(whole.areas() >= options.least_pixels)
-    small = [with_peak(low, high, shape) for low, high in zip(seen.low, seen.high, strict=True)]
-    sets = [whole, *small]
-    verdicts = _verdicts(sets, seen, shape, options)
-    psf_sigma = (typical_fwhm_px(inputs) or GUESS_FWHM_PX) * FWHM_TO_SIGMA
-    pixels: list[Spans] = []
-    counts: list[int] = []
-    for n in range(len(inputs)):
-        between(shape[0], shape[0])
-        deviating = seen.low[n].rows(0, *shape)
-        inside = whole.select(verdicts[0][n]).rows(0, *shape) & deviating
-        parts = [grow(Spans.from_mask(inside), options.grow_sigma * psf_sigma, shape)]
-        parts.extend(
-            grow(each.select(verdict[n]), 1.0, shape)
-            for each, verdict in zip(small, verdicts[1:], strict=True)
-        )
-        clipped = union(parts)
-        pixels.append(union((clipped, _big(small[n], clipped, shape, options))))
-        counts.append(sum(int(verdict[n].sum()) for verdict in verdicts))
-    return Artefacts(tuple(pixels), tuple(counts))
-
-
-def _verdicts(
-    sets: Sequence[Footprints], seen: _Seen, shape: tuple[int, int], options: SafeClipOptions
-) -> list[Bools]:
-    """For each set of footprints (inputs, footprints): to be clipped or not."""
-    numbers = np.zeros((2, len(seen.low), sum(each.count for each in sets)))
-
-    def compare(first: int, last: int) -> None:
-        for n in range(first, last):
-            for row, spans in enumerate((seen.low[n], seen.absent[n])):
-                plane = spans.rows(0, *shape)
-                numbers[row, n] = np.concatenate([each.count_in(plane) for each in sets])
-
-    over_rows(compare, len(seen.low), band_rows=1)
-    ends = np.cumsum([each.count for each in sets])[:-1]
-    deviating, missing = (np.split(each, ends, axis=1) for each in numbers)
-    return [
-        overlap_rules(d, m, each.areas().astype(np.float64), options)
-        for each, d, m in zip(sets, deviating, missing, strict=True)
-    ]
-
-
-def overlap_rules(
-    deviating: Floats, missing: Floats, areas: Floats, options: SafeClipOptions
-) -> Bools:
-    """Which inputs a footprint is an artefact of: (inputs, footprints).
-
-    ``deviating`` and ``missing`` count, for each input and footprint, pixels where the input
-    deviates and where it has no usable value. An input with more missing than deviating pixels, or
-    with half of the footprint missing, is left aside. One overlapping input is clipped above
-    ``single_share``; of several the one above ``share`` if it is the only one, or the two above
-    ``double_share`` if no other has more than ``double_rest`` and enough inputs cover the place.
-    """
-    present = areas - missing
-    seen = (present > 0.5 * areas) & (deviating > 0) & (missing <= deviating)
-    overlap = np.where(seen, deviating / np.maximum(present, 1.0), 0.0)
-    several = (overlap > 0).sum(axis=0) > 1
-    above = overlap > np.where(several, options.share, options.single_share)
-    one = above.sum(axis=0) == 1
-    pair = overlap > options.double_share
-    rest = np.where(pair, 0.0, overlap).max(axis=0, initial=0.0)
-    covering = (present > 0.5 * areas).sum(axis=0)
-    two = (
-        ~one
-        & (pair.sum(axis=0) == 2)
-        & (covering > options.double_inputs)
-        & (rest <= options.double_rest)
-    )
-    verdict: Bools = (above & one) | (pair & two)
-    return verdict
-
-
-def _big(
-    own: Footprints, clipped: Spans, shape: tuple[int, int], options: SafeClipOptions
-) -> Spans:
-    """Big footprints of an input of which a good part is clipped already."""
-    touched = own.count_in(clipped.rows(0, *shape)) > options.big_pixels
-    return own.select(touched & (own.areas() >= options.big_pixels))

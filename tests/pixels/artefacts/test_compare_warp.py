@@ -34,15 +34,17 @@ def test_what_shows_in_many_epochs_is_the_sky(paint, observe, epochs, clipped):
     assert not any(each.rows(60, 61, 120)[0, 60] for each in pixels[epochs:])
 
 
-def test_nothing_inside_a_very_bright_source_is_clipped(paint, observe):
+def test_inside_a_very_bright_source_only_what_outshines_it_is_clipped(paint, observe):
     rng = np.random.default_rng(3)
     star = paint((160, 160), np.array([[80.0, 80.0, 5e6], [30.0, 30.0, 5e3]]), 4.0)
     images = [observe(star, rng, fwhm_px=4.0) for _ in range(8)]
-    images[5].flux[81, 82] += 5e5
+    images[5].flux[81, 82] += 1e5
+    images[6].flux[81, 82] += 5e5
     images[5].flux[30, 33] += 3e3
-    pixels = compare_warp(in_memory(images)).pixels[5]
-    assert not pixels.rows(81, 82, 160)[0, 82]
-    assert pixels.rows(30, 31, 160)[0, 33]
+    pixels = compare_warp(in_memory(images)).pixels
+    assert not pixels[5].rows(81, 82, 160)[0, 82]
+    assert pixels[6].rows(81, 82, 160)[0, 82]
+    assert pixels[5].rows(30, 31, 160)[0, 33]
 
 
 def test_the_noise_of_an_exposure_is_measured_not_believed(observe):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.pixels.artefacts.safe_clip import SafeClipOptions, overlap_rules, safe_clip
+from app.pixels.artefacts.overlaps import SafeClipOptions, overlap_rules
+from app.pixels.artefacts.safe_clip import safe_clip
 from app.pixels.bands import limit_threads
 from app.pixels.coadd import coadd
 from app.pixels.image import MaskedImage, bits
@@ -14,7 +15,7 @@ from app.pixels.warped import InMemory, in_memory
 
 def test_artefacts_go_and_star_cores_stay(scene):
     found, lost = scene.judge(safe_clip(scene.inputs).pixels)
-    assert found >= 0.985
+    assert found >= 0.99
     assert lost < 0.001
 
 
@@ -47,6 +48,19 @@ def test_a_faint_wide_trail_is_found_though_no_pixel_stands_out(observe):
     pixels = safe_clip(in_memory(images)).pixels
     share = [each.rows(151, 158, 300).mean() for each in pixels]
     assert share[1] > 0.75 and max(share[:1] + share[2:]) < 0.02
+
+
+def test_artefacts_of_two_inputs_that_cross_go_from_each(observe):
+    """A moving object of one input lies on the track that several others left beside it."""
+    rng = np.random.default_rng(8)
+    images = [observe(np.zeros((120, 120)), rng, noise=10.0, fwhm_px=4.0) for _ in range(8)]
+    images[2].flux[50:62, 50:62] += 300.0
+    images[3].flux[40:80, 58] += 300.0
+    images[4].flux[60, 40:80] += 300.0
+    pixels = [each.rows(0, 120, 120) for each in safe_clip(in_memory(images)).pixels]
+    assert pixels[2][50:62, 50:62].mean() > 0.98
+    assert pixels[3][40:80, 58].all() and pixels[4][60, 40:80].all()
+    assert max(each.mean() for each in pixels[:2] + pixels[5:]) < 0.005
 
 
 def test_an_input_without_weight_or_pixels_takes_no_part(observe):
