@@ -63,7 +63,7 @@ class Preparation:
         ]
         options = asdict(work.plan.recipe.template)
         digest = hashlib.sha256(json.dumps([told, options, rows]).encode())
-        for spans in self.combination.excluded:
+        for spans in (*self.combination.excluded, self.combination.streaks):
             for runs in (spans.y, spans.x_start, spans.x_stop):
                 digest.update(runs.tobytes())
         return digest.hexdigest()[:32]

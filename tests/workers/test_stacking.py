@@ -100,16 +100,16 @@ def test_artefacts_are_left_out_and_told(
         assert any(row["clipped_fraction"] > 0 for row in product["CCDS"].data)
         streak = (product["MASK"].data & bits("STREAK")) != 0
         assert clipped[streak].all() and not (mean["MASK"].data & bits("STREAK")).any()
-    assert streak[_trail(truth) & measured].mean() > 0.97
+    assert streak[_trail(truth) & measured].mean() > 0.95
     assert streak.mean() < 0.1
 
 
 def _trail(truth: Truth) -> NDArray[np.bool_]:
-    """Where the satellite of the field adds more than a sigma to a pixel of its exposure."""
+    """Where the satellite of the field adds more than two sigma to a pixel of its exposure."""
     (crossed,) = [each for each in truth.observations if "trail" in each.artefacts]
     added = crossed.artefact_significance("trail")
     alone = MaskedImage(added, np.ones_like(added), np.zeros(added.shape, dtype=np.int32))
-    return np.nan_to_num(warp(alone, crossed.grid, FIELD.target_grid()).flux) > 1.0
+    return np.nan_to_num(warp(alone, crossed.grid, FIELD.target_grid()).flux) > 2.0
 
 
 def test_psf_matched_warps_give_the_model_psf(chosen: Chosen, tmp_path: Path) -> None:
