@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from app.pixels.image import UNUSABLE, bits
 from app.pixels.placed import Image, Rows, plane_rows
 
+Bits = NDArray[np.int32]
+Line = NDArray[np.float32]
+
 NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
 SAT: Final = bits("SAT")
@@ -54,3 +57,42 @@ def blend_mask(rows: Rows, y: int, x: int, weights: Image, clipped: NDArray[np.b
     if not used:
         return int(lost | flags | NO_DATA)
     return int(seen | flags | (SAT if saturated > SAT_FRACTION * with_data else 0))
+
+
+@njit(cache=True, nogil=True)
+def gather_bits(
+    flux: Line, variance: Line, mask: Bits, values: Line, weight: np.float32, told: Bits, sums: Line
+) -> None:
+    """Add one input's run of pixels to what :func:`blend_run` makes masks of.
+
+    ``values`` are infinite where the input is left out. ``told`` (4, n): bits of the values used,
+    of those that were rejected, planes that tell of the rejection, and 1 where a value is used.
+    ``sums`` (2, n): weight with data, and that rejected as SAT.
+    """
+    limit, lasting = np.float32(np.inf), np.int32(~(NO_DATA | EDGE | EXCLUDED))
+    nothing = np.int32(0)
+    for x in range(mask.size):
+        here, noise = mask[x], variance[x]
+        used = values[x] < limit
+        good = (abs(flux[x]) < limit) & (noise > 0) & (noise < limit)
+        rejected = ((here & np.int32(UNUSABLE)) != 0) | (not good)
+        flags = np.int32(REJECTED) if here & np.int32(REJECTING) != 0 else nothing
+        flags |= np.int32(SENSOR_EDGE) if here & np.int32(EDGE) != 0 else nothing
+        hidden = nothing if used else np.int32(CLIPPED)
+        told[0, x] |= here if used else nothing
+        told[1, x] |= here & lasting if rejected else nothing
+        told[2, x] |= flags if rejected else hidden
+        told[3, x] |= np.int32(used)
+        sums[0, x] += weight if here & np.int32(NO_DATA) == 0 else np.float32(0.0)
+        lost = rejected & ((here & np.int32(SAT)) != 0)
+        sums[1, x] += weight if lost else np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def blend_run(told: Bits, sums: Line, mask: Bits) -> None:
+    """Masks of a run in which nothing is clipped: what :func:`blend_mask` gives, many at a time."""
+    for x in range(mask.size):
+        flags = told[2, x] | (np.int32(INEXACT_PSF) if told[2, x] != 0 else np.int32(0))
+        saturated = sums[1, x] > SAT_FRACTION * sums[0, x]
+        seen = told[0, x] | (np.int32(SAT) if saturated else np.int32(0))
+        mask[x] = flags | (seen if told[3, x] != 0 else told[1, x] | np.int32(NO_DATA))

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_mask
+from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_run, gather_bits
 from app.pixels.image import UNUSABLE
 from app.pixels.placed import Image, Mask, Places, Rows, plane_rows
 
@@ -172,16 +172,27 @@ def _gather_run(
 
 @njit(cache=True, nogil=True)
 def _blend_run(
-    rows: Rows, y: int, x: int, size: int, seen: int, weights: Image, work: Image, mask: Mask
+    rows: Rows, y: int, x: int, seen: int, weights: Image, values: Image, work: Image, mask: Mask
 ) -> None:
-    """The masks of a run in which nothing is clipped."""
+    """The masks of a run in which nothing is clipped; ``values`` are not sorted yet."""
+    size = mask.size
     if seen == 0:
         for i in range(size):
             mask[i] = 0 if work[COUNT + i] > np.float32(0.0) else NO_DATA
         return
-    nothing = np.zeros(weights.size, dtype=np.bool_)
-    for i in range(size):
-        mask[i] = blend_mask(rows, y, x + i, weights, nothing)
+    told, sums = np.zeros((4, size), dtype=np.int32), np.zeros((2, size), dtype=np.float32)
+    for n in range(weights.size):
+        planes = plane_rows(rows, n)
+        gather_bits(
+            planes[0][y, x : x + size],
+            planes[1][y, x : x + size],
+            planes[2][y, x : x + size],
+            values[n * RUN : n * RUN + size],
+            weights[n],
+            told,
+            sums,
+        )
+    blend_run(told, sums, mask)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -237,6 +248,7 @@ def combine_rows(
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
             seen = _gather_run(rows, y, x, weights, medians, values, work, counts[y])
+            _blend_run(rows, y, x, seen, weights, values, work, out[2][y, x:end])
             flux, variance = out[0][y, x:end], out[1][y, x:end]
             if medians:
                 _sort(values, end - x, network)
@@ -244,7 +256,6 @@ def combine_rows(
                 _median_run(work, flux, variance)
             else:
                 _mean_run(work, flux, variance)
-            _blend_run(rows, y, x, end - x, seen, weights, work, out[2][y, x:end])
             for i in range(end - x):
                 out[3][y, x + i] = int(work[COUNT + i] + work[HIDDEN + i])
 
@@ -300,10 +311,10 @@ def centre_rows(
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
             seen = _gather_run(rows, y, x, weights, False, values, work, counts[y])
+            _blend_run(rows, y, x, seen, weights, values, work, out[2][y, x:end])
             _sort(values, end - x, network)
             _quartiles(values, end - x, weights.size, work)
             _mean_run(work, out[0][y, x:end], out[1][y, x:end])
-            _blend_run(rows, y, x, end - x, seen, weights, work, out[2][y, x:end])
             for i in range(end - x):
                 out[3][y, x + i] = int(work[COUNT + i] + work[HIDDEN + i])
             run = (

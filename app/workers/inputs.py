@@ -12,6 +12,7 @@ from app.pixels.background import sky_level
 from app.pixels.coverage import coverage_of
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
+from app.pixels.mapping import overlap_bounds
 from app.pixels.psf import measure_psf_field
 from app.pixels.psf_coadd import CoaddPsf, warp_psf
 from app.pixels.scaling import measured_scale
@@ -78,6 +79,8 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
     image = replace(read_image(work.images, ref), zero_point_mag=zero_point_mag)
     work.check()
     grid = Grid.from_text(ref.grid)
+    own = input_psf(work.images, ref, image) if overlap_bounds(grid, work.grid) else None
+    work.check()
     sky, scale = sky_level(image).mean, flux_factor(ref, zero_point_mag)
     window = warp_window(
         image,
@@ -87,11 +90,10 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
         sky=sky,
         scale=scale,
     )
+    del image  # two exposures at once are what a build's memory goes to
     weight = 0.0 if window is None else input_weight(window.image)
     if window is None or weight == 0.0:
         raise CoverageError("usable pixels on the target grid", 0, 1)
-    work.check()
-    own = input_psf(work.images, ref, image)
     psf = None if own is None else warp_psf(own, grid, work.grid)
     window = replace(window, image=with_width(window.image, psf))
     return work.warps.add(
