@@ -22,8 +22,9 @@ from app.workers.inputs import WarpedInput, warp_key
 from app.workers.stacking import Combination, find_artefacts, stack_of_rows, stack_rows
 from app.workers.work import Work
 
-LEAST_VALUES: Final = 2**24
-"""Pixels of all inputs together that a sub-region has at least: less is not worth a task."""
+LEAST_VALUES: Final = 2**26
+"""Pixels of all inputs together that a sub-region has at least, some tenths of a second of work:
+with less, opening its inputs and keeping its rows costs more than it gains."""
 PER_PLACE: Final = 2
 """Sub-regions for each place where tasks can run: the slowest keeps others waiting less long."""
 
