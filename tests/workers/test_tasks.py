@@ -14,8 +14,16 @@ from astropy.io import fits
 from app.errors import CoverageError, ImageFormatError, StoppedError
 from app.pixels.bands import limit_threads
 from app.pixels.grid import Grid
+from app.pixels.image import MASK_PLANES
 from app.recipes.plan import make_plan
-from app.recipes.recipe import BuildPlan, BuildReport, DifferenceOptions, Recipe, TemplateOptions
+from app.recipes.recipe import (
+    BuildPlan,
+    BuildReport,
+    DifferenceOptions,
+    ImageRef,
+    Recipe,
+    TemplateOptions,
+)
 from app.recipes.select import Candidate, Chosen
 from app.sky.predicates import contains_region
 from app.sky.stcs import parse_region
@@ -377,16 +385,53 @@ def test_inputs_of_two_pixel_scales_make_one_template(folder: Path, tmp_path: Pa
         header[name] *= 0.5
     header["CRPIX1"] = header["CRPIX2"] = 200.5
     fine = Grid.from_header(header, (400, 400))
-    recipe = replace(plan.recipe, grid=fine.to_text())
-    report = run(replace(plan, recipe=recipe))
+    made = run(replace(plan, recipe=replace(plan.recipe, grid=fine.to_text())))
+    assert star_ratio(made) == pytest.approx(1, abs=0.02)
+    assert made.fwhm_arcsec == pytest.approx(2.95 * SCALE_ARCSEC, rel=0.1)
+    small = ImageRef(
+        dataset_id="ivo://test.local/fine",
+        planes=made.planes,
+        grid=made.grid,
+        zero_point_mag=made.zero_point_mag,
+        mask_planes=tuple(MASK_PLANES.items()),
+        checksum=made.checksum,
+    )
+    inputs, names = (small, *plan.inputs[1:]), ("small", "2", "3")
+    mixed = run(replace(plan, inputs=inputs, exposures=names, output_path=made.path + ".mixed"))
+    assert star_ratio(mixed) == pytest.approx(1, abs=0.02)
+    assert [use.rejected for use in mixed.uses] == [None] * 3
+    assert 0.2 < (mixed.uses[0].weight or 0.0) < 0.9
+
+
+def star_ratio(report: BuildReport) -> float:
+    """Median of measured per true flux of isolated stars, in nJy."""
     njy = 10 ** (0.4 * (31.4 - 27.0))
+    grid = Grid.from_text(report.grid)
+    unit = SCALE_ARCSEC / grid.pixel_scale_arcsec
     lon, lat, total = star_field(60)
-    x, y = fine.sky_to_pixel(lon, lat)
-    inside = np.flatnonzero((x > 60) & (x < 340) & (y > 60) & (y < 340) & (total > 5000))
-    alone = [i for i in inside if np.sort(np.hypot(x - x[i], y - y[i]))[1] > 45]
-    ratios = [aperture(report, lon[i], lat[i], 16) / (total[i] * njy) for i in alone]
-    assert len(ratios) >= 2 and np.median(ratios) == pytest.approx(1, abs=0.02)
-    assert report.fwhm_arcsec == pytest.approx(2.95 * SCALE_ARCSEC, rel=0.1)
+    x, y = grid.sky_to_pixel(lon, lat)
+    low, high = 30 * unit, 170 * unit
+    inside = np.flatnonzero((x > low) & (x < high) & (y > low) & (y < high) & (total > 5000))
+    alone = [i for i in inside if np.sort(np.hypot(x - x[i], y - y[i]))[1] > 22 * unit]
+    ratios = [aperture(report, lon[i], lat[i], 8 * unit) / (total[i] * njy) for i in alone]
+    assert len(ratios) >= 2
+    return float(np.median(ratios))
+
+
+def test_without_zero_points_or_sources_exposure_times_give_the_scale(tmp_path: Path) -> None:
+    exposures = [Exposure(visit=n, zero_point=False, stars=0) for n in (1, 2, 3)]
+    for exposure in exposures:
+        write_exposure(tmp_path, exposure)
+    plan = plan_of(tmp_path, exposures, data_dir=tmp_path)
+    seconds = (30.0, 60.0, 30.0)
+    timed = [replace(ref, exposure_s=s) for ref, s in zip(plan.inputs, seconds, strict=True)]
+    scales = np.array([use.scale for use in run(replace(plan, inputs=tuple(timed))).uses])
+    assert scales / scales[0] == pytest.approx([1.0, 0.5, 1.0])
+    rates = [replace(ref, bunit="electron/s") for ref in timed]
+    assert [use.scale for use in run(replace(plan, inputs=tuple(rates))).uses] == [1.0] * 3
+    untimed = [replace(ref, exposure_s=None) for ref in plan.inputs]
+    with pytest.raises(CoverageError, match="bright pixels seen in both images"):
+        run(replace(plan, inputs=tuple(untimed)))
 
 
 def test_matched_backgrounds_leave_no_steps(tmp_path: Path) -> None:
