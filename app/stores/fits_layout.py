@@ -36,6 +36,7 @@ def product_fits(
     bunit: str | None = None,
     psf: CoaddPsf | None = None,
     n_image: NDArray[np.int32] | None = None,
+    input_map: NDArray[np.uint8] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({}),
 ) -> bytes:
     """A product as FITS bytes.
@@ -45,7 +46,8 @@ def product_fits(
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
     the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
     there when the ``psf`` is known. After INPUTS come NIMAGE (int16, the good inputs of each pixel,
-    with the WCS) and further ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
+    with the WCS), INPUTMAP (uint8, compressed; bit b of plane p: input 8 p + b) and further
+    ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -57,6 +59,7 @@ def product_fits(
             _image_hdu("VARIANCE", image.variance, wcs, squared),
             _table_hdu("INPUTS", inputs),
             *([] if n_image is None else [_count_hdu(n_image, wcs)]),
+            *([] if input_map is None else [_map_hdu(input_map, wcs)]),
             *(_table_hdu(name, rows) for name, rows in tables.items()),
             *([] if psf is None else psf_hdus(psf)),
         ]
@@ -93,6 +96,16 @@ def _mask_hdu(image: MaskedImage, wcs: fits.Header) -> fits.ImageHDU:
 
 def _count_hdu(n_image: NDArray[np.int32], wcs: fits.Header) -> fits.ImageHDU:
     return fits.ImageHDU(np.ascontiguousarray(n_image, dtype=">i2"), header=wcs, name="NIMAGE")
+
+
+def _map_hdu(input_map: NDArray[np.uint8], wcs: fits.Header) -> fits.BinTableHDU:
+    """Rice coding leaves little of planes in which neighbours are equal. It is the table of the
+    compressed tiles: the checksum is to be that of the bytes in the file."""
+    image = fits.CompImageHDU(input_map, header=wcs, name="INPUTMAP", compression_type="RICE_1")
+    coded = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(coded)
+    coded.seek(0)
+    return fits.open(coded, disable_image_compression=True)[1]
 
 
 def _table_hdu(name: str, rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:

@@ -38,6 +38,8 @@ class Product:
     """Cards that name how it was made."""
     n_image: NDArray[np.int32] | None = None
     """How many inputs have a good pixel there, of a template."""
+    input_map: NDArray[np.uint8] | None = None
+    """Which inputs these are, see :func:`app.pixels.input_map.input_map`."""
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
     """Further tables by the name of their HDU."""
     psf: CoaddPsf | None = None

@@ -77,16 +77,14 @@ def stack_of_rows(work: Work, inputs: Sequence[Warped], rows: CoaddRows) -> Coad
     return whole_coadd(warps, rows, [each.weight for each in warps])
 
 
-def stack(work: Work, inputs: Sequence[Warped]) -> Coadd:
+def stack(work: Work, inputs: Sequence[Warped], combination: Combination) -> Coadd:
     """The stack that the plan's options ask for.
 
     Raises CoverageError when no input has a usable pixel, or when PSF-matched warps are asked for
     and an input's seeing is not known.
     """
     every = (0, work.grid.shape[0])
-    return stack_of_rows(
-        work, inputs, stack_rows(work, inputs, find_artefacts(work, inputs), every)
-    )
+    return stack_of_rows(work, inputs, stack_rows(work, inputs, combination, every))
 
 
 def _as_asked(work: Work, inputs: Sequence[Warped]) -> Sequence[Warped]:

@@ -78,14 +78,14 @@ class Ahead:
     sub_regions: tuple[Rows, ...]
     store: CoaddRowsStore
 
-    def finish(self, work: Work, files: ExitStack) -> tuple[Gathered, Coadd]:
-        """The inputs, open until ``files`` is closed, and their stack."""
+    def finish(self, work: Work, files: ExitStack) -> tuple[Gathered, Coadd, Combination]:
+        """The inputs, open until ``files`` is closed, their stack, and how it was made."""
         gathered = open_prepared(work, self.preparation.inputs, files)
         rows = join_rows(work.grid.shape, self._parts(work, gathered.kept))
         coadded = stack_of_rows(work, [each.warped for each in gathered.kept], rows)
         for each in self.sub_regions:
             self.store.discard(self.preparation.key(work, each))
-        return gathered, coadded
+        return gathered, coadded, self.preparation.combination
 
     def _parts(self, work: Work, inputs: list[WarpedInput]) -> Iterator[CoaddRows]:
         for rows in self.sub_regions:

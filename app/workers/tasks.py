@@ -81,6 +81,7 @@ def _write(work: Work, product: Product) -> BuildReport:
         input_rows(work.plan, product.uses),
         bunit=product.bunit,
         n_image=product.n_image,
+        input_map=product.input_map,
         tables=product.tables,
         psf=product.psf,
     )

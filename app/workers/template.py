@@ -14,6 +14,7 @@ from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.coadded import Coadd
 from app.pixels.covariance import box_noise_ratio
 from app.pixels.gaps import fill_narrow_gaps, with_high_variance
+from app.pixels.input_map import input_map
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.psf_coadd import CoaddPsf, combine_psfs, matched_psf
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
@@ -23,7 +24,7 @@ from app.workers.get_template import get_template
 from app.workers.input_tables import InputTables, input_tables
 from app.workers.inputs import WarpedInput, with_width
 from app.workers.product import Product, pixel_quality
-from app.workers.stacking import stack
+from app.workers.stacking import Combination, find_artefacts, stack
 from app.workers.sub_regions import Ahead
 from app.workers.work import Work
 
@@ -40,6 +41,7 @@ class Template:
     uses: tuple[InputUse, ...]
     tables: InputTables
     position_error_px: float
+    input_map: NDArray[np.uint8] | None = None
 
 
 def make_template(work: Work, ahead: Ahead | None = None) -> Template:
@@ -51,19 +53,36 @@ def make_template(work: Work, ahead: Ahead | None = None) -> Template:
         return _from_coadds(work)
     with ExitStack() as files:
         files.callback(work.warps.trim)
-        gathered, coadded = _stacked(work, files) if ahead is None else ahead.finish(work, files)
+        gathered, coadded, combination = (
+            _stacked(work, files) if ahead is None else ahead.finish(work, files)
+        )
         error = max(each.stored.facts.position_error_px for each in gathered.kept)
         uses = _uses(work.plan, gathered, coadded)
         alone = work.plan.science is None
         tables = input_tables(work, gathered.kept, coadded) if alone else InputTables((), ())
+        inputs = _input_map(work, gathered.kept, coadded, combination) if alone else None
         psf = _psf(work, gathered.kept, coadded)
     coadded = replace(coadded, image=with_width(coadded.image, psf))
-    return Template(coadded, psf, uses, tables, error)
+    return Template(coadded, psf, uses, tables, error, inputs)
 
 
-def _stacked(work: Work, files: ExitStack) -> tuple[Gathered, Coadd]:
+def _stacked(work: Work, files: ExitStack) -> tuple[Gathered, Coadd, Combination]:
     gathered = gather(work, files)
-    return gathered, stack(work, [each.warped for each in gathered.kept])
+    warps = [each.warped for each in gathered.kept]
+    combination = find_artefacts(work, warps)
+    return gathered, stack(work, warps, combination), combination
+
+
+def _input_map(
+    work: Work, inputs: Sequence[WarpedInput], stack: Coadd, combination: Combination
+) -> NDArray[np.uint8]:
+    """Of the inputs that the table CCDS has, in its order."""
+    used = [n for n, weight in enumerate(stack.weights) if weight > 0]
+    return input_map(
+        [inputs[n].warped for n in used],
+        [combination.excluded[n] for n in used] if combination.excluded else (),
+        between_bands=lambda *_: work.check(),
+    )
 
 
 def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | None:
@@ -139,6 +158,7 @@ def template_product(work: Work, template: Template) -> Product:
             ("BKGMATCH", options.background_matching, "backgrounds matched where inputs overlap"),
         ),
         n_image=template.coadd.n_image,
+        input_map=template.input_map,
         tables=template.tables.by_name(),
     )
 

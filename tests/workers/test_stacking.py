@@ -127,6 +127,29 @@ def test_unknown_seeing_is_measured_before_it_is_matched(chosen: Chosen, tmp_pat
         assert product[0].header["NPSF"] == len(chosen.inputs)
 
 
+@pytest.mark.parametrize("statistic", ["mean", "comparewarp"])
+def test_the_input_map_tells_which_inputs_each_pixel_has(
+    truth: Truth, chosen: Chosen, tmp_path: Path, statistic: Literal["mean", "comparewarp"]
+) -> None:
+    path = make(chosen, tmp_path, TemplateOptions(statistic=statistic))
+    with fits.open(path, disable_image_compression=True) as coded:
+        assert coded["INPUTMAP"].verify_checksum() == coded["INPUTMAP"].verify_datasum() == 1
+    with fits.open(path) as product:
+        planes, wcs = product["INPUTMAP"].data, product["INPUTMAP"].header
+        count, mask, ccds = product["NIMAGE"].data, product["MASK"].data, product["CCDS"].data
+    assert planes.dtype == np.uint8 and planes.shape == (1, 400, 400) and "CRVAL1" in wcs
+    each = [(planes[n // 8] >> n % 8) & 1 for n in range(len(ccds))]
+    clipped = (mask & bits("CLIPPED")) != 0
+    assert np.array_equal(np.sum(each, axis=0)[~clipped], count[~clipped])
+    assert clipped.any() == (statistic == "comparewarp")
+    assert (np.sum(each, axis=0)[clipped] < count[clipped]).all()
+    for has, row in zip(each, ccds, strict=True):
+        box = np.s_[row["y_start"] : row["y_stop"], row["x_start"] : row["x_stop"]]
+        assert has.sum() == has[box].sum()
+        kept = row["n_pixels"] * (1.0 - row["clipped_fraction"])
+        assert has.sum() == pytest.approx(kept, abs=0.5)
+
+
 def test_tables_tell_what_each_place_is_made_of(chosen: Chosen, tmp_path: Path) -> None:
     with fits.open(make(chosen, tmp_path, TemplateOptions())) as product:
         names = [unit.name for unit in product]

@@ -134,6 +134,7 @@ def test_a_template_is_calibrated_deep_and_complete(folder: Path, tmp_path: Path
             "VARIANCE",
             "INPUTS",
             "NIMAGE",
+            "INPUTMAP",
             "VISITS",
             "CCDS",
             "PSF",
