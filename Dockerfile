@@ -54,8 +54,9 @@ COPY --from=build /opt/skyloom/venv /opt/skyloom/venv
 ENV PATH=/opt/skyloom/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     SKYLOOM_DATA_DIR=/data \
-    NUMBA_CACHE_DIR=/tmp/numba
+    NUMBA_CACHE_DIR=/home/skyloom/numba
 USER skyloom
+RUN skyloom warm-up
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

@@ -19,6 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: install
+	@nice $(BIN)/skyloom warm-up >/dev/null 2>&1 & \
 	$(BIN)/skyloom demo --data-dir $(DEMO_DIR) --host $(HOST) --port $(PORT)
 
 test: install

@@ -174,6 +174,15 @@ def worker(
     run_worker(scheduler, threads=threads)
 
 
+@app.command("warm-up")
+def warm_up() -> None:
+    """Compile what builds need, once after an installation (about a minute)."""
+    from app.wiring_warm import warm_up as run_small_builds
+
+    with progress_bar("compile") as progress:
+        run_small_builds(progress)
+
+
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the database, its extensions, the data folder and the files that rows point to."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import SETTINGS_FILE, Config
-from app.demo.settings import COLLECTION, SKYMAP_SETTINGS
+from app.demo.settings import COLLECTION, SKYMAP_SETTINGS, SurveySettings
 from app.demo.survey import make_survey
 from app.demo.truth import SurveyTruth
 from app.errors import ComputationError, TimeLimitError
@@ -52,6 +52,8 @@ from app.workers.work import Limits
 QUERY_SLOTS = 4
 """TAP jobs that one server runs at a time."""
 PREVIEW_CACHE_BYTES = 500_000_000
+
+BuildParameters = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +285,11 @@ def write_demo_settings(data_dir: Path) -> None:
 
 
 def prepare_demo(
-    config: Config, *, seed: int, progress: Callable[[int, int], None]
+    config: Config,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None],
+    settings: SurveySettings | None = None,
 ) -> tuple[SurveyTruth, IngestReport]:
     """Make the simulated survey in the data folder and ingest it; what is there is kept."""
     initialise(config)
@@ -293,6 +299,7 @@ def prepare_demo(
         seed=seed,
         workers=config.workers,
         progress=lambda _stage, done, total: progress(done, total),
+        settings=settings,
         sky_map=make_skymap(config),
     )
     with open_ingest(config) as service:
@@ -300,24 +307,31 @@ def prepare_demo(
     return truth, report
 
 
-def run_build(
-    config: Config, kind: BuildKind, parameters: tuple[tuple[str, str], ...]
-) -> tuple[str, Path]:
+def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, Path]:
     """Run one build to its end; returns the product's identifier and its file.
 
     Raises what the build raises: a UsageError for a wrong request, ComputationError with the
     job's own message when it failed.
     """
+    (product,) = run_builds(config, [(kind, parameters)])
+    return product
+
+
+def run_builds(
+    config: Config, requests: Sequence[tuple[BuildKind, BuildParameters]]
+) -> Iterator[tuple[str, Path]]:
+    """Run one build after the other, as :func:`run_build` does."""
     initialise(config)
     services = build_services(config)
     services.start()
     try:
-        services.builds.prepare(kind, parameters)
-        job = services.jobs.create(kind, parameters, service_url="")
-        services.jobs.start(job.job_id)
-        done = wait_for(services, job.job_id, config.sync_time_limit_s)
-        row = services.stores.datasets.get(str(done.results[0].dataset_id))
-        return row.dataset_id, Path(row.file_path)
+        for kind, parameters in requests:
+            services.builds.prepare(kind, parameters)
+            job = services.jobs.create(kind, parameters, service_url="")
+            services.jobs.start(job.job_id)
+            done = wait_for(services, job.job_id, config.sync_time_limit_s)
+            row = services.stores.datasets.get(str(done.results[0].dataset_id))
+            yield row.dataset_id, Path(row.file_path)
     finally:
         services.close()
 

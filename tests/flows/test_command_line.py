@@ -116,3 +116,11 @@ def test_a_file_without_queries(tmp_path: Path, content: bytes | None) -> None:
     assert done.returncode == 2
     assert str(path) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_warming_up_touches_nothing_of_the_service(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    nobody = {"SKYLOOM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = skyloom("warm-up", SKYLOOM_DATA_DIR=str(data), **nobody)
+    assert done.returncode == 0, done.stderr
+    assert not data.exists()
