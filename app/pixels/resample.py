@@ -46,20 +46,24 @@ def pair_rows(
     start: int, stop: int, planes: Planes, side: int, pairs: Image, marks: NDArray[np.bool_]
 ) -> None:
     """Fill rows ``start <= row < stop`` of ``marks``: True for blocks of ``side`` pixels in which
-    one has a mask bit or no value; and ``pairs`` with flux and variance of their pixels by turns.
+    one has a mask bit or no value; and ``pairs`` with flux and variance of their pixels by turns,
+    NaN where there is no value.
     """
     flux, variance, mask = planes
     ny, nx = flux.shape
-    found = np.empty(nx, dtype=np.bool_)
+    found, missing = np.empty(nx, dtype=np.bool_), np.empty(nx, dtype=np.bool_)
     for row in range(start, stop):
         found[:] = False
         for y in range(row * side, min(ny, (row + 1) * side)):
             target = pairs[y]
             for x in range(nx):
-                target[2 * x], target[2 * x + 1] = flux[y, x], variance[y, x]
+                missing[x] = _is_missing(flux[y, x], variance[y, x], mask[y, x])
+                found[x] |= missing[x] | (mask[y, x] != 0)
             for x in range(nx):
-                missing = _is_missing(flux[y, x], variance[y, x], mask[y, x])
-                found[x] |= missing | (mask[y, x] != 0)
+                target[2 * x], target[2 * x + 1] = flux[y, x], variance[y, x]
+            for x in range(nx if missing.any() else 0):
+                if missing[x]:
+                    target[2 * x] = target[2 * x + 1] = np.nan
         for column in range(-(-nx // side)):
             marks[row, column] = found[column * side : (column + 1) * side].any()
 
@@ -151,14 +155,16 @@ def _inner_pixels(
     along_x: Segment,
     along_y: Segment,
     part: tuple[int, int],
+    bits_of: tuple[Mask, int],
     marks: Mask,
     shift: int,
     sky_and_scale: Level,
     scratch: Scratch,
     out: OutRow,
 ) -> int:
-    """The sums of some pixels of a segment made values; those that a marked block may touch become
-    UNDONE, and how many they are is returned."""
+    """The sums of some pixels of a segment made values, and their masks those of their taps, by the
+    source's mask and the number of taps; those with a tap missing become UNDONE, and how many they
+    are is returned."""
     places, _, sums = scratch
     flux, variance = out[0][part[0] : part[1]], out[1][part[0] : part[1]]
     mask = out[2][part[0] : part[1]]
@@ -174,10 +180,24 @@ def _inner_pixels(
     left = 0
     for n in range(mask.size):
         j, i = y[n] >> shift, x[n] >> shift
-        if _is_marked(marks, j, i, j, i):
+        if not _is_marked(marks, j, i, j, i):
+            continue
+        if np.isfinite(sums[0, n]) and np.isfinite(sums[1, n]):
+            mask[n] = _bits_in(bits_of[0], y[n], x[n], bits_of[1])
+        else:
             mask[n] = UNDONE
             left += 1
     return left
+
+
+@njit(cache=True, nogil=True)
+def _bits_in(mask: Mask, y: int, x: int, taps: int) -> int:
+    """OR of a window of the mask."""
+    seen = np.int32(0)
+    for j in range(y, y + taps):
+        for i in range(x, x + taps):
+            seen |= mask[j, i]
+    return int(seen)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -262,7 +282,15 @@ def warp_rows(
                 place_windows(along_x, along_y, part, pitch, lanes, before, places, parts)
                 sum_taps(flat[0], pitch, flat[1], taps, last - first, places, parts, sums)
                 left += _inner_pixels(
-                    along_x, along_y, part, marks, shift, sky_and_scale, scratch, row
+                    along_x,
+                    along_y,
+                    part,
+                    (planes[2], taps),
+                    marks,
+                    shift,
+                    sky_and_scale,
+                    scratch,
+                    row,
                 )
             if left > 0:
                 _other_pixels(along_x, along_y, planes, table, taps, sky_and_scale, row)

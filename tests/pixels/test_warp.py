@@ -113,6 +113,19 @@ def test_mask_bits_reach_every_pixel_they_touch(tan_grid):
     assert ((warped.mask & bits("INTRP")) != 0).sum() == 36
 
 
+def test_flags_leave_values_alone(tan_grid, paint):
+    here, there = tan_grid((300, 300)), tan_grid((320, 320), rotation_deg=17.0)
+    image = noiseless(100.0 + paint((300, 300), STARS, 4.0))
+    clean = warp(image, here, there)
+    rng = np.random.default_rng(2)
+    image.mask[rng.random((300, 300)) < 0.05] = SAT
+    flagged = warp(image, here, there)
+    assert ((flagged.mask & SAT) != 0).mean() > 0.5
+    np.testing.assert_array_equal(flagged.mask & ~SAT, clean.mask)
+    np.testing.assert_array_equal(flagged.flux, clean.flux)
+    np.testing.assert_array_equal(flagged.variance, clean.variance)
+
+
 def test_borders_are_edge_and_outside_is_no_data(tan_grid):
     image = noiseless(np.full((60, 60), 7.0))
     warped = warp(image, tan_grid((60, 60)), tan_grid((100, 100), offset_px=(0.3, 0.3)))
