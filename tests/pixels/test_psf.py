@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,26 @@ def test_width_and_ellipticity_at_the_stars_of_every_exposure(truth, fields):
         assert np.abs(errors[:, 2:].mean(axis=0)).max() < 0.006
         squares.append((errors[:, 2:] ** 2).mean(axis=0))
     assert np.sqrt(np.mean(squares, axis=0)).max() < 0.005
+
+
+def with_a_fiftieth_of_its_noise(settings, observation):
+    """The light that truly falls, which the variance plane tells, with little noise on it."""
+    image, gain = observation.image, settings.gain_e_per_adu
+    light = image.variance.astype(np.float64) * gain**2 - settings.read_noise_e**2
+    noise = np.random.default_rng(1).normal(0.0, 0.02, image.shape) * np.sqrt(image.variance)
+    flux = np.where(image.mask == 0, (light - settings.sky_e) / gain + noise, image.flux)
+    return replace(image, flux=flux.astype(np.float32))
+
+
+def test_without_noise_the_model_is_nearer_than_few_stars_allow(truth):
+    """What is left is the model's own error; the rest of the errors above is noise."""
+    for observation in truth.observations:
+        field = measure_psf_field(with_a_fiftieth_of_its_noise(truth.settings, observation))
+        errors = errors_at_stars(truth, observation, field)
+        assert np.abs(errors[:, 0].mean()) < 0.004
+        assert np.sqrt((errors[:, 0] ** 2).mean()) < 0.004
+        assert np.abs(errors[:, 2:].mean(axis=0)).max() < 0.002
+        assert np.sqrt((errors[:, 2:] ** 2).mean(axis=0)).max() < 0.003
 
 
 def test_the_model_follows_the_field_better_than_its_middle_does(truth, fields):
