@@ -50,11 +50,18 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The pixels in a ``window`` of a lattice that one coadd has, and their PSF."""
+    """Pixels of one coadd, their ``grid`` and PSF; ``origin`` (y, x) is where they begin among
+    those that are needed of their lattice."""
 
     image: MaskedImage
     psf: CoaddPsf | None
-    window: Bounds
+    grid: Grid
+    origin: tuple[int, int]
+
+    def psf_on(self, target: Grid) -> list[CoaddPsf]:
+        """The PSF that they have when they are warped to ``target``; nothing when unknown."""
+        psf = None if self.psf is None else warp_psf(self.psf, self.grid, target)
+        return [] if psf is None else [psf]
 
 
 def get_template(
@@ -97,14 +104,10 @@ def get_template(
         for part in parts:
             at("merge", done, len(refs))
             done += 1
-            piece = _read(images, part, needed, zero_point_mag)
-            if piece is None:
-                continue
-            origin = piece.window[0] - needed[0], piece.window[2] - needed[2]
-            counts[part.ref.dataset_id] = merger.add(piece.image, origin=origin)
-            if piece.psf is not None:
-                psf = warp_psf(piece.psf, cut(lattice, piece.window), target)
-                psfs += [] if psf is None else [psf]
+            piece = _read(images, part, lattice, needed, zero_point_mag)
+            if piece is not None:
+                counts[part.ref.dataset_id] = merger.add(piece.image, origin=piece.origin)
+                psfs += piece.psf_on(target)
         if merger.filled:
             warped.append(warp(merger.result(), cut(lattice, needed), target, kernel=kernel))
     psf = combine_psfs(psfs, target.shape)
@@ -125,7 +128,11 @@ def _over(warped: Sequence[MaskedImage], target: Grid) -> MaskedImage:
 
 
 def _read(
-    images: ImageStore, part: _Part, needed: Bounds, zero_point_mag: float | None
+    images: ImageStore,
+    part: _Part,
+    lattice: Grid,
+    needed: Bounds,
+    zero_point_mag: float | None,
 ) -> _Piece | None:
     """What a coadd has of the ``needed`` pixels of its lattice, on the common flux scale."""
     inside = _intersection(part.window, needed)
@@ -137,7 +144,9 @@ def _read(
     image = rescaled(stored, flux_factor(part.ref, zero_point_mag), zero_point_mag)
     psf = input_psf(images, part.ref, image, bounds)
     known = None if psf is None else weighed_psf(psf, image, part.ref.dataset_id)
-    return _Piece(image, known, inside)
+    return _Piece(
+        image, known, cut(lattice, inside), (inside[0] - needed[0], inside[2] - needed[2])
+    )
 
 
 def _needed(parts: Sequence[_Part], lattice: Grid, target: Grid) -> Bounds | None:
