@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, files, skymap, tap
+from app.http import builds, datalink, files, psf, skymap, tap
 from app.http.faults import explain, install_fault_handlers
 from app.pages.router import pages_router
 from app.wiring import Services, build_services
@@ -91,6 +91,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
     )
     app.include_router(datalink.router(links=services.links, address=services.address))
     app.include_router(files.router(links=services.links))
+    app.include_router(psf.router(psfs=services.psfs))
     app.include_router(
         pages_router(
             queries=services.queries,

@@ -29,6 +29,7 @@ from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
 from app.services.links import LinkService
+from app.services.psf import PsfService
 from app.services.query import QueryService, TapExecutor
 from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.signatures import FileSigner
@@ -71,6 +72,7 @@ class Services:
     dispatcher: Dispatcher
     engine: Engine
     images: ImageStore
+    psfs: PsfService
     results: ResultStore
     previews: PreviewCache
     address: ServiceAddress
@@ -120,6 +122,7 @@ def build_services(config: Config) -> Services:
     signer = FileSigner(
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
+    images = ImageStore(data_dir=config.data_dir.absolute())
     return Services(
         stores=stores,
         queries=queries,
@@ -131,7 +134,8 @@ def build_services(config: Config) -> Services:
         skymap=SkyMapService(skymap=skymap, finder=finder),
         dispatcher=dispatcher,
         engine=engine,
-        images=ImageStore(data_dir=config.data_dir.absolute()),
+        images=images,
+        psfs=PsfService(datasets=stores.datasets, images=images),
         results=results,
         previews=PreviewCache(
             folder=config.data_dir.absolute() / "cache" / "previews",
