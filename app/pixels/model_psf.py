@@ -15,10 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import ParameterError
+from app.errors import CoverageError, ParameterError
 from app.pixels.convolve import LEAST_COVERAGE
 from app.pixels.image import MaskedImage, bits
 from app.pixels.kernels import FWHM_TO_SIGMA
+from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.separable import SeparableKernel, convolve_rows, from_stamp, gaussian_kernel
 from app.pixels.warped import Bounds, Warped
 
@@ -30,6 +31,8 @@ MARGIN: Final = 1.1
 TOLERANCE: Final = 5e-3
 """Share of a kernel's norm that may be left out of its products."""
 DAMPING: Final = 1e-5
+KERNEL_REACH: Final = 2.0
+"""Of a kernel from a measured PSF, in model FWHMs: the wings of bright stars need it."""
 NO_DATA: Final = bits("NO_DATA")
 
 
@@ -64,6 +67,16 @@ def psf_match(stamp: Floats, model_px: float) -> SeparableKernel:
     found = from_stamp(kernel / kernel.sum(), tolerance=TOLERANCE)
     total = np.float32(found.stamp().sum())
     return SeparableKernel(found.columns / total, found.rows)
+
+
+def coadd_psf_match(psf: CoaddPsf, model_px: float) -> SeparableKernel | None:
+    """From a PSF, as it is at the middle of where it holds, to the model; None if there is none."""
+    x, y = psf.components[0].region.mean(axis=0)
+    try:
+        stamp = psf.profile(float(x), float(y)).stamp(int(np.ceil(KERNEL_REACH * model_px)))
+    except CoverageError:
+        return None
+    return psf_match(stamp, model_px)
 
 
 @dataclass(frozen=True, slots=True)

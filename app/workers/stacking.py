@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
-from app.pixels.artefacts.compare_warp import compare_warp
+from app.pixels.artefacts.compare_warp import compare_warp, matching_kernels
 from app.pixels.artefacts.safe_clip import safe_clip
 from app.pixels.coadd import Statistic, coadd_rows
 from app.pixels.coadded import Coadd, CoaddRows, whole_coadd
@@ -17,6 +17,7 @@ from app.pixels.image import bits
 from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
+from app.workers.inputs import WarpedInput
 from app.workers.work import Work
 
 
@@ -30,9 +31,10 @@ class Combination:
     streaks: Spans = field(default_factory=Spans.empty)
 
 
-def find_artefacts(work: Work, inputs: Sequence[Warped]) -> Combination:
+def find_artefacts(work: Work, kept: Sequence[WarpedInput]) -> Combination:
     """What the plan's statistic comes to: ``safeclip`` and ``comparewarp`` are a plain mean of what
     is no artefact."""
+    inputs = [each.warped for each in kept]
 
     def at(done: int, rows: int) -> None:
         work.at("artefacts", done, rows)
@@ -41,7 +43,8 @@ def find_artefacts(work: Work, inputs: Sequence[Warped]) -> Combination:
     if asked == "safeclip":
         found = safe_clip(inputs, memory_bytes=memory_bytes, between_bands=at)
     elif asked == "comparewarp":
-        found = compare_warp(inputs, memory_bytes=memory_bytes, between_bands=at)
+        kernels = matching_kernels(inputs, [each.stored.psf() for each in kept])
+        found = compare_warp(inputs, kernels=kernels, memory_bytes=memory_bytes, between_bands=at)
     else:
         return Combination(asked)
     return Combination("mean", found.pixels, union(found.streaks))

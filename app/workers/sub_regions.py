@@ -101,7 +101,7 @@ def prepare(work: Work) -> Preparation:
     """
     with ExitStack() as files:
         gathered = gather(work, files)
-        found = find_artefacts(work, [each.warped for each in gathered.kept])
+        found = find_artefacts(work, gathered.kept)
         return Preparation(Prepared.of(gathered), found)
 
 

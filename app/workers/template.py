@@ -69,7 +69,7 @@ def make_template(work: Work, ahead: Ahead | None = None) -> Template:
 def _stacked(work: Work, files: ExitStack) -> tuple[Gathered, Coadd, Combination]:
     gathered = gather(work, files)
     warps = [each.warped for each in gathered.kept]
-    combination = find_artefacts(work, warps)
+    combination = find_artefacts(work, gathered.kept)
     return gathered, stack(work, warps, combination), combination
 
 

@@ -29,8 +29,9 @@ from app.pixels.artefacts.ordering import clipped_rows, order_rows
 from app.pixels.artefacts.streaks import find_streaks
 from app.pixels.bands import Between, over_rows
 from app.pixels.kernels import FWHM_TO_SIGMA
-from app.pixels.model_psf import gaussian_match, model_fwhm_px
+from app.pixels.model_psf import coadd_psf_match, gaussian_match, model_fwhm_px
 from app.pixels.networks import sorting_network
+from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.separable import SeparableKernel, convolve_rows
 from app.pixels.spans import Spans, union
 from app.pixels.statistics import robust_sigma
@@ -55,9 +56,10 @@ def compare_warp(
 ) -> Artefacts:
     """The artefacts of ``inputs`` (of one grid and flux scale, sky taken off).
 
-    ``kernels`` bring each input to the model PSF (default: Gaussians, from the FWHMs). Reads every
-    input once, by bands of rows that take up to ``memory_bytes`` together. Inputs of weight 0 have
-    none. ``between_bands`` is called before each band, and before each input is judged.
+    ``kernels`` (see :func:`matching_kernels`) bring each input to the model PSF; without them it is
+    the FWHMs that are matched. Reads every input once, by bands of rows that take up to
+    ``memory_bytes`` together. Inputs of weight 0 have none. ``between_bands`` is called before each
+    band, and before each input is judged.
     Raises ParameterError when there is not one kernel for each input.
     """
     if kernels is not None and len(kernels) != len(inputs):
@@ -66,15 +68,24 @@ def compare_warp(
     if len(used) < 2:
         return Artefacts((), (), ()).placed((), len(inputs))
     kept = [inputs[n] for n in used]
-    chosen = _kernels(kept) if kernels is None else [kernels[n] for n in used]
+    every = matching_kernels(inputs, [None] * len(inputs)) if kernels is None else kernels
+    chosen = [every[n] for n in used]
     search = _Search(kept, chosen, options or CompareWarpOptions(), memory_bytes, between_bands)
     return search.run().placed(used, len(inputs))
 
 
-def _kernels(inputs: Sequence[Warped]) -> list[SeparableKernel]:
+def matching_kernels(
+    inputs: Sequence[Warped], psfs: Sequence[CoaddPsf | None]
+) -> list[SeparableKernel]:
+    """What brings each input to the model PSF: from its own PSF where that is known, else a
+    Gaussian, from its FWHM."""
     model = model_fwhm_px(inputs) or GUESS_FWHM_PX
     typical = typical_fwhm_px(inputs) or GUESS_FWHM_PX
-    return [gaussian_match(each.fwhm_px or typical, model) for each in inputs]
+    kernels: list[SeparableKernel] = []
+    for each, psf in zip(inputs, psfs, strict=True):
+        known = None if psf is None else coadd_psf_match(psf, model)
+        kernels.append(known or gaussian_match(each.fwhm_px or typical, model))
+    return kernels
 
 
 class _Search:

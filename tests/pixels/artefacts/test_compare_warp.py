@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from app.errors import ParameterError
-from app.pixels.artefacts.compare_warp import compare_warp
+from app.pixels.artefacts.compare_warp import compare_warp, matching_kernels
 from app.pixels.bands import limit_threads
+from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.psf_field import PsfField
 from app.pixels.warped import in_memory
 
 
@@ -53,6 +55,25 @@ def test_the_noise_of_an_exposure_is_measured_not_believed(observe):
     images[1].variance[:] *= 0.05
     pixels = compare_warp(in_memory(images)).pixels
     assert pixels[4].count < 400 and pixels[0].count < 400
+
+
+def test_kernels_from_the_psf_leave_less_of_bright_stars_than_widths_do(paint, observe):
+    """Seeing and profiles differ: all that is clipped is clipped without reason."""
+    rng = np.random.default_rng(5)
+    shape, half = (300, 300), 24
+    stars = np.column_stack([rng.uniform(15, 285, (30, 2)), 10 ** rng.uniform(4.5, 5.5, 30)])
+    middle = np.array([[float(half), float(half), 1.0]])
+    images, psfs = [], []
+    for fwhm, beta in ((3.0, 2.6), (3.4, 3.2), (3.9, 4.5), (4.5, 2.6), (5.2, 3.2), (6.0, 4.5)):
+        images.append(observe(paint(shape, stars, fwhm, beta), rng, fwhm_px=fwhm))
+        stamp = paint((2 * half + 1, 2 * half + 1), middle, fwhm, beta)
+        field = PsfField(stamp[None] / stamp.sum(), 0, (0.0, 0.0), (1.0, 1.0))
+        psfs.append(CoaddPsf.of_one(field, shape))
+    inputs = in_memory(images)
+    by_width = compare_warp(inputs)
+    by_psf = compare_warp(inputs, kernels=matching_kernels(inputs, psfs))
+    wrong = [sum(each.count for each in found.pixels) for found in (by_width, by_psf)]
+    assert wrong[0] > 500 and wrong[1] < 0.1 * wrong[0]
 
 
 def test_one_kernel_for_each_input(observe):
