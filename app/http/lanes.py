@@ -11,9 +11,10 @@ from typing import Final, TypeVar
 
 from app.errors import TooBusyError
 
-SHORT_SLOTS: Final = max(4, 2 * (os.cpu_count() or 1))
+SHORT_SLOTS: Final = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """More of them at once only wait for each other: 8 on 2 cores took a fifth more time of the cores
-for each query, and left them idle as often."""
+for each query, and left them idle as often. With the long ones and jobs they are fewer than the
+connections that a pool opens."""
 LONG_SLOTS: Final = 16
 LONG_AFTER_S: Final = 0.25
 """A query that takes longer gives its place to another one."""
