@@ -17,6 +17,7 @@ def test_artefacts_go_and_star_cores_stay(scene):
     assert lost < 0.001
 
 
+@pytest.mark.parametrize("scene", [31], indirect=True)
 def test_bands_and_threads_change_nothing(scene):
     whole = compare_warp(scene.inputs)
     with limit_threads(1):

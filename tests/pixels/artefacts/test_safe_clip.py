@@ -19,6 +19,7 @@ def test_artefacts_go_and_star_cores_stay(scene):
     assert lost < 0.001
 
 
+@pytest.mark.parametrize("scene", [31], indirect=True)
 def test_bands_and_threads_change_nothing(scene):
     whole = safe_clip(scene.inputs)
     with limit_threads(1):
