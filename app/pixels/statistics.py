@@ -51,42 +51,44 @@ def _clip(
     sample: NDArray[np.float64], centre: float, scatter: float, sigma: float, iterations: int
 ) -> tuple[float, float, int]:
     """Mean, standard deviation and count of what iterated clipping around a first centre keeps."""
-    low, high, count = -np.inf, np.inf, sample.size
-    mean, deviation = _moments(sample, low, high, count)
+    low, high, count, mean, deviation = -np.inf, np.inf, sample.size, np.nan, np.nan
     for _ in range(iterations):
         lowest, highest = max(low, centre - sigma * scatter), min(high, centre + sigma * scatter)
-        kept = _count_within(sample, lowest, highest)
+        kept, total = _sum_within(sample, lowest, highest)
         if kept == 0:
             break
         done = kept == count
-        low, high, count = lowest, highest, kept
-        mean, deviation = _moments(sample, low, high, count)
+        low, high, count, mean = lowest, highest, kept, total / kept
+        deviation = _deviation(sample, low, high, mean, count)
         centre, scatter = mean, deviation
         if done:
             break
+    if np.isnan(mean):
+        mean = _sum_within(sample, low, high)[1] / count
+        deviation = _deviation(sample, low, high, mean, count)
     return mean, deviation, count
 
 
 @njit(cache=True, nogil=True)
-def _count_within(sample: NDArray[np.float64], low: float, high: float) -> int:
-    count = 0
+def _sum_within(sample: NDArray[np.float64], low: float, high: float) -> tuple[int, float]:
+    """How many values lie within the limits, and their sum."""
+    count, total = 0, 0.0
     for value in sample:
-        count += (value >= low) & (value <= high)
-    return count
+        inside = (value >= low) & (value <= high)
+        count += inside
+        total += value if inside else 0.0
+    return count, total
 
 
 @njit(cache=True, nogil=True)
-def _moments(
-    sample: NDArray[np.float64], low: float, high: float, count: int
-) -> tuple[float, float]:
-    """Mean and standard deviation of the ``count`` values within the limits."""
-    total, square = 0.0, 0.0
-    for value in sample:
-        total += value if (value >= low) & (value <= high) else 0.0
-    mean = total / count
+def _deviation(
+    sample: NDArray[np.float64], low: float, high: float, mean: float, count: int
+) -> float:
+    """Standard deviation of the ``count`` values within the limits."""
+    square = 0.0
     for value in sample:
         square += (value - mean) ** 2 if (value >= low) & (value <= high) else 0.0
-    return mean, np.sqrt(square / count)
+    return float(np.sqrt(square / count))
 
 
 def thinned(values: NDArray[_Real], most: int = 1_000_000) -> NDArray[_Real]:

@@ -19,14 +19,15 @@ def forget_infinite(flux: Plane) -> None:
 
 
 @njit(cache=True, nogil=True)
-def invert_weight(weight: Plane, scale: np.float32, variance: Plane) -> int:
-    """Fill ``variance`` with ``scale`` / ``weight`` (ny, nx), NaN where the weight is no positive
+def invert_weight(plane: Plane, scale: np.float32) -> int:
+    """Make ``scale`` / weight of the weights in ``plane`` (ny, nx), NaN where one is no positive
     number; how many pixels these are."""
     without, limit = 0, np.float32(np.inf)
-    for y in range(weight.shape[0]):
-        for x in range(weight.shape[1]):
-            known = (weight[y, x] > 0) & (weight[y, x] < limit)
-            inverse = np.float32(1.0) / (weight[y, x] if known else np.float32(1.0))
-            variance[y, x] = inverse * scale if known else np.float32(np.nan)
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            weight = plane[y, x]
+            known = (weight > 0) & (weight < limit)
+            inverse = np.float32(1.0) / (weight if known else np.float32(1.0))
+            plane[y, x] = inverse * scale if known else np.float32(np.nan)
             without += not known
     return without

@@ -143,9 +143,8 @@ def read_variance(ref: ImageRef, reader: StoredPlanes, flux: Float, mask: Mask) 
     if (plane := find_plane(ref, "stddev")) is not None:
         return _native(reader.read(plane)) ** 2 * scale
     if (plane := find_plane(ref, "weight")) is not None:
-        weight = _native(reader.read(plane))
-        variance = np.empty_like(weight)
-        if invert_weight(weight, scale, variance):
+        variance = np.array(reader.read(plane), dtype=np.float32)
+        if invert_weight(variance, scale):
             _mark(mask, np.isnan(variance), "BAD")
         return variance
     good = (mask == 0) & np.isfinite(flux)
