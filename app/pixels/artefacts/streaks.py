@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.pixels.artefacts.footprints import Footprints
 from app.pixels.artefacts.segments import Line, Segments
+from app.pixels.image import MaskedImage
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
 
@@ -36,6 +37,8 @@ BLANK_SIGMA: Final = 3.0
 """No source is where the median is less than this, in units of a pixel's noise."""
 LEAST_STEPS: Final = 5
 LEAST_SHARE: Final = 0.6
+LEAST_LENGTH: Final = 10.0
+"""In half widths: the wings of a saturated star are broad and short."""
 SEEN_SIGMA: Final = 3.0
 GAP_SIGMA: Final = 1.5
 """Steps fainter than this shorten a trail, brighter ones, up to SEEN_SIGMA, lengthen it."""
@@ -113,6 +116,8 @@ def _followed(line: Line, image: Warped, centre: Plane) -> Streak | None:
     if seen.sum() < max(LEAST_STEPS, LEAST_SHARE * np.isfinite(told).sum()):
         return None
     start, stop = along[first] - 0.5 * STEP_PX, along[last - 1] + 0.5 * STEP_PX
+    if stop - start < LEAST_LENGTH * half:
+        return None
     start = -np.inf if first == 0 else start
     stop = np.inf if last == len(along) else stop
     return Streak(line, float(start), float(stop), float(half))
@@ -146,9 +151,12 @@ def _pulls(x: NDArray[np.int64], y: NDArray[np.int64], image: Warped, centre: Pl
         if not here.any():
             continue
         rows, place = image.rows(start, stop), (y[here] - start, x[here])
-        noise = np.sqrt(np.where(rows.usable(), rows.variance, np.nan)[place])
+        line = MaskedImage(
+            rows.flux[place][None], rows.variance[place][None], rows.mask[place][None]
+        )
+        noise = np.sqrt(np.where(line.usable(), line.variance, np.nan))[0]
         sky = centre[y[here], x[here]]
-        pulls[here] = np.where(np.abs(sky) < BLANK_SIGMA * noise, rows.flux[place] - sky, np.nan)
+        pulls[here] = np.where(np.abs(sky) < BLANK_SIGMA * noise, line.flux[0] - sky, np.nan)
         pulls[here] /= noise
     return pulls
 
