@@ -48,6 +48,14 @@ def open_engine(url: str, *, pool_size: int = 20) -> sa.Engine:
     return _open_postgres(parsed, pool_size)
 
 
+def open_reader(engine: sa.Engine, *, pool_size: int) -> sa.Engine:
+    """An engine for the queries of users. On PostgreSQL its connections can only read and each
+    statement is a transaction of its own, which saves two round trips; SQLite has one engine."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return _open_postgres(engine.url, pool_size, reads_only=True)
+
+
 @contextmanager
 def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A consistent view; nothing is written. Database faults leave as ServiceErrors."""
@@ -157,7 +165,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _open_postgres(url: sa.URL, pool_size: int) -> sa.Engine:
+def _open_postgres(url: sa.URL, pool_size: int, *, reads_only: bool = False) -> sa.Engine:
+    read_only = " -c default_transaction_read_only=on" if reads_only else ""
     engine = sa.create_engine(
         url,
         connect_args={
@@ -165,7 +174,8 @@ def _open_postgres(url: sa.URL, pool_size: int) -> sa.Engine:
             "application_name": "skyloom",
             # The planner counts an exact test for every candidate, few of which come to it, and
             # would compile for longer than the query takes.
-            "options": "-c timezone=UTC -c jit=off",
+            "options": f"-c timezone=UTC -c jit=off{read_only}",
+            "autocommit": reads_only,
             # A generic plan would not know how small a cone is.
             "prepare_threshold": None,
         },

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from app.stores.database import open_engine
+from app.stores.database import open_engine, open_reader
 from app.stores.jobs import JobStore
 from app.stores.tables.base import TableStore
 from app.stores.tables.catalog_store import CatalogStore
@@ -17,9 +17,10 @@ from app.stores.tables.sqlite import SqliteTableStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataStores:
-    """The stores over one engine."""
+    """The stores over one engine, and the engine of what users ask."""
 
     engine: sa.Engine
+    reader: sa.Engine
     tables: TableStore
     datasets: DatasetStore
     jobs: JobStore
@@ -28,15 +29,18 @@ class MetadataStores:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self.reader.dispose()
 
 
 def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
     """The stores of an initialised database. Connects when first used."""
     engine = open_engine(url, pool_size=pool_size)
+    reader = open_reader(engine, pool_size=pool_size)
     sqlite = engine.dialect.name == "sqlite"
     return MetadataStores(
         engine=engine,
-        tables=SqliteTableStore(engine=engine) if sqlite else PostgresTableStore(engine=engine),
+        reader=reader,
+        tables=SqliteTableStore(engine=reader) if sqlite else PostgresTableStore(engine=reader),
         datasets=DatasetStore(engine=engine),
         jobs=JobStore(engine=engine),
         catalogs=CatalogStore(engine=engine),

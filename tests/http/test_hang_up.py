@@ -83,7 +83,7 @@ def sending(url: str, target: str) -> Iterator[socket.socket]:
 
 def running(stores: MetadataStores) -> int:
     """Connections that work on a query."""
-    return int(stores.engine.pool.status().split("Checked out connections: ")[1].split()[0])
+    return int(stores.reader.pool.status().split("Checked out connections: ")[1].split()[0])
 
 
 def test_while_the_database_looks_for_the_first_row(url: str, stores: MetadataStores) -> None:

@@ -122,7 +122,7 @@ def test_connections_come_back(executor: TapExecutor, stores: MetadataStores) ->
     for _ in range(50):
         with pytest.raises(StoppedError):
             _run(executor, _job(), stopped=True)
-    pool = stores.engine.pool
+    pool = stores.reader.pool
     assert getattr(pool, "checkedout")() == 0  # noqa: B009
 
 

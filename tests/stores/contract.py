@@ -221,7 +221,7 @@ class TableStoreContract:
             stream = single.tables.stream(asked, batch_rows=10)
             assert next(stream).num_rows == 10
             stream.close()
-        assert "Checked out connections: 0" in single.engine.pool.status()
+        assert "Checked out connections: 0" in single.reader.pool.status()
         single.datasets.upsert([dataset(1)])
 
     def test_a_stream_may_move_between_threads(self, stores: MetadataStores) -> None:
@@ -255,7 +255,7 @@ class TableStoreContract:
             with pytest.raises(StoppedError):
                 list(single.tables.stream(endless, time_limit_s=60, control=control))
             canceller.join()
-        assert "Checked out connections: 0" in single.engine.pool.status()
+        assert "Checked out connections: 0" in single.reader.pool.status()
         single.tables.ping()
 
     def test_a_stream_is_stopped_between_batches(self, single: MetadataStores) -> None:

@@ -29,6 +29,8 @@ from app.stores.tables.uploads import load_postgres
 _CHUNK_ROWS = 256
 """Rows that libpq hands over at a time."""
 _CANCEL_TIMEOUT_S = 5.0
+_LIMIT_MS = "statement_timeout_ms"
+"""What the pool notes of a connection: the time limit that it has."""
 
 
 class PostgresTableStore(TableStore):
@@ -83,15 +85,22 @@ class PostgresTableStore(TableStore):
     def _reading(
         self, time_limit_s: float | None, uploads: Sequence[UploadedTable]
     ) -> Iterator[psycopg.Cursor[tuple[object]]]:
-        """A cursor in a read-only transaction with the server's own time limit set."""
+        """A cursor that can only read, with the server's own time limit set.
+
+        Uploads come in a transaction of their own, with which they go.
+        """
         pooled = self._engine.raw_connection()
+        limit_ms = 0 if time_limit_s is None else max(1, round(time_limit_s * 1000))
         try:
             connection = postgres_connection(pooled)
             cursor = connection.cursor()
-            load_postgres(cursor, uploads)
-            start = "SET TRANSACTION" if uploads else "BEGIN"
-            limit_ms = 0 if time_limit_s is None else max(1, round(time_limit_s * 1000))
-            _send(connection, f"{start} READ ONLY; SET LOCAL statement_timeout = {limit_ms:d}")
+            if pooled.info.get(_LIMIT_MS) != limit_ms:
+                _send(connection, f"SET statement_timeout = {limit_ms:d}")
+                pooled.info[_LIMIT_MS] = limit_ms
+            if uploads:
+                _send(connection, "BEGIN READ WRITE")
+                load_postgres(cursor, uploads)
+                _send(connection, "SET TRANSACTION READ ONLY")
             yield cursor
         finally:
             if pooled.is_valid:
