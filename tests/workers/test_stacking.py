@@ -190,8 +190,8 @@ def test_rows_that_were_lost_are_made_when_they_are_joined(
     first.unlink()
     second.write_bytes(second.read_bytes()[:-5000])
     with ExitStack() as files:
-        gathered, joined = Ahead(preparation, regions, store).finish(work, files)
-        whole = stack(work, [each.warped for each in gathered.kept])
+        gathered, joined, combination = Ahead(preparation, regions, store).finish(work, files)
+        whole = stack(work, [each.warped for each in gathered.kept], combination)
     assert joined.image.flux.tobytes() == whole.image.flux.tobytes()
     assert joined.image.mask.tobytes() == whole.image.mask.tobytes()
     assert joined.clipped_fraction == whole.clipped_fraction
