@@ -187,7 +187,10 @@ class PostgresWriter(PostgresSpatial):
         return f"CAST({self.like(typed.Like(value, pattern, True))} AS integer)"
 
     def _plain(self, argument: Expression) -> str:
-        """An argument of a user function: text, or a number as double precision."""
+        """An argument of a user function: text, or a number as double precision; NULL takes the
+        type that the function asks for."""
+        if argument.kind == "null":
+            return "NULL"
         return self.text(argument) if is_text(argument.kind) else self.real(argument)
 
     def _numeric_function(self, function: typed.Function) -> str:

@@ -127,6 +127,8 @@ COLUMNS = [
     *(
         "ivo_interval_overlaps(s_ra, s_ra + 1, 60, 62)",
         "ivo_interval_overlaps(s_fov, 1, 0, s_xel1)",
+        "ivo_interval_overlaps(s_ra, calib_level, NULL, 2)",
+        "ivo_healpix_index(NULL, s_ra, s_dec)",
     ),
     *("ivo_interval_has(s_ra, '60 62.5')", "ivo_interval_has(s_xel1, '448 +Inf')"),
     *("ivo_interval_has(s_ra, obs_title)", "ivo_interval_has(s_fov, ' -inf  0 ')"),
