@@ -27,7 +27,8 @@ BUILDS: Final[tuple[tuple[BuildKind, str], ...]] = (
     ("template", "safeclip"),
     ("difference", "meanclip"),
 )
-"""Kinds and statistics that between them call all the compiled code of the builds."""
+"""Kinds and statistics that between them call what is compiled for builds as they are usually asked
+for."""
 
 
 def warm_up(progress: Callable[[int, int], None]) -> None:
