@@ -24,14 +24,16 @@ DASK_SETTINGS = {
 }
 """A build whose worker dies is run once more by Dask itself; then the job is retried. A busy
 machine may need long to start a new process for a killed one: it is not given up before 120 s."""
-RESTART_LIMIT_S = 60.0
-"""Without any worker process for this long, builds are lost and the cluster is made anew."""
+RESTART_LIMIT_S = 180.0
+"""Without any worker process for this long, builds are lost and the cluster is made anew. Dask has
+given up the lost workers before, and :meth:`EmbeddedEngine._replace_lost` has asked for others."""
 
 
 class EmbeddedEngine:
     """A Dask scheduler in this process on the loopback address, workers in spawned processes.
 
-    Nothing is started before the first build. A killed worker process is replaced by its nanny.
+    Nothing is started before the first build. A killed worker process is replaced by its nanny,
+    a worker that Dask has given up by another one.
     """
 
     def __init__(self, *, workers: int, data_dir: Path, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -73,12 +75,18 @@ class EmbeddedEngine:
 
     def _deserted(self) -> bool:
         """True when no worker process lives and none came back within the limit."""
+        self._replace_lost()
         if self._cluster is None or self.worker_pids():
             self._deserted_since = None
             return False
         now = time.monotonic()
         since = self._deserted_since = self._deserted_since or now
         return now - since > RESTART_LIMIT_S
+
+    def _replace_lost(self) -> None:
+        """Dask forgets a worker that is away when it looks, and does not replace it by itself."""
+        if self._cluster is not None and len(self._cluster.workers) < self._workers:
+            self._cluster.scale(self._workers)
 
     def _start(self) -> Any:
         import dask

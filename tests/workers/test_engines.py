@@ -23,7 +23,7 @@ from app.recipes.plan import make_plan
 from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
 from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
-from app.workers.embedded import EmbeddedEngine
+from app.workers.embedded import DASK_SETTINGS, EmbeddedEngine
 from app.workers.engine import Build, Engine
 from app.workers.graph import STAGES
 from app.workers.remote import Submission, run_warp
@@ -277,7 +277,9 @@ def test_an_engine_without_workers_is_made_anew(
     monkeypatch.setattr("app.workers.embedded.RESTART_LIMIT_S", 0.5)
     engine = EmbeddedEngine(workers=1, data_dir=tmp_path)
     assert engine.submit("first", plan_of(folder, tmp_path / "first")).wait(PATIENCE_S)
-    engine._cluster.scale(0)
+    for nanny in engine._cluster.workers.values():
+        nanny.process.worker_kwargs["preload"] = ["no_such_module"]
+    os.kill(engine.worker_pids()[0], signal.SIGKILL)
     wait_for(lambda: not engine.worker_pids())
     stranded = engine.submit("stranded", plan_of(folder, tmp_path / "stranded"))
     assert stranded.wait(PATIENCE_S)
@@ -286,6 +288,20 @@ def test_an_engine_without_workers_is_made_anew(
     again = engine.submit("again", plan_of(folder, tmp_path / "again"))
     assert again.wait(PATIENCE_S)
     assert again.result().size_bytes > 0
+    engine.close()
+
+
+def test_a_worker_that_dask_gave_up_is_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DASK_SETTINGS, "distributed.deploy.lost-worker-timeout", "1ms")
+    engine = EmbeddedEngine(workers=1, data_dir=tmp_path)
+    assert engine.submit("before", plan_of(folder, tmp_path / "before")).wait(PATIENCE_S)
+    os.kill(engine.worker_pids()[0], signal.SIGKILL)
+    wait_for(lambda: not engine._cluster.workers)
+    build = engine.submit("after", plan_of(folder, tmp_path))
+    assert build.wait(PATIENCE_S)
+    assert build.result().size_bytes > 0
     engine.close()
 
 
