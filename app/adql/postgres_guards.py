@@ -15,7 +15,7 @@ _LOG_LEAST = "-744.4"
 """Natural logarithms of the greatest double and of what is rounded to zero."""
 
 _PRODUCT = (
-    "CASE WHEN {x} = 0 OR {y} = 0 THEN 0"
+    "CASE WHEN {x} = 0 OR {y} = 0 THEN {x} * {y}"
     f" WHEN ln(abs({{x}})) + ln(abs({{y}})) > {_LOG_MOST} THEN NULL"
     f" WHEN ln(abs({{x}})) + ln(abs({{y}})) < {_LOG_LEAST} THEN 0 ELSE {{x}} * {{y}} END"
 )

@@ -109,6 +109,7 @@ COLUMNS = [
     *("CAST(obs_release_date AS TIMESTAMP)", "CAST(obs_title AS TIMESTAMP)"),
     *("CAST(s_xel1 * s_xel1 AS BIGINT)", "CAST(lsst_visit * 4 AS BIGINT)", "-CAST(s_ra AS BIGINT)"),
     *("CAST(obs_id AS INTEGER)", "CAST(s_dec * 1e300 AS REAL)"),
+    *("(s_ra - s_ra) * SQRT(s_dec)", "SQRT(s_dec) * (s_ra - s_ra)", "(s_ra - s_ra) / SQRT(s_dec)"),
     *(
         "IN_UNIT(s_ra, 'rad')",
         "IN_UNIT(s_resolution, 'deg')",
