@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,19 +18,23 @@ from app.services.psf import Place, PsfService
 from app.sky.shapes import Point
 
 ASK: Final = ["GET", "HEAD", "POST"]
+AT_ONCE: Final = 2
+"""A PSF may have to be measured, which takes a core and the memory of an image."""
 MEDIA_TYPES: Final = {"fits": "application/fits", "png": "image/png", "json": "application/json"}
 
 
 def router(*, psfs: PsfService) -> APIRouter:
     """PSFs at places."""
     found = APIRouter(tags=["PSF"], dependencies=[answers_in(FaultStyle.TEXT)])
+    places = CapacityLimiter(AT_ONCE)
 
     @found.api_route("/psf", methods=ASK, summary="PSF of an image at a place")
     async def psf(request: Request) -> Response:
         parameters = await read_parameters(request)
         media_type = _media_type(request, parameters)
         dataset_id = parameters.require("ID", "the obs_publisher_did of an image")
-        answer = await to_thread.run_sync(psfs.evaluate, dataset_id, _place(parameters))
+        place = _place(parameters)
+        answer = await to_thread.run_sync(psfs.evaluate, dataset_id, place, limiter=places)
         if media_type == MEDIA_TYPES["json"]:
             return JSONResponse(answer.to_json())
         draw = answer.to_png if media_type == MEDIA_TYPES["png"] else answer.to_fits
@@ -43,8 +47,11 @@ def _place(parameters: ParameterSet) -> Place:
     """By POS, or by X and Y."""
     x, y, pos = (parameters.single(name) for name in ("X", "Y", "POS"))
     if pos is None:
-        if x is None or y is None:
+        if x is None and y is None:
             raise ParameterError("POS", "give a position, such as POS=62 -37, or X and Y (pixels)")
+        if x is None or y is None:
+            missing, there = ("X", "Y") if x is None else ("Y", "X")
+            raise ParameterError(missing, f"required beside {there}: both in pixels, from 0")
         return number("X", x), number("Y", y)
     if x is not None or y is not None:
         raise ParameterError("X" if x is not None else "Y", "POS says already where; leave it out")
@@ -56,7 +63,7 @@ def _place(parameters: ParameterSet) -> Place:
 
 def _media_type(request: Request, parameters: ParameterSet) -> str:
     """By RESPONSEFORMAT, else by Accept; FITS where neither says."""
-    asked = parameters.single("RESPONSEFORMAT")
+    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT")
     if asked is None:
         accepted = request.headers.get("accept", "")
         return next((m for m in MEDIA_TYPES.values() if m in accepted), MEDIA_TYPES["fits"])

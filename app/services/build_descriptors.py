@@ -9,7 +9,7 @@ from app.recipes.recipe import DifferenceOptions, TemplateOptions
 from app.recipes.request import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
-from app.votable.descriptors import InputParameter, ServiceDescriptor
+from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
 
 _TITLES: Final = {
     "template": "Template on the pixels of this image, from other exposures of the band",
@@ -93,23 +93,23 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
             description="Band of the template",
             options=() if band is None else (str(band),),
         ),
-        _number(
+        number_input(
             "FWHM_FRACTION",
             "Use this fraction of the exposures, those with the best seeing",
             limits=("0", "1"),
         ),
-        _number(
+        number_input(
             "MAX_INPUTS",
             "Use this many exposures at most, those with the best seeing",
             datatype="int",
             limits=(str(LEAST_INPUTS), str(MAX_IDS)),
         ),
-        _number("FWHM_MIN", "Leave out sharper images", "arcsec", _SEEING, limits=("0", None)),
-        _number("FWHM_MAX", "Leave out blurred images", "arcsec", _SEEING, limits=("0", None)),
+        number_input("FWHM_MIN", "Leave out sharper images", "arcsec", _SEEING, limits=("0", None)),
+        number_input("FWHM_MAX", "Leave out blurred images", "arcsec", _SEEING, limits=("0", None)),
         _interval(
             "EXPTIME", "Use only exposures of this length", "s", "time.duration;obs.exposure"
         ),
-        _number(
+        number_input(
             "EFFTIME_MIN",
             "Leave out images that are worth less than this exposure time under the median "
             "conditions of all",
@@ -118,7 +118,7 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
             limits=("0", None),
         ),
         _interval("ZEROPOINT", "Use only images with a zero point in this range", "mag", _MAG),
-        _number("DEPTH_MIN", "Leave out images of a brighter 5 sigma depth", "mag", _MAG),
+        number_input("DEPTH_MIN", "Leave out images of a brighter 5 sigma depth", "mag", _MAG),
         _interval("TIME", "Use only exposures in this range of MJD; may be repeated", "d", _TIME),
         _interval(
             "EXCLUDE_TIME", "Leave out exposures in this range of MJD; may be repeated", "d", _TIME
@@ -143,28 +143,6 @@ def _interval(name: str, description: str, unit: str, ucd: str) -> InputParamete
     )
 
 
-def _number(
-    name: str,
-    description: str,
-    unit: str | None = None,
-    ucd: str | None = None,
-    *,
-    datatype: str = "double",
-    limits: tuple[str | None, str | None] = (None, None),
-) -> InputParameter:
-    """At most one number: pyvo 1.9 fails on a scalar without a value."""
-    return InputParameter(
-        name=name,
-        datatype=datatype,
-        arraysize="1*",
-        unit=unit,
-        ucd=ucd,
-        description=description,
-        minimum=limits[0],
-        maximum=limits[1],
-    )
-
-
 def _options(kind: str) -> tuple[InputParameter, ...]:
     """How the inputs are resampled and combined."""
     offered = (
@@ -178,7 +156,7 @@ def _options(kind: str) -> tuple[InputParameter, ...]:
         InputParameter(name=name, description=told, options=allowed)
         for name, allowed, told in offered
     )
-    border = _number(
+    border = number_input(
         "BORDER",
         f"Pixels by which the template reaches beyond the science image{_BORDERS[kind]}",
         "pix",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -13,6 +13,7 @@ from app.recipes.recipe import ImageRef
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
+from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
@@ -78,8 +79,8 @@ class LinkService:
             if row is None:
                 links.append(_fault(identifier))
                 continue
-            services = _services(row, service_url, number)
             links += self._links_of(row, service_url)
+            services = tuple(_services(row, service_url, number))
             links += [_service_link(row, descriptor) for descriptor in services]
             descriptors += services
         return LinkTable(tuple(links), tuple(descriptors), len(unique) > len(asked))
@@ -221,10 +222,14 @@ def _file_name(path: str) -> str:
     return PurePath(path).name
 
 
-def _services(row: DatasetRow, service_url: str, number: int) -> Iterable[ServiceDescriptor]:
-    if row.is_external or row.columns.get("calib_level") != CALIBRATED:
-        return ()
-    return build_descriptors(row, service_url, number=number)
+def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[ServiceDescriptor]:
+    if row.is_external:
+        return
+    if row.columns.get("calib_level") == CALIBRATED:
+        yield from build_descriptors(row, service_url, number=number)
+    psf = psf_descriptor(row, service_url, number=number)
+    if psf is not None:
+        yield psf
 
 
 def _service_link(row: DatasetRow, descriptor: ServiceDescriptor) -> Link:

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from math import isfinite, prod
+from typing import Any, Final, Literal
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.errors import CoverageError, NotFoundError
+from app.errors import CoverageError, LimitError, NotFoundError, ParameterError
 from app.pixels.grid import Grid
+from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfShape
+from app.recipes.recipe import ImageRef
+from app.schema.rows import DatasetRow
 from app.services.builds_candidates import image_ref_of
 from app.sky.shapes import Point
+from app.sky.stcs import describe_area, parse_region
 from app.stores.images import ImageStore
 from app.stores.tables.datasets import DatasetStore
+from app.workers.inputs import read_image, shown_psf, stored_psf
 
-PICTURE_PX = 320
+PICTURE_PX: Final = 320
+MEASURED_PIXELS: Final = 2**25
+"""The largest image whose PSF is measured when it is asked for: its planes take half a gigabyte."""
+MEASURED_KEPT: Final = 64
 
-
+Origin = Literal["file", "measured"]
 Place = Point | tuple[float, float]
 """Where on an image: a direction, or a pixel (x, y), 0-based: the first one's middle is (0, 0)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PsfAnswer:
-    """The PSF of ``dataset_id`` at pixel (x, y), which lies at (lon_deg, lat_deg)."""
+    """The PSF of ``dataset_id`` at pixel (x, y), which lies at (lon_deg, lat_deg).
+
+    ``origin``: whether the file brings it or it was measured on the image; ``stars`` that showed
+    it there, 0 when that is not known.
+    """
 
     dataset_id: str
     x: float
@@ -36,6 +50,8 @@ class PsfAnswer:
     lon_deg: float
     lat_deg: float
     pixel_scale_arcsec: float
+    origin: Origin
+    stars: int
     profile: Profile
     shape: PsfShape
 
@@ -61,6 +77,8 @@ class PsfAnswer:
             "fwhm_px": shape.fwhm_px,
             "fwhm_arcsec": shape.fwhm_px * scale,
             "ellipticity": list(shape.ellipticity),
+            "origin": self.origin,
+            "n_stars": self.stars,
         }
 
     def to_fits(self) -> bytes:
@@ -79,6 +97,8 @@ class PsfAnswer:
             ("IXY", shape.ixy, "[px2]"),
             ("SIGMA", shape.sigma_px, "[px] determinant radius"),
             ("FWHM", shape.fwhm_px, "[px] full width at half maximum"),
+            ("PSFORIG", self.origin, "of the file, or measured on the image"),
+            ("NSTARS", self.stars, "stars that showed it (0: not known)"),
         ):
             header[key] = (value, comment)
         buffer = io.BytesIO()
@@ -96,36 +116,113 @@ class PsfAnswer:
 
 
 class PsfService:
-    """Evaluates the PSFs that images bring in their files."""
+    """Evaluates the PSFs of images: those that their files bring, else what their stars show."""
 
-    def __init__(self, *, datasets: DatasetStore, images: ImageStore) -> None:
+    def __init__(
+        self, *, datasets: DatasetStore, images: ImageStore, max_pixels: int = MEASURED_PIXELS
+    ) -> None:
         self._datasets = datasets
         self._images = images
+        self._max_pixels = max_pixels
+        self._measured = lru_cache(maxsize=MEASURED_KEPT)(self._measure)
 
     def evaluate(self, dataset_id: str, place: Place) -> PsfAnswer:
         """The PSF at a place.
 
-        Raises DatasetNotFoundError, NotFoundError for an image without a PSF in its file,
-        and for a place where the image, or an input of it, is not.
+        Raises
+        ------
+        DatasetNotFoundError
+            The identifier is not known.
+        ParameterError
+            The image has no pixels here, or the place is not on it.
+        NotFoundError
+            The image brings no PSF and shows no stars, or none of its inputs is at the place.
+        LimitError
+            Its PSF would have to be measured, and it is too large for that.
+        ImageFormatError
+            The file cannot be read.
         """
         row = self._datasets.get(dataset_id)
-        ref = image_ref_of(row)
-        psf = self._images.read_psf(ref)
-        if psf is None:
-            raise NotFoundError(f"A PSF in the file of {row.dataset_id}")
+        ref = _image_of(row)
         grid = Grid.from_text(ref.grid)
-        x, y = _pixel(grid, place)
+        x, y, point = _on_image(row, grid, place)
+        psf, origin = self._psf_of(ref)
         try:
             profile = psf.profile(x, y)
             shape = profile.shape()
         except CoverageError as fault:
-            raise NotFoundError(f"A PSF of {row.dataset_id} there ({fault})") from fault
-        lon, lat = (float(each) for each in grid.pixel_to_sky(np.array(x), np.array(y)))
-        return PsfAnswer(row.dataset_id, x, y, lon, lat, grid.pixel_scale_arcsec, profile, shape)
+            raise NotFoundError(
+                f"A PSF of {row.dataset_id} at pixel ({x:.1f}, {y:.1f}) of the image ({fault})"
+            ) from fault
+        return PsfAnswer(
+            dataset_id=row.dataset_id,
+            x=x,
+            y=y,
+            lon_deg=point.lon_deg,
+            lat_deg=point.lat_deg,
+            pixel_scale_arcsec=grid.pixel_scale_arcsec,
+            origin=origin,
+            stars=sum(each.field.stars for each in psf.components if each.reaches(x, y)),
+            profile=profile,
+            shape=shape,
+        )
+
+    def _psf_of(self, ref: ImageRef) -> tuple[CoaddPsf, Origin]:
+        stored = stored_psf(self._images, ref)
+        if stored is not None:
+            return stored, "file"
+        measured = self._measured(ref)
+        if measured is None:
+            raise NotFoundError(
+                f"A PSF of {ref.dataset_id} (its file brings none that can be read, and the image "
+                "shows no stars to measure it on)"
+            )
+        return measured, "measured"
+
+    def _measure(self, ref: ImageRef) -> CoaddPsf | None:
+        pixels = prod(Grid.from_text(ref.grid).shape)
+        if pixels > self._max_pixels:
+            what = (
+                f"pixels of an image whose PSF is measured (the file of {ref.dataset_id} has none)"
+            )
+            raise LimitError(what, pixels, self._max_pixels)
+        return shown_psf(read_image(self._images, ref))
 
 
-def _pixel(grid: Grid, place: Place) -> tuple[float, float]:
-    if not isinstance(place, Point):
-        return place
-    x, y = (float(each) for each in grid.sky_to_pixel(place.lon_deg, place.lat_deg))
-    return x, y
+def _image_of(row: DatasetRow) -> ImageRef:
+    """The image of a dataset. Raises ParameterError if its pixels are not here, or not on the
+    sky."""
+    if row.is_external:
+        where = row.columns.get("access_url") or "an address nobody gave"
+        reason = f"{row.dataset_id} lies at another service ({where}); PSFs are told of images here"
+        raise ParameterError("ID", reason)
+    if not ImageRef.from_text(row.image_ref).grid:
+        raise ParameterError("ID", f"{row.dataset_id} is no image with a pixel grid on the sky")
+    return image_ref_of(row)
+
+
+def _on_image(row: DatasetRow, grid: Grid, place: Place) -> tuple[float, float, Point]:
+    """Pixel and direction of a place. Raises ParameterError for one that is not on the image."""
+    if isinstance(place, Point):
+        x, y = (float(each) for each in grid.sky_to_pixel(place.lon_deg, place.lat_deg))
+        if not (_within(x, grid.shape[1]) and _within(y, grid.shape[0])):
+            raise ParameterError("POS", f"the place is not on the image{_whereabouts(row)}")
+        return x, y, place
+    x, y = place
+    for name, value, size in (("X", x, grid.shape[1]), ("Y", y, grid.shape[0])):
+        if not _within(value, size):
+            allowed = f"-0.5 <= {name} < {size - 0.5:.1f}"
+            raise ParameterError(name, f"{value:g} is not on the image, where {allowed} (pixels)")
+    lon, lat = (float(each) for each in grid.pixel_to_sky(np.array(x), np.array(y)))
+    if not isfinite(lon):
+        raise ParameterError("X", f"pixel ({x:g}, {y:g}) of the image is not on the sky")
+    return x, y, Point(lon, lat)
+
+
+def _within(value: float, size: int) -> bool:
+    return -0.5 <= value < size - 0.5
+
+
+def _whereabouts(row: DatasetRow) -> str:
+    region = row.columns.get("s_region")
+    return "" if region is None else f", which lies {describe_area(parse_region(str(region)))}"

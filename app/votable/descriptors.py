@@ -27,6 +27,28 @@ class InputParameter:
     options: tuple[str, ...] = ()
 
 
+def number_input(
+    name: str,
+    description: str,
+    unit: str | None = None,
+    ucd: str | None = None,
+    *,
+    datatype: str = "double",
+    limits: tuple[str | None, str | None] = (None, None),
+) -> InputParameter:
+    """At most one number: pyvo 1.9 fails on a scalar without a value."""
+    return InputParameter(
+        name=name,
+        datatype=datatype,
+        arraysize="1*",
+        unit=unit,
+        ucd=ucd,
+        description=description,
+        minimum=limits[0],
+        maximum=limits[1],
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDescriptor:
     """A RESOURCE with utype ``adhoc:service``."""

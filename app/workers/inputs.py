@@ -113,15 +113,24 @@ def input_psf(
 ) -> CoaddPsf | None:
     """The PSF that the file brings, or what the stars of ``image`` show; None without either.
 
-    ``image`` is the whole one, or its part in ``bounds``, whose pixels the PSF then counts. A PSF
-    in the file that cannot be read counts as none.
+    ``image`` is the whole one, or its part in ``bounds``, whose pixels the PSF then counts.
     """
-    try:
-        stored = images.read_psf(ref)
-    except ImageFormatError:
-        stored = None
+    stored = stored_psf(images, ref)
     if stored is not None:
         return stored if bounds is None else stored.cut(bounds)
+    return shown_psf(image)
+
+
+def stored_psf(images: ImageStore, ref: ImageRef) -> CoaddPsf | None:
+    """The PSF that the file brings; one that cannot be read counts as none."""
+    try:
+        return images.read_psf(ref)
+    except ImageFormatError:
+        return None
+
+
+def shown_psf(image: MaskedImage) -> CoaddPsf | None:
+    """The PSF that the stars of ``image`` show."""
     field = measure_psf_field(image)
     return None if field is None else CoaddPsf.of_one(field, image.shape)
 

@@ -15,10 +15,9 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from astropy.wcs import WCS
 from fastapi import FastAPI
-from PIL import Image
 from starlette.testclient import TestClient
 
-from app.http import builds, files, psf
+from app.http import builds, datalink, files, psf
 from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.services.links import LinkService
@@ -28,7 +27,6 @@ from app.services.signatures import FileSigner
 from app.stores.images import ImageStore
 from app.stores.tables.published import PublishedStore
 from app.workers.embedded import EmbeddedEngine
-from tests.psf_recipe import psf_stamp
 from tests.services.builds_fixture import Field, now, open_field, standard_field
 from tests.services.survey import CENTRE, SCALE_ARCSEC, standard_exposures
 
@@ -72,6 +70,7 @@ def serving(field: Field, *, sync_limit_s: float = 120.0) -> Iterator[TestClient
         )
     )
     app.include_router(files.router(links=links))
+    app.include_router(datalink.router(links=links, address=ServiceAddress(base_url=None)))
     images = ImageStore(data_dir=field.folder)
     app.include_router(psf.router(psfs=PsfService(datasets=field.stores.datasets, images=images)))
     with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
@@ -168,50 +167,6 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert other["built"] == "false" and other["quote_s"] > 0
     each = product.file_size / (built["s_xel1"] * built["s_xel2"])
     assert other["quote_bytes"] == pytest.approx(each * other["s_xel1"] * other["s_xel2"], rel=0.1)
-
-
-def test_the_psf_of_a_template_at_a_place(client: TestClient, tmp_path: Path) -> None:
-    asked = {"POS": POSITION, "BAND": "i", "TIME": "60000 60050"}
-    built = client.get(f"{TEMPLATE}/sync", params=asked)
-    path = tmp_path / "template.fits"
-    path.write_bytes(built.content)
-    where = {"ID": built.headers["x-skyloom-dataset"], "POS": POSITION}
-    told = client.get("/psf", params={**where, "RESPONSEFORMAT": "json"}).json()
-    with fits.open(path) as hdus:
-        x, y = WCS(hdus["IMAGE"].header).all_world2pix(*CENTRE, 0)
-        assert told["fwhm_arcsec"] == pytest.approx(hdus[0].header["FWHM"], rel=0.1)
-    assert (told["x"], told["y"]) == (pytest.approx(float(x)), pytest.approx(float(y)))
-    area = told["ixx_px2"] * told["iyy_px2"] - told["ixy_px2"] ** 2
-    assert told["determinant_radius_px"] == pytest.approx(area**0.25)
-    answer = client.get("/psf", params={"ID": where["ID"], "X": float(x), "Y": float(y)})
-    assert answer.headers["content-type"] == "application/fits"
-    with fits.open(io.BytesIO(answer.content)) as hdus:
-        stamp, header = hdus[0].data, hdus[0].header
-    expected = psf_stamp(path, float(x), float(y))
-    np.testing.assert_allclose(stamp, expected, atol=2e-3 * expected.max())
-    assert header["FWHM"] == pytest.approx(told["fwhm_px"])
-    picture = client.get("/psf", params=where, headers={"Accept": "image/png"})
-    assert Image.open(io.BytesIO(picture.content)).size == (320, 320)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "status", "words"),
-    [
-        ({}, 400, "POS"),
-        ({"POS": "CIRCLE 1 2 3"}, 400, "one place"),
-        ({"X": "5"}, 400, "X and Y"),
-        ({"POS": "1 2", "X": "5"}, 400, "already where"),
-        ({"POS": "1 2", "RESPONSEFORMAT": "gif"}, 400, "fits, png, json"),
-        ({"POS": POSITION}, 404, "A PSF in the file of"),
-        ({"POS": POSITION, "ID": "ivo://test.org/none"}, 404, "No dataset"),
-    ],
-)
-def test_psfs_that_cannot_be_told(
-    client: TestClient, parameters: dict[str, str], status: int, words: str
-) -> None:
-    answer = client.get("/psf", params={"ID": SCIENCE.dataset_id, **parameters})
-    assert answer.status_code == status, answer.text
-    assert words in html.unescape(answer.text)
 
 
 def publish_discs(field: Field, folder: Path, unit: str) -> str:
