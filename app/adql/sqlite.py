@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from app.adql import typed
 from app.adql.arithmetic import SUM_SCALE, may_overflow, steps_of
-from app.adql.relations import Query
+from app.adql.relations import Query, SetQuery
 from app.adql.sqlite_functions import MATHEMATICS, mathematics_name
 from app.adql.sqlite_spatial import SqliteSpatial
+from app.adql.statements import column_names
 from app.adql.typed import Expression
 from app.adql.user_functions import USER_SQL
 
@@ -41,6 +42,19 @@ class SqliteWriter(SqliteSpatial):
             for side in (left, right)
         ]
         return f"SELECT {names} FROM ({numbered[0]} {word} {numbered[1]})"
+
+    def set_query(self, query: SetQuery) -> str:
+        sql = super().set_query(query)
+        if not all(every and word == "UNION" for word, every, _ in query.rest):
+            return sql
+        # SQLite 3.40 merges such a query into the one around it and then gives rows of a RIGHT or
+        # FULL JOIN twice; it does not where an operand has no FROM.
+        nothing = ", ".join("NULL" for _ in column_names(query.first.outputs))
+        return f"{sql} UNION ALL SELECT {nothing} WHERE 0"
+
+    def distinct_to_order(self, sql: str) -> str:
+        # SQLite 3.40 loses NULL where it skips along an index to the next value in such an order.
+        return f"SELECT * FROM ({sql})"
 
     def scalar(self, query: Query) -> str:
         if query.has_one_row:

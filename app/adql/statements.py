@@ -86,14 +86,16 @@ class StatementWriter(ABC):
         tests: dict[int, str] = {}
         for source in query.sources:
             self._write_tests(source, tests)
-        clauses = self._clauses(query, places)
+        clauses, order = self._clauses(query), self._order(query, places)
         parts = [
             f"SELECT {'DISTINCT ' if query.distinct else ''}{', '.join(columns)}",
             "FROM " + ", ".join(self._source(source, tests) for source in query.sources),
             *clauses,
         ]
-        cut = self.cut(limit, query.offset or 0)
-        return " ".join([*parts, cut] if cut else parts)
+        rows = " ".join(parts)
+        if query.distinct and order:
+            rows = self.distinct_to_order(rows)
+        return " ".join(filter(None, (rows, order, self.cut(limit, query.offset or 0))))
 
     def _register(self, query: Query) -> None:
         """Note whose columns the numbers of FROM mean, before any of them is written."""
@@ -107,7 +109,7 @@ class StatementWriter(ABC):
             else:
                 self._owners[source.source] = f"t{source.source}"
 
-    def _clauses(self, query: Query, places: list[list[int]]) -> list[str]:
+    def _clauses(self, query: Query) -> list[str]:
         clauses = []
         if query.where is not None:
             clauses.append(f"WHERE {self.condition(query.where, True)}")
@@ -115,6 +117,9 @@ class StatementWriter(ABC):
             clauses.append("GROUP BY " + ", ".join(map(self.value, query.group_by)))
         if query.having is not None:
             clauses.append(f"HAVING {self.condition(query.having, True)}")
+        return clauses
+
+    def _order(self, query: Query, places: list[list[int]]) -> str:
         keys = []
         for key in query.order_by:
             # NULLs stand where PostgreSQL puts them by default: behind everything.
@@ -124,9 +129,7 @@ class StatementWriter(ABC):
                     keys.append(f"{self.ordered(key.expression)} {direction}")
             else:
                 keys += [f"{place} {direction}" for place in places[key.output]]
-        if keys:
-            clauses.append("ORDER BY " + ", ".join(keys))
-        return clauses
+        return "ORDER BY " + ", ".join(keys) if keys else ""
 
     def _write_tests(self, source: Source, tests: dict[int, str]) -> None:
         """The conditions of joins, which may ask subqueries in FROM for further columns."""
@@ -178,6 +181,10 @@ class StatementWriter(ABC):
     def set_step(self, left: str, word: str, every: bool, right: str, names: str) -> str:
         """``left UNION [ALL] right`` and its like; ``names`` are the columns of both."""
         return f"{left} {word}{' ALL' if every else ''} {right}"
+
+    def distinct_to_order(self, sql: str) -> str:
+        """A SELECT DISTINCT as it is written before an ORDER BY of places."""
+        return sql
 
     def full_join_test(self, join: Joined, test: str) -> str:
         """The condition of a FULL JOIN as the engine takes it."""

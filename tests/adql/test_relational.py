@@ -192,6 +192,27 @@ def test_set_operators_count_as_multisets_do(ask_both: Ask) -> None:
         assert Counter(row[0] for row in ask_both(f"{text} ORDER BY 1")) == expected
 
 
+def test_distinct_values_in_order_end_with_null(ask_both: Ask) -> None:
+    values = {visit for _, visit in ask_both(f"SELECT obs_id, lsst_visit FROM {T} ORDER BY 1")}
+    assert None in values
+    ordered = [(each,) for each in sorted(values - {None})]
+    distinct = f"SELECT DISTINCT lsst_visit FROM {T} ORDER BY 1"
+    assert ask_both(distinct) == [*ordered, (None,)]
+    assert ask_both(f"{distinct} DESC") == [(None,), *reversed(ordered)]
+    assert ask_both(f"SELECT x FROM ({distinct}) AS q ORDER BY x") == [*ordered, (None,)]
+
+
+@pytest.mark.parametrize("kind", ["RIGHT", "FULL"])
+def test_rows_of_an_outer_join_beside_others_come_once(ask_both: Ask, kind: str) -> None:
+    join = f"SELECT b.obs_id FROM {T} a {kind} JOIN {T} b ON a.lsst_visit = b.lsst_visit"
+    nothing = f"SELECT obs_id FROM {T} WHERE calib_level > 5"
+    alone = Counter(ask_both(f"{join} ORDER BY 1"))
+    assert alone
+    assert (
+        Counter(ask_both(f"SELECT x.* FROM ({nothing} UNION ALL {join}) AS x ORDER BY 1")) == alone
+    )
+
+
 def test_names_are_looked_up_from_the_inside_out(ask_both: Ask) -> None:
     """calib_level is the inner table's, and ``o`` the outer one: half of the rows each."""
     text = (
