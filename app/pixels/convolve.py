@@ -35,9 +35,16 @@ def _convolve_tile(
     for row in range(y, y + rows):
         line[:] = 0.0
         for j in range(size_y):
-            for i in range(size_x):
-                weight = kernel[j, i]
-                origin = padded[row + j, x + i : x + i + TILE_PX]
+            weights = kernel[j]
+            for i in range(0, size_x - 3, 4):  # four at once: the line is read and kept less often
+                a, b, c, d = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
+                origin = padded[row + j, x + i : x + i + TILE_PX + 3]
+                for t in range(TILE_PX):
+                    line[t] += (
+                        a * origin[t] + b * origin[t + 1] + c * origin[t + 2] + d * origin[t + 3]
+                    )
+            for i in range(size_x - size_x % 4, size_x):
+                weight, origin = weights[i], padded[row + j, x + i : x + i + TILE_PX]
                 for t in range(TILE_PX):
                     line[t] += weight * origin[t]
         stop = min(TILE_PX, out.shape[1] - x)
@@ -83,7 +90,7 @@ def convolve(plane: Image, kernel: KernelField) -> Image:
 def _by_tiles(plane: Image, kernel: KernelField, row_kernel: Callable[..., None]) -> Image:
     """Pad the plane and run ``row_kernel`` with the kernels of each row of tiles."""
     ny, nx = plane.shape
-    middles = np.arange(-(-nx // TILE_PX)) * TILE_PX + 0.5 * (TILE_PX - 1)
+    middles = tile_middles(nx)
     first = kernel(middles[:1], middles[:1]) if callable(kernel) else kernel[None]
     size_y, size_x = first.shape[1:]
     half_y, half_x = size_y // 2, size_x // 2
@@ -104,6 +111,26 @@ def _by_tiles(plane: Image, kernel: KernelField, row_kernel: Callable[..., None]
 def _turned(kernels: Kernel) -> NDArray[np.float32]:
     """Kernels (n, size, size) as the row kernels want them."""
     return np.ascontiguousarray(kernels[:, ::-1, ::-1], dtype=np.float32)
+
+
+def convolve_strip(plane: Image, kernels: Kernel, *, present: bool = False) -> Image:
+    """The rows of ``plane`` (rows + 2 half, nx) whose kernel lies within: (rows, nx).
+
+    ``kernels`` (one, or one for each tile of TILE_PX columns; size, size) have one odd size. Beyond
+    the first and last column is zero; every pixel must be finite. A plane that is ``present`` has
+    ones and zeros only, which is quick where all are ones.
+    """
+    half, nx = kernels.shape[1] // 2, plane.shape[1]
+    padded = np.pad(plane, ((0, 0), (half, half + TILE_PX)))
+    out = np.empty((plane.shape[0] - 2 * half, nx), dtype=np.float32)
+    row_kernel = _share_rows if present else _convolve_rows
+    row_kernel(0, len(out), padded, _turned(kernels), out)
+    return out
+
+
+def tile_middles(size: int) -> Kernel:
+    """Where along an axis of ``size`` pixels the middles of the tiles lie."""
+    return np.arange(-(-size // TILE_PX), dtype=np.float64) * TILE_PX + 0.5 * (TILE_PX - 1)
 
 
 def convolve_present(

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
-from app.pixels.detect import gaussian_psf
 from app.pixels.image import MaskedImage
 from app.pixels.mapping import PixelGrid
 from app.pixels.psf_field import Profile, PsfField, PsfShape, fit_field
@@ -113,6 +112,19 @@ class CoaddPsf:
         table = np.array([(s.ixx, s.iyy, s.ixy, s.fwhm_px) for s in found])
         return PsfShape(*(float(value) for value in np.median(table, axis=0)))
 
+    def places(self) -> tuple[Floats, Floats]:
+        """The x and y of places spread over what each input reaches of the image."""
+        found = [
+            _nodes(part.region, *box)
+            for part in self.components
+            if (box := _box(part.region, self.shape)) is not None
+        ]
+        if not found:
+            return np.zeros(0), np.zeros(0)
+        x, y = (np.concatenate(values) for values in zip(*found, strict=True))
+        step = max(1, len(x) // (2 * NODES**2))
+        return x[::step], y[::step]
+
     def _shapes(self, places: Sequence[tuple[float, float]]) -> list[PsfShape]:
         """Shapes at those of the places that inputs reach."""
         return [
@@ -160,9 +172,9 @@ def weighed_psf(psf: CoaddPsf, image: MaskedImage, name: str) -> CoaddPsf | None
     return CoaddPsf(parts, psf.shape)
 
 
-def matched_psf(psf: CoaddPsf, fwhm_px: float) -> CoaddPsf:
-    """That of an image which was matched to a round Gaussian of ``fwhm_px``."""
-    field = PsfField(gaussian_psf(fwhm_px)[None], 0, (0.0, 0.0), (1.0, 1.0))
+def matched_psf(psf: CoaddPsf, stamp: Floats) -> CoaddPsf:
+    """That of an image which was matched to one PSF, whose ``stamp`` (odd, odd) has unit sum."""
+    field = PsfField(stamp[None], 0, (0.0, 0.0), (1.0, 1.0))
     return CoaddPsf(tuple(replace(each, field=field) for each in psf.components), psf.shape)
 
 
@@ -183,11 +195,10 @@ def _warp_component(part: Component, source: PixelGrid, target: PixelGrid) -> Co
     region = _map(source, target, *_outline(part.region))
     if not np.isfinite(region).all():
         return None
-    ny, nx = target.shape
-    low = np.maximum(region.min(axis=0), -0.5)
-    high = np.minimum(region.max(axis=0), (nx - 0.5, ny - 0.5))
-    if not (low < high).all():
+    box = _box(region, target.shape)
+    if box is None:
         return None
+    low, high = box
     x, y = _nodes(region, low, high)
     if len(x) == 0:
         return None
@@ -221,6 +232,14 @@ def _outline(region: Floats) -> tuple[Floats, Floats]:
 def _map(source: PixelGrid, target: PixelGrid, x: Floats, y: Floats) -> Floats:
     """(K, 2): target pixels of source pixels."""
     return np.stack(target.sky_to_pixel(*source.pixel_to_sky(x, y)), axis=1)
+
+
+def _box(region: Floats, shape: tuple[int, int]) -> tuple[Floats, Floats] | None:
+    """The lower and upper x, y of a region on an image of ``shape``; None where it has none."""
+    ny, nx = shape
+    low = np.maximum(region.min(axis=0), -0.5)
+    high = np.minimum(region.max(axis=0), (nx - 0.5, ny - 0.5))
+    return (low, high) if (low < high).all() else None
 
 
 def _nodes(region: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:

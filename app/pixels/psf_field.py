@@ -196,9 +196,15 @@ def fit_field(
     stars: int,
 ) -> PsfField:
     """The field through ``profiles`` (K, odd, odd) seen at K places, by least squares."""
-    terms = field_terms(degree, zero, scale, x, y)
+    stamps = fit_stamps(field_terms(degree, zero, scale, x, y), profiles)
+    return PsfField(stamps, degree, zero, scale, sampling, stars)
+
+
+def fit_stamps(terms: Floats, seen: Floats) -> Floats:
+    """The T stamps whose sums, with the ``terms`` (T, K) of K places for weights, come nearest to
+    the stamps ``seen`` there (K, ny, nx), by least squares."""
     matrix = np.einsum("ik,jk->ij", terms, terms)
     inverse = np.stack([solve_positive(matrix, column) for column in np.eye(len(terms))])
     weights = np.einsum("ij,jk->ik", inverse, terms)
-    stamps = np.einsum("ik,kyx->iyx", weights, profiles)
-    return PsfField(stamps, degree, zero, scale, sampling, stars)
+    stamps: Floats = np.einsum("ik,kyx->iyx", weights, seen)
+    return stamps

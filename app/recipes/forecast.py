@@ -87,7 +87,8 @@ def forecast(plan: BuildPlan) -> Forecast:
         noise = float(np.median(coverage.noise[covered]))
     fwhm = _fwhm_arcsec(plan.inputs, weights)
     if plan.recipe.template.warp == "psfmatched":
-        fwhm, noise = _model_fwhm_arcsec(plan.inputs), None
+        asked = plan.recipe.template.model_fwhm_arcsec
+        fwhm, noise = asked or _model_fwhm_arcsec(plan.inputs), None
     if plan.science is not None:
         noise = _added(noise, plan.science)
         fwhm = max((w for w in (fwhm, plan.science.fwhm_arcsec) if w is not None), default=None)

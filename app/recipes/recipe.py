@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
@@ -80,6 +80,9 @@ class TemplateOptions:
     kernel: Literal["lanczos3", "lanczos5", "bilinear", "nearest"] = "lanczos3"
     statistic: Literal["mean", "meanclip", "median", "safeclip", "comparewarp"] = "meanclip"
     warp: Literal["direct", "psfmatched"] = "direct"
+    model_psf: Literal["gaussian", "doublegaussian"] = "gaussian"
+    """The PSF that PSF-matched inputs are brought to, and its width (None: what they need)."""
+    model_fwhm_arcsec: float | None = None
     clip_sigma: float = 3.0
     clip_iterations: int = 2
     background_matching: bool = False

@@ -13,11 +13,23 @@ from typing import Any, get_args, get_type_hints
 from app.errors import ParameterError, RegionError
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
 from app.recipes.selection import SELECTION_NAMES, Selection, parse_selection
-from app.recipes.values import Parameters, Values, group, number, one_of, single, text, truth, whole
+from app.recipes.values import (
+    Parameters,
+    Values,
+    group,
+    number,
+    one_of,
+    positive,
+    single,
+    text,
+    truth,
+    whole,
+)
 from app.sky.dali import parse_pos
 from app.sky.shapes import Point, Shape
 
-OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", "BACKGROUND_MATCHING", "INPUTS")
+MODEL_NAMES = ("MODEL_PSF", "MODEL_FWHM")
+OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", *MODEL_NAMES, "BACKGROUND_MATCHING", "INPUTS")
 """How the inputs are resampled and combined."""
 IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER")
 """What both kinds of build take."""
@@ -136,17 +148,22 @@ def _template_options(values: Values) -> TemplateOptions:
         "statistic": single(values, "STATISTIC", one_of(choices(TemplateOptions, "statistic"))),
         "kernel": single(values, "KERNEL", one_of(choices(TemplateOptions, "kernel"))),
         "warp": single(values, "WARP", one_of(choices(TemplateOptions, "warp"))),
+        "model_psf": single(values, "MODEL_PSF", one_of(choices(TemplateOptions, "model_psf"))),
+        "model_fwhm_arcsec": single(values, "MODEL_FWHM", positive),
         "background_matching": single(values, "BACKGROUND_MATCHING", truth),
         "source": single(values, "INPUTS", one_of(choices(TemplateOptions, "source"))),
     }
     if given["source"] == "coadds":
         _refuse_choices(values)
+    model = next((name for name in MODEL_NAMES if name in values), None)
+    if model is not None and given["warp"] != "psfmatched":
+        raise ParameterError(model, "goes with WARP=psfmatched")
     return replace(TemplateOptions(), **_known(given))
 
 
 def _refuse_choices(values: Values) -> None:
     """INPUTS=coadds leaves nothing to choose or to stack."""
-    for name in (*SELECTION_NAMES, "STATISTIC", "WARP", "BACKGROUND_MATCHING"):
+    for name in (*SELECTION_NAMES, "STATISTIC", "WARP", *MODEL_NAMES, "BACKGROUND_MATCHING"):
         if name in values:
             raise ParameterError(
                 name, "goes with INPUTS=exposures; coadds under an image are all taken as they are"

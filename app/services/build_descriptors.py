@@ -149,6 +149,7 @@ def _options(kind: str) -> tuple[InputParameter, ...]:
         ("STATISTIC", choices(TemplateOptions, "statistic"), "How the exposures are combined"),
         ("KERNEL", choices(TemplateOptions, "kernel"), "The kernel by which they are resampled"),
         ("WARP", choices(TemplateOptions, "warp"), "Warps as they are, or all of one PSF"),
+        ("MODEL_PSF", choices(TemplateOptions, "model_psf"), "The one PSF of WARP=psfmatched"),
         ("BACKGROUND_MATCHING", _TRUTH, "Whether backgrounds are matched where exposures overlap"),
         ("INPUTS", choices(TemplateOptions, "source"), "Exposures, or the templates of patches"),
     )
@@ -163,7 +164,14 @@ def _options(kind: str) -> tuple[InputParameter, ...]:
         datatype="int",
         limits=("0", str(MAX_BORDER_PX)),
     )
-    return (*words, border, *([_BRIGHT_OBJECTS] if kind == "template" else []))
+    model = number_input(
+        "MODEL_FWHM",
+        "FWHM of the PSF that WARP=psfmatched gives; else a tenth more than the worst input's",
+        "arcsec",
+        _SEEING,
+        limits=("0", None),
+    )
+    return (*words, model, border, *([_BRIGHT_OBJECTS] if kind == "template" else []))
 
 
 _BRIGHT_OBJECTS: Final = InputParameter(

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from app.pixels.coadded import Coadd
 from app.pixels.coverage import Coverage
+from app.pixels.psf_matched import Known
 from app.pixels.warped import Bounds
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import ImageRef
 from app.stores.fits_layout import Cell
 from app.workers.inputs import WarpedInput
+from app.workers.stacking import Combination
 from app.workers.work import Work
 
 Row = Mapping[str, Cell]
+_WARPS: Final[Mapping[Known, str]] = {"psf": "psf-matched", "fwhm": "fwhm-matched"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,13 @@ class _Ccd:
     coverage: Coverage
     clipped_fraction: float
     fwhm_arcsec: float | None
+    warp: str
 
 
-def input_tables(work: Work, kept: Sequence[WarpedInput], coadded: Coadd) -> InputTables:
-    """The tables of the inputs in ``kept``, of which ``coadded`` was made.
+def input_tables(
+    work: Work, kept: Sequence[WarpedInput], coadded: Coadd, combination: Combination
+) -> InputTables:
+    """The tables of the inputs in ``kept``, of which ``coadded`` was made by ``combination``.
 
     An input whose weight is 0 is in none of them.
     """
@@ -57,10 +64,12 @@ def input_tables(work: Work, kept: Sequence[WarpedInput], coadded: Coadd) -> Inp
     ids = [ref.dataset_id for ref in work.plan.inputs]
     exposure_of = dict(zip(ids, names, strict=True))
     total = sum(coadded.weights) or 1.0
+    matched = combination.matched
+    warps = ["direct"] * len(kept) if matched is None else [_WARPS[how] for how in matched.known]
     ccds = [
-        _ccd(work, each, exposure_of[each.ref.dataset_id], weight / total, clipped)
-        for each, weight, clipped in zip(
-            kept, coadded.weights, coadded.clipped_fraction, strict=True
+        _ccd(work, each, exposure_of[each.ref.dataset_id], weight / total, clipped, warp)
+        for each, weight, clipped, warp in zip(
+            kept, coadded.weights, coadded.clipped_fraction, warps, strict=True
         )
         if weight > 0
     ]
@@ -77,7 +86,9 @@ def input_tables(work: Work, kept: Sequence[WarpedInput], coadded: Coadd) -> Inp
     )
 
 
-def _ccd(work: Work, each: WarpedInput, exposure: str, weight: float, clipped: float) -> _Ccd:
+def _ccd(
+    work: Work, each: WarpedInput, exposure: str, weight: float, clipped: float, warp: str
+) -> _Ccd:
     return _Ccd(
         exposure=exposure,
         ref=each.ref,
@@ -87,6 +98,7 @@ def _ccd(work: Work, each: WarpedInput, exposure: str, weight: float, clipped: f
         coverage=each.stored.facts.coverage,
         clipped_fraction=clipped,
         fwhm_arcsec=work.fwhm_arcsec(each.warped.fwhm_px),
+        warp=warp,
     )
 
 
@@ -104,6 +116,7 @@ def _ccd_row(number: int, visit: int, ccd: _Ccd) -> Row:
         "zero_point_mag": zero_point_of(ccd.ref),
         "scale": ccd.scale,
         "sky": ccd.sky,
+        "warp": ccd.warp,
     }
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CoverageError
+from app.errors import CoverageError, ParameterError
 from app.pixels.artefacts.compare_warp import compare_warp, matching_kernels
 from app.pixels.artefacts.safe_clip import safe_clip
 from app.pixels.coadd import Statistic, coadd_rows
 from app.pixels.coadded import Coadd, CoaddRows, whole_coadd
 from app.pixels.image import bits
-from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px
+from app.pixels.model_psf import ModelPsf
+from app.pixels.psf_matched import (
+    MatchedTo,
+    PsfMatched,
+    SampledPsf,
+    automatic_fwhm_px,
+    match_psfs,
+    sample_psf,
+)
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
 from app.workers.inputs import WarpedInput
@@ -24,16 +32,39 @@ from app.workers.work import Work
 @dataclass(frozen=True, slots=True)
 class Combination:
     """How inputs are combined, and the artefacts that are left out of each (nothing, or one set
-    of pixels for each input). ``streaks`` are the trails of all inputs."""
+    of pixels for each input). ``streaks`` are the trails of all inputs. With ``matched`` they are
+    brought to one PSF first."""
 
     statistic: Statistic
     excluded: tuple[Spans, ...] = ()
     streaks: Spans = field(default_factory=Spans.empty)
+    matched: MatchedTo | None = None
+
+    def warps(self, inputs: Sequence[Warped]) -> Sequence[Warped]:
+        """The inputs themselves, or brought to one PSF."""
+        if self.matched is None:
+            return inputs
+        kernels, width = self.matched.kernels, self.matched.model.fwhm_px
+        excluded = self.excluded or (None,) * len(inputs)
+        return [
+            PsfMatched(each, kernel, width, left_out)
+            for each, kernel, left_out in zip(inputs, kernels, excluded, strict=True)
+        ]
 
 
-def find_artefacts(work: Work, kept: Sequence[WarpedInput]) -> Combination:
-    """What the plan's statistic comes to: ``safeclip`` and ``comparewarp`` are a plain mean of what
-    is no artefact."""
+def combination_of(work: Work, kept: Sequence[WarpedInput]) -> Combination:
+    """What the plan's options come to for these inputs: the artefacts to leave out, and the
+    kernels that bring them to one PSF.
+
+    Raises CoverageError when PSF-matched warps are asked for and an input's seeing is not known,
+    ParameterError when the PSF asked for is sharper than an input's.
+    """
+    matched = _matched_to(work, kept) if work.plan.recipe.template.warp == "psfmatched" else None
+    return replace(_without_artefacts(work, kept), matched=matched)
+
+
+def _without_artefacts(work: Work, kept: Sequence[WarpedInput]) -> Combination:
+    """``safeclip`` and ``comparewarp`` are a plain mean of what is no artefact."""
     inputs = [each.warped for each in kept]
 
     def at(done: int, rows: int) -> None:
@@ -56,7 +87,7 @@ def stack_rows(
     """The rows ``start <= y < stop`` of the stack. Raises what :func:`stack` raises."""
     options = work.plan.recipe.template
     made = coadd_rows(
-        _as_asked(work, inputs),
+        combination.warps(inputs),
         rows,
         statistic=combination.statistic,
         clip_sigma=options.clip_sigma,
@@ -74,31 +105,50 @@ def _mark_streaks(mask: NDArray[np.int32], trails: NDArray[np.bool_]) -> None:
     mask[trails & ((mask & bits("CLIPPED")) != 0)] |= bits("STREAK")
 
 
-def stack_of_rows(work: Work, inputs: Sequence[Warped], rows: CoaddRows) -> Coadd:
+def stack_of_rows(inputs: Sequence[Warped], combination: Combination, rows: CoaddRows) -> Coadd:
     """The stack whose rows are all there. Raises what :func:`stack` raises."""
-    warps = _as_asked(work, inputs)
+    warps = combination.warps(inputs)
     return whole_coadd(warps, rows, [each.weight for each in warps])
 
 
 def stack(work: Work, inputs: Sequence[Warped], combination: Combination) -> Coadd:
     """The stack that the plan's options ask for.
 
-    Raises CoverageError when no input has a usable pixel, or when PSF-matched warps are asked for
-    and an input's seeing is not known.
+    Raises CoverageError when no input has a usable pixel.
     """
     every = (0, work.grid.shape[0])
-    return stack_of_rows(work, inputs, stack_rows(work, inputs, combination, every))
+    return stack_of_rows(inputs, combination, stack_rows(work, inputs, combination, every))
 
 
-def _as_asked(work: Work, inputs: Sequence[Warped]) -> Sequence[Warped]:
-    """The inputs themselves, or brought to one PSF."""
-    if work.plan.recipe.template.warp == "direct":
-        return inputs
-    model_px = model_fwhm_px(inputs)
-    known = [each.fwhm_px for each in inputs if each.fwhm_px is not None]
-    if model_px is None or len(known) < len(inputs):
-        raise CoverageError("inputs of known FWHM, to be PSF-matched", len(known), len(inputs))
-    return [
-        PsfMatched(each, gaussian_match(fwhm_px, model_px), model_px)
-        for each, fwhm_px in zip(inputs, known, strict=True)
-    ]
+def _matched_to(work: Work, kept: Sequence[WarpedInput]) -> MatchedTo:
+    options = work.plan.recipe.template
+    sampled: list[SampledPsf] = []
+    for number, each in enumerate(kept):
+        work.at("psf", number, len(kept))
+        psf = sample_psf(each.stored.psf(), each.warped.fwhm_px)
+        if psf is None:
+            what = f"PSF or FWHM of {each.ref.dataset_id}, to be PSF-matched"
+            raise CoverageError(what, number, len(kept))
+        sampled.append(psf)
+    if options.model_fwhm_arcsec is None:
+        fwhm_px = automatic_fwhm_px([each.warped for each in kept], sampled)
+    else:
+        fwhm_px = options.model_fwhm_arcsec / work.grid.pixel_scale_arcsec
+        _refuse_sharpening(work, kept, sampled, fwhm_px)
+    return match_psfs(sampled, ModelPsf(fwhm_px, options.model_psf), work.grid.shape)
+
+
+def _refuse_sharpening(
+    work: Work, kept: Sequence[WarpedInput], psfs: Sequence[SampledPsf], fwhm_px: float
+) -> None:
+    """Raise ParameterError when the model is sharper than an input: it would amplify its noise."""
+    widest, name = max(
+        (psf.widest_px, each.ref.dataset_id) for psf, each in zip(psfs, kept, strict=True)
+    )
+    if fwhm_px < widest:
+        scale = work.grid.pixel_scale_arcsec
+        raise ParameterError(
+            "MODEL_FWHM",
+            f"{fwhm_px * scale:.3f} arcsec is sharper than {name}, which reaches "
+            f"{widest * scale:.3f} arcsec; ask for more, or leave such images out (FWHM_MAX)",
+        )

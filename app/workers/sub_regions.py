@@ -19,7 +19,7 @@ from app.recipes.photometry import common_zero_point
 from app.stores.coadd_rows import CoaddRowsStore
 from app.workers.gather import Gathered, Prepared, gather, open_prepared
 from app.workers.inputs import WarpedInput, warp_key
-from app.workers.stacking import Combination, find_artefacts, stack_of_rows, stack_rows
+from app.workers.stacking import Combination, combination_of, stack_of_rows, stack_rows
 from app.workers.work import Work
 
 LEAST_VALUES: Final = 2**26
@@ -82,10 +82,11 @@ class Ahead:
         """The inputs, open until ``files`` is closed, their stack, and how it was made."""
         gathered = open_prepared(work, self.preparation.inputs, files)
         rows = join_rows(work.grid.shape, self._parts(work, gathered.kept))
-        coadded = stack_of_rows(work, [each.warped for each in gathered.kept], rows)
+        combination = self.preparation.combination
+        coadded = stack_of_rows([each.warped for each in gathered.kept], combination, rows)
         for each in self.sub_regions:
             self.store.discard(self.preparation.key(work, each))
-        return gathered, coadded, self.preparation.combination
+        return gathered, coadded, combination
 
     def _parts(self, work: Work, inputs: list[WarpedInput]) -> Iterator[CoaddRows]:
         for rows in self.sub_regions:
@@ -95,14 +96,14 @@ class Ahead:
 
 
 def prepare(work: Work) -> Preparation:
-    """Gather the inputs and find their artefacts.
+    """Gather the inputs and find how they are to be combined.
 
     Raises what :func:`app.workers.gather.gather` and :func:`app.workers.stacking.stack` raise.
     """
     with ExitStack() as files:
         gathered = gather(work, files)
-        found = find_artefacts(work, gathered.kept)
-        return Preparation(Prepared.of(gathered), found)
+        combination = combination_of(work, gathered.kept)
+        return Preparation(Prepared.of(gathered), combination)
 
 
 def rows_ahead(work: Work, preparation: Preparation, rows: Rows, store: CoaddRowsStore) -> None:

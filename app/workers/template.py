@@ -17,14 +17,16 @@ from app.pixels.gaps import fill_narrow_gaps, with_high_variance
 from app.pixels.input_map import input_map
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.psf_coadd import CoaddPsf, combine_psfs, matched_psf
+from app.pixels.psf_matched import MatchedTo
 from app.recipes.photometry import NANOJANSKY, NANOJANSKY_ZERO_POINT_MAG, common_zero_point
 from app.recipes.recipe import BuildPlan, InputUse
+from app.stores.fits_layout import CardRow
 from app.workers.gather import Gathered, gather
 from app.workers.get_template import get_template
 from app.workers.input_tables import InputTables, input_tables
 from app.workers.inputs import WarpedInput, with_width
 from app.workers.product import Product, pixel_quality
-from app.workers.stacking import Combination, find_artefacts, stack
+from app.workers.stacking import Combination, combination_of, stack
 from app.workers.sub_regions import Ahead
 from app.workers.work import Work
 
@@ -42,6 +44,7 @@ class Template:
     tables: InputTables
     position_error_px: float
     input_map: NDArray[np.uint8] | None = None
+    matched: MatchedTo | None = None
 
 
 def make_template(work: Work, ahead: Ahead | None = None) -> Template:
@@ -59,17 +62,21 @@ def make_template(work: Work, ahead: Ahead | None = None) -> Template:
         error = max(each.stored.facts.position_error_px for each in gathered.kept)
         uses = _uses(work.plan, gathered, coadded)
         alone = work.plan.science is None
-        tables = input_tables(work, gathered.kept, coadded) if alone else InputTables((), ())
+        tables = (
+            input_tables(work, gathered.kept, coadded, combination)
+            if alone
+            else InputTables((), ())
+        )
         inputs = _input_map(work, gathered.kept, coadded, combination) if alone else None
-        psf = _psf(work, gathered.kept, coadded)
+        psf = _psf(work, gathered.kept, coadded, combination)
     coadded = replace(coadded, image=with_width(coadded.image, psf))
-    return Template(coadded, psf, uses, tables, error, inputs)
+    return Template(coadded, psf, uses, tables, error, inputs, combination.matched)
 
 
 def _stacked(work: Work, files: ExitStack) -> tuple[Gathered, Coadd, Combination]:
     gathered = gather(work, files)
     warps = [each.warped for each in gathered.kept]
-    combination = find_artefacts(work, gathered.kept)
+    combination = combination_of(work, gathered.kept)
     return gathered, stack(work, warps, combination), combination
 
 
@@ -85,7 +92,9 @@ def _input_map(
     )
 
 
-def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | None:
+def _psf(
+    work: Work, inputs: Sequence[WarpedInput], stack: Coadd, combination: Combination
+) -> CoaddPsf | None:
     """Of the inputs whose PSF is known; None when none is. A median takes all alike."""
     parts = []
     for each, weight in zip(inputs, stack.weights, strict=True):
@@ -94,9 +103,9 @@ def _psf(work: Work, inputs: Sequence[WarpedInput], stack: Coadd) -> CoaddPsf | 
             alike = weight > 0 and work.plan.recipe.template.statistic == "median"
             parts.append(own.weighted(1.0 if alike else weight, each.ref.dataset_id))
     psf = combine_psfs(parts, stack.image.shape)
-    fwhm_px = stack.image.fwhm_px
-    matched = work.plan.recipe.template.warp == "psfmatched"
-    return matched_psf(psf, fwhm_px) if matched and psf is not None and fwhm_px else psf
+    if psf is None or combination.matched is None:
+        return psf
+    return matched_psf(psf, combination.matched.model.stamp())
 
 
 def _from_coadds(work: Work) -> Template:
@@ -114,6 +123,18 @@ def _from_coadds(work: Work) -> Template:
     weights = tuple(use.weight or 0.0 for use in merged.uses)
     coadded = Coadd(merged.image, n_image, weights, (0.0,) * len(weights))
     return Template(coadded, merged.psf, merged.uses, InputTables((), ()), float("nan"))
+
+
+def _matched_cards(work: Work, matched: MatchedTo | None) -> list[CardRow]:
+    """To which PSF inputs were brought, and from what was known of theirs."""
+    if matched is None:
+        return []
+    return [
+        ("MODELPSF", matched.model.profile, "PSF to which all inputs were brought"),
+        ("MODFWHM", work.fwhm_arcsec(matched.model.fwhm_px), "[arcsec] its FWHM"),
+        ("NFROMPSF", matched.known.count("psf"), "inputs matched from their measured PSF"),
+        ("NFROMWID", matched.known.count("fwhm"), "inputs matched from their FWHM alone"),
+    ]
 
 
 def _median_depth(n_image: NDArray[np.int32]) -> float:
@@ -155,6 +176,7 @@ def template_product(work: Work, template: Template) -> Product:
             ("STATISTC", options.statistic, "how inputs were combined"),
             ("CLIPSIG", options.clip_sigma, "clipping limit"),
             ("WARPTYPE", options.warp, "direct, or all inputs of one PSF"),
+            *_matched_cards(work, template.matched),
             ("BKGMATCH", options.background_matching, "backgrounds matched where inputs overlap"),
         ),
         n_image=template.coadd.n_image,

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from app.errors import ParameterError
-from app.pixels.coadd import coadd
-from app.pixels.image import bits
-from app.pixels.model_psf import PsfMatched, gaussian_match, model_fwhm_px, psf_match
+from app.pixels.model_psf import ModelPsf, gaussian_match, psf_match
+from app.pixels.psf_field import Profile
 from app.pixels.separable import convolve_plane
-from app.pixels.warped import InMemory, in_memory
 
 MODEL_PX = 6.5
 
@@ -36,48 +34,13 @@ def test_a_sharper_model_is_refused():
         gaussian_match(5.0, 4.0)
 
 
-def test_flux_and_blank_sky_noise_after_matching(paint, observe):
-    rng = np.random.default_rng(1)
-    star = np.array([[100.0, 100.0, 1e5]])
-    image = observe(paint((300, 300), star, 4.0), rng, gain=1e9, fwhm_px=4.0)
-    matched = PsfMatched(InMemory.of(image), psf_match(stamp(paint, 4.0), MODEL_PX), MODEL_PX)
-    done = matched.rows(0, 300)
-    assert done.flux[80:121, 80:121].sum() == pytest.approx(
-        image.flux[80:121, 80:121].sum(), rel=0.01
-    )
-    pulls = (done.flux / np.sqrt(done.variance))[150:280, 150:280]
-    assert pulls.std() == pytest.approx(1.0, abs=0.08)
-    assert matched.weight == pytest.approx(1.0 / np.nanmedian(done.variance), rel=0.02)
-    bands = [matched.rows(y, min(y + 7, 300)) for y in range(0, 300, 7)]
-    np.testing.assert_array_equal(np.concatenate([b.flux for b in bands]), done.flux)
-    np.testing.assert_array_equal(np.concatenate([b.mask for b in bands]), done.mask)
+@pytest.mark.parametrize("profile", ["gaussian", "doublegaussian"])
+def test_a_model_has_the_width_that_it_is_named_by(profile):
+    model = ModelPsf(MODEL_PX, profile)
+    assert Profile(model.stamp(), 1.0).shape().fwhm_px == pytest.approx(MODEL_PX, rel=1e-3)
+    assert model.stamp().sum() == pytest.approx(1.0)
 
 
-def test_missing_pixels_lend_nothing(observe):
-    rng = np.random.default_rng(2)
-    image = observe(np.full((80, 80), 1000.0), rng, noise=1.0, gain=1e9, fwhm_px=4.0)
-    image.flux[40, 40] = 1e9
-    image.mask[40, 40] = bits("CR")
-    image.flux[:20] = np.nan
-    done = PsfMatched(InMemory.of(image), gaussian_match(4.0, 6.0), 6.0).rows(0, 80)
-    held = (done.mask & bits("NO_DATA")) == 0
-    assert not held[:20].any() and held[20:, 5:75].sum() == 60 * 70 - 1
-    np.testing.assert_allclose(done.flux[held], 1000.0, atol=3.0)
-    assert np.isnan(done.flux[~held]).all() and np.isfinite(done.variance[held]).all()
-
-
-def test_a_stack_of_matched_exposures_has_the_model_width(paint, observe):
-    rng = np.random.default_rng(3)
-    star = np.array([[50.0, 50.0, 1e6]])
-    images = [observe(paint((100, 100), star, f), rng, gain=1e9, fwhm_px=f) for f in (3, 4, 5)]
-    inputs = in_memory(images)
-    model_px = model_fwhm_px(inputs)
-    assert model_px == pytest.approx(5.5)
-    matched = [
-        PsfMatched(each, psf_match(stamp(paint, f), model_px), model_px)
-        for each, f in zip(inputs, (3, 4, 5), strict=True)
-    ]
-    done = coadd(matched, statistic="mean").image
-    assert done.fwhm_px == pytest.approx(5.5, abs=1e-3)
-    expected = paint((100, 100), star, 5.5, np.inf)
-    assert np.abs(done.flux - expected)[35:66, 35:66].max() < 0.01 * expected.max()
+def test_a_double_gaussian_has_wings():
+    single, double = (ModelPsf(MODEL_PX, name).stamp(30) for name in ("gaussian", "doublegaussian"))
+    assert double[30, 44] > 100.0 * single[30, 44]

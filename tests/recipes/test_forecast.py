@@ -119,6 +119,8 @@ def test_the_psf_of_a_sum_is_narrower_than_the_mean_of_its_parts() -> None:
     half = 2 * x[np.argmin(np.abs(profile - profile[0] / 2))]
     assert fwhm == pytest.approx(float(half), rel=1e-3)
     assert forecast(plan(*inputs, warp="psfmatched")).fwhm_arcsec == pytest.approx(1.1 * 1.6)
+    asked = plan(*inputs, warp="psfmatched", model_fwhm_arcsec=2.5)
+    assert forecast(asked).fwhm_arcsec == 2.5
 
 
 def test_an_image_of_unknown_noise_is_taken_as_sky_limited() -> None:

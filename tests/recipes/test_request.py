@@ -34,6 +34,9 @@ def test_positions(text: str, expected: object) -> None:
     assert request.band == "i"
 
 
+MATCHED = (("POS", "1 2"), ("BAND", "i"), ("WARP", "psfmatched"))
+
+
 def test_names_are_case_insensitive_and_lists_may_repeat() -> None:
     request = parse_difference(
         [
@@ -64,6 +67,14 @@ def test_times_and_fraction() -> None:
     assert request.selection.times == ((-math.inf, 57000.0), (58000.0, 58100.0))
     assert request.selection.exclude_times == ((58050.0, math.inf),)
     assert request.selection.fwhm_fraction == 0.5
+
+
+def test_the_psf_that_inputs_are_brought_to() -> None:
+    asked = [*MATCHED, ("MODEL_PSF", "DoubleGaussian"), ("MODEL_FWHM", "1.5")]
+    options = parse_template(asked).options
+    assert (options.warp, options.model_psf) == ("psfmatched", "doublegaussian")
+    assert options.model_fwhm_arcsec == 1.5
+    assert parse_template(MATCHED).options.model_fwhm_arcsec is None
 
 
 def test_limits_and_options() -> None:
@@ -115,6 +126,9 @@ def test_limits_and_options() -> None:
         ([("POS", "1 2"), ("BAND", "i"), ("DEPTH_MIN", "nan")], "DEPTH_MIN"),
         ([("POS", "1 2"), ("BAND", "i"), ("EFFTIME_MIN", "0")], "EFFTIME_MIN"),
         ([("POS", "1 2"), ("BAND", "i"), ("STATISTIC", "mode")], "STATISTIC"),
+        ([("POS", "1 2"), ("BAND", "i"), ("MODEL_FWHM", "1.5")], "MODEL_FWHM"),
+        ([*MATCHED, ("MODEL_FWHM", "0")], "MODEL_FWHM"),
+        ([*MATCHED, ("MODEL_PSF", "moffat")], "MODEL_PSF"),
         ([("POS", "1 2"), ("BAND", "i"), ("KERNEL", "cubic")], "KERNEL"),
         ([("POS", "1 2"), ("BAND", "i"), ("BACKGROUND_MATCHING", "2")], "BACKGROUND_MATCHING"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "1.01")], "FWHM_FRACTION"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, gaussian_filter
 
+from app.errors import ParameterError
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
+from app.pixels.model_psf import ModelPsf
+from app.pixels.psf_field import Profile
 from app.pixels.warp import warp
 from app.recipes.plan import make_plan
 from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
@@ -23,6 +28,7 @@ from app.sky.shapes import Point
 from app.sky.stcs import parse_region
 from app.stores.coadd_rows import CoaddRowsStore
 from app.stores.images import ImageStore
+from app.stores.psf_files import find_psf
 from app.stores.warps import WarpStore
 from app.workers.stacking import stack
 from app.workers.sub_regions import Ahead, prepare, rows_ahead
@@ -112,12 +118,91 @@ def _trail(truth: Truth) -> NDArray[np.bool_]:
     return np.nan_to_num(warp(alone, crossed.grid, FIELD.target_grid()).flux) > 2.0
 
 
-def test_psf_matched_warps_give_the_model_psf(chosen: Chosen, tmp_path: Path) -> None:
-    done = make(chosen, tmp_path, TemplateOptions(statistic="mean", warp="psfmatched"))
+@pytest.mark.parametrize("profile", ["gaussian", "doublegaussian"])
+def test_psf_matched_warps_give_the_model_psf(
+    truth: Truth, chosen: Chosen, tmp_path: Path, profile: Literal["gaussian", "doublegaussian"]
+) -> None:
+    options = TemplateOptions(statistic="mean", warp="psfmatched", model_psf=profile)
+    done = make(chosen, tmp_path, options)
     worst = max(c.ref.fwhm_arcsec or 0.0 for c in chosen.inputs)
     with fits.open(done) as product:
-        assert product[0].header["WARPTYPE"] == "psfmatched"
-        assert product[0].header["FWHM"] == pytest.approx(1.1 * worst, rel=0.02)
+        header, ccds = product[0].header, product["CCDS"].data
+        flux, psf = product["IMAGE"].data.astype(np.float64), find_psf(product, 1, (400, 400))
+    assert header["WARPTYPE"] == "psfmatched" and header["MODELPSF"] == profile
+    assert header["MODFWHM"] == pytest.approx(1.1 * worst, rel=0.03)
+    assert header["FWHM"] == pytest.approx(header["MODFWHM"], rel=0.002)
+    assert (header["NFROMPSF"], header["NFROMWID"]) == (6, 0)
+    assert set(ccds["warp"]) == {"psf-matched"}
+    model = ModelPsf(header["MODFWHM"] / FIELD.scale_arcsec, profile)
+    for x, y in ((120.0, 200.0), (300.0, 250.0)):
+        np.testing.assert_allclose(psf.profile(x, y).stamp(12), model.stamp(12), atol=1e-5)
+    widths = list(_widths_of_stars(truth, flux))
+    assert len(widths) > 3
+    assert np.median(widths) == pytest.approx(model.fwhm_px, rel=0.01)
+
+
+def _widths_of_stars(truth: Truth, flux: NDArray[np.float64]) -> Iterator[float]:
+    """FWHM (px) of bright stars that stand alone."""
+    sources, brightness = truth.sources, np.quantile(truth.sources.flux_njy, 0.6)
+    alone = sources.is_star & sources.isolated(4.0) & (sources.flux_njy > brightness)
+    saturated = sources.flux_njy > np.quantile(sources.flux_njy, 0.97)
+    x, y = FIELD.target_grid().sky_to_pixel(sources.lon_deg, sources.lat_deg)
+    for star in np.flatnonzero(alone & ~saturated):
+        i, j = round(float(x[star])), round(float(y[star]))
+        if min(i, j) > 40 and max(i, j) < 360:
+            stamp = flux[j - 15 : j + 16, i - 15 : i + 16]
+            yield Profile(stamp / stamp.sum(), 1.0).shape().fwhm_px
+
+
+def test_a_model_sharper_than_an_input_is_refused(chosen: Chosen, tmp_path: Path) -> None:
+    options = TemplateOptions(warp="psfmatched", model_fwhm_arcsec=1.0)
+    worst = max(chosen.inputs, key=lambda each: each.ref.fwhm_arcsec or 0.0).ref.dataset_id
+    with pytest.raises(ParameterError, match="MODEL_FWHM") as fault:
+        make(chosen, tmp_path, options)
+    assert worst in str(fault.value)
+    wide = TemplateOptions(statistic="mean", warp="psfmatched", model_fwhm_arcsec=2.0)
+    with fits.open(make(chosen, tmp_path, wide)) as product:
+        assert product[0].header["FWHM"] == pytest.approx(2.0, rel=0.002)
+
+
+def test_an_input_that_shows_no_stars_is_matched_by_its_width(
+    chosen: Chosen, tmp_path: Path
+) -> None:
+    first, blank = chosen.inputs[0].ref, tmp_path / "blank.fits"
+    with fits.open(first.planes[0].path) as exposure:
+        shape = exposure["IMAGE"].data.shape
+        noise = np.random.default_rng(1).normal(0.0, 20.0, shape)
+        exposure["IMAGE"].data = noise.astype(np.float32)
+        exposure["VARIANCE"].data = np.full(shape, 400.0, np.float32)
+        exposure.writeto(blank)
+    planes = tuple(replace(plane, path=str(blank)) for plane in first.planes)
+    starless = replace(chosen.inputs[0], ref=replace(first, planes=planes, checksum="blank"))
+    both = replace(chosen, inputs=(starless, *chosen.inputs[1:]))
+    with fits.open(make(both, tmp_path, TemplateOptions(warp="psfmatched"))) as product:
+        header, ccds = product[0].header, product["CCDS"].data
+    assert (header["NFROMPSF"], header["NFROMWID"]) == (5, 1)
+    assert ccds["warp"].tolist().count("fwhm-matched") == 1
+    assert ccds["warp"][list(ccds["dataset_id"]).index(first.dataset_id)] == "fwhm-matched"
+
+
+def test_artefacts_are_left_out_before_they_are_smeared(
+    truth: Truth, chosen: Chosen, tmp_path: Path
+) -> None:
+    """A trail that is found leaves nothing beside it when its exposure is convolved."""
+    done = [
+        make(chosen, tmp_path, TemplateOptions(statistic=statistic, warp=warp))
+        for statistic, warp in (("comparewarp", "psfmatched"), ("comparewarp", "direct"))
+    ]
+    beside = binary_dilation(_trail(truth), iterations=12)
+    planes = []
+    for path in done:
+        with fits.open(path) as product:
+            planes.append(product["IMAGE"].data.astype(np.float64))
+            noise = np.sqrt(product["VARIANCE"].data)
+    with np.errstate(invalid="ignore"):
+        blank = beside & (np.abs(gaussian_filter(planes[1], 3.0)) < 2.0 * noise)
+    assert blank.sum() > 2000
+    assert abs(np.nanmedian(planes[0][blank] - planes[1][blank])) < 0.1 * np.nanmedian(noise)
 
 
 def test_unknown_seeing_is_measured_before_it_is_matched(chosen: Chosen, tmp_path: Path) -> None:
