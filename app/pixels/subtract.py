@@ -24,7 +24,9 @@ Plane = NDArray[np.float32]
 
 NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
-FROM_TEMPLATE: Final = bits("BAD", "CR", "SUSPECT", "EDGE", "HIGH_VARIANCE", "VIGNETTED", "STREAK")
+FROM_TEMPLATE: Final = bits(
+    "BAD", "CR", "SUSPECT", "EDGE", "HIGH_VARIANCE", "VIGNETTED", "STREAK", "BRIGHT_OBJECT"
+)
 """Planes a template hands on as they are; its SAT becomes SAT_TEMPLATE, NO_DATA is handled apart.
 That inputs were left out of it (CLIPPED, REJECTED, SENSOR_EDGE, INEXACT_PSF) is not handed on."""
 DETECTIONS: Final = bits("DETECTED", "DETECTED_NEGATIVE")

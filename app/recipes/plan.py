@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.errors import LimitError
-from app.pixels.bright_objects import Disc
+from app.pixels.bright_objects import BrightObject
 from app.recipes.recipe import (
     BuildPlan,
     DifferenceOptions,
@@ -22,7 +22,7 @@ def template_recipe(
     band: str,
     grid: str,
     options: TemplateOptions,
-    bright_objects: tuple[Disc, ...] = (),
+    bright_objects: tuple[BrightObject, ...] = (),
 ) -> Recipe:
     """A template of ``chosen`` on ``grid`` (:meth:`app.pixels.grid.Grid.to_text`)."""
     return Recipe(
@@ -42,6 +42,7 @@ def difference_recipe(
     band: str,
     template: TemplateOptions,
     options: DifferenceOptions,
+    bright_objects: tuple[BrightObject, ...] = (),
 ) -> Recipe:
     """``science`` minus a template of ``chosen``, on the grid of ``science``."""
     return Recipe(
@@ -52,6 +53,7 @@ def difference_recipe(
         science=_identity(science.ref),
         template=template,
         difference=options,
+        bright_objects=bright_objects,
     )
 
 

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
+from app.pixels.bright_objects import BrightObject
+
 RECIPE_VERSION = 4
 """Raised whenever the pixels that a recipe gives would change."""
 
@@ -118,8 +120,8 @@ class Recipe:
     science: tuple[str, str] | None = None
     template: TemplateOptions = field(default_factory=TemplateOptions)
     difference: DifferenceOptions | None = None
-    bright_objects: tuple[tuple[float, float, float], ...] = ()
-    """Discs (longitude, latitude, radius; ICRS deg) that a template marks BRIGHT_OBJECT."""
+    bright_objects: tuple[BrightObject, ...] = ()
+    """What the product marks BRIGHT_OBJECT."""
     version: int = RECIPE_VERSION
 
     def key(self) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_type_hints
 
 from app.errors import ParameterError, RegionError
+from app.pixels.bright_objects import BrightObject
+from app.recipes.bright_regions import parse_bright_regions
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
 from app.recipes.selection import SELECTION_NAMES, Selection, parse_selection
 from app.recipes.values import (
@@ -31,9 +33,10 @@ from app.sky.shapes import Point, Shape
 MODEL_NAMES = ("MODEL_PSF", "MODEL_FWHM")
 OPTION_NAMES = ("STATISTIC", "KERNEL", "WARP", *MODEL_NAMES, "BACKGROUND_MATCHING", "INPUTS")
 """How the inputs are resampled and combined."""
-IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER")
+BRIGHT_NAMES = ("BRIGHT_OBJECTS", "BRIGHT_REGIONS")
+IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER", *BRIGHT_NAMES)
 """What both kinds of build take."""
-TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH", "BRIGHT_OBJECTS")
+TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
@@ -41,6 +44,14 @@ MAX_ORDER = 4
 MAX_BORDER_PX = 1000
 MAX_NUMBER = 10**9
 """No tract has a larger number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrightRequest:
+    """The objects to be marked: those of a published table near the image, and given ones."""
+
+    table: str | None = None
+    regions: tuple[BrightObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +66,7 @@ class TemplateRequest:
     band: str | None = None
     selection: Selection = field(default_factory=Selection)
     options: TemplateOptions = field(default_factory=TemplateOptions)
-    bright_objects: str | None = None
-    """The table of the objects whose surroundings are marked."""
+    bright: BrightRequest = field(default_factory=BrightRequest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +78,7 @@ class DifferenceRequest:
     selection: Selection = field(default_factory=Selection)
     template: TemplateOptions = field(default_factory=TemplateOptions)
     options: DifferenceOptions = field(default_factory=DifferenceOptions)
+    bright: BrightRequest = field(default_factory=BrightRequest)
 
 
 BuildRequest = TemplateRequest | DifferenceRequest
@@ -111,7 +122,7 @@ def parse_template(parameters: Parameters) -> TemplateRequest:
         band=band,
         selection=parse_selection(values),
         options=options,
-        bright_objects=single(values, "BRIGHT_OBJECTS", text),
+        bright=_bright(values),
     )
 
 
@@ -135,6 +146,14 @@ def parse_difference(parameters: Parameters) -> DifferenceRequest:
         selection=parse_selection(values),
         template=_template_options(values),
         options=replace(DifferenceOptions(), **_known(given)),
+        bright=_bright(values),
+    )
+
+
+def _bright(values: Values) -> BrightRequest:
+    return BrightRequest(
+        table=single(values, "BRIGHT_OBJECTS", text),
+        regions=single(values, "BRIGHT_REGIONS", parse_bright_regions) or (),
     )
 
 

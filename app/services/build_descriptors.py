@@ -171,13 +171,20 @@ def _options(kind: str) -> tuple[InputParameter, ...]:
         _SEEING,
         limits=("0", None),
     )
-    return (*words, model, border, *([_BRIGHT_OBJECTS] if kind == "template" else []))
+    return (*words, model, border, *_BRIGHT)
 
 
-_BRIGHT_OBJECTS: Final = InputParameter(
-    name="BRIGHT_OBJECTS",
-    ucd="meta.table",
-    description="A table here with ra, dec and radius: discs to be marked in the mask",
+_BRIGHT: Final = (
+    InputParameter(
+        name="BRIGHT_OBJECTS",
+        ucd="meta.table",
+        description="A table here with ra, dec and radius, width and height, or mag: to be marked",
+    ),
+    InputParameter(
+        name="BRIGHT_REGIONS",
+        ucd="pos.outline;obs",
+        description="Text of a DS9 region file of circles and boxes: to be marked in the mask",
+    ),
 )
 
 

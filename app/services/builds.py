@@ -13,12 +13,13 @@ from math import prod
 from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, RegionError
-from app.pixels.bright_objects import Disc
+from app.pixels.bright_objects import BrightObject
 from app.pixels.grid import Grid
 from app.recipes.coadds import select_coadds
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe, TemplateOptions
 from app.recipes.request import (
+    BrightRequest,
     DifferenceRequest,
     TemplateRequest,
     parse_request,
@@ -181,7 +182,7 @@ class BuildService:
             band=band,
             grid=grid.to_text(),
             options=request.options,
-            bright_objects=self._marked(request, grid),
+            bright_objects=self._marked(request.bright, grid),
         )
         return recipe, self._plan(recipe, chosen, grid, request.selection, patch=patch)
 
@@ -209,15 +210,15 @@ class BuildService:
             band=band,
             grid=grid.to_text(),
             options=options,
-            bright_objects=self._marked(request, grid),
+            bright_objects=self._marked(request.bright, grid),
         )
         return recipe, self._plan(recipe, chosen, grid, request.selection)
 
-    def _marked(self, request: TemplateRequest, grid: Grid) -> tuple[Disc, ...]:
-        """The bright objects that the template is to mark."""
-        if request.bright_objects is None:
-            return ()
-        return self._bright_objects.find(request.bright_objects, grid.footprint())
+    def _marked(self, bright: BrightRequest, grid: Grid) -> tuple[BrightObject, ...]:
+        """The bright objects that the product is to mark."""
+        if bright.table is None:
+            return bright.regions
+        return (*self._bright_objects.find(bright.table, grid.footprint()), *bright.regions)
 
     def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
         science = self._finder.get(request.science_id)
@@ -232,10 +233,15 @@ class BuildService:
             request.selection, request.template, science, band, difference=True
         )
         template = _options_for(chosen, request.template)
-        recipe = difference_recipe(
-            chosen, science, band=band, template=template, options=request.options
-        )
         grid = Grid.from_text(science.ref.grid)
+        recipe = difference_recipe(
+            chosen,
+            science,
+            band=band,
+            template=template,
+            options=request.options,
+            bright_objects=self._marked(request.bright, grid),
+        )
         return recipe, self._plan(recipe, chosen, grid, request.selection, science=science)
 
     def _choose_for_image(

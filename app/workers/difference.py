@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.matching import Match, match
@@ -60,7 +61,9 @@ def difference_product(
     )
     work.at("subtract", 0, 1)
     difference = subtract(around, wide, found)
-    image = _part(difference.image, inner)
+    image = mark_bright_objects(
+        _part(difference.image, inner), grid, work.plan.recipe.bright_objects
+    )
     if found.convolved == "template":
         psf = None if own is None else _at_pixels(own, grid, ref.dataset_id)
     else:

@@ -217,9 +217,4 @@ def test_json_of_another_form_is_refused(body: object) -> None:
 
 
 def test_the_names_are_those_of_the_documentation() -> None:
-    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {
-        "POS",
-        "TRACT",
-        "PATCH",
-        "BRIGHT_OBJECTS",
-    }
+    assert set(TEMPLATE_NAMES) - set(DIFFERENCE_NAMES) == {"POS", "TRACT", "PATCH"}

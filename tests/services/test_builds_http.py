@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.io.votable import parse
-from astropy.table import Table
-from astropy.wcs import WCS
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -22,13 +19,11 @@ from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.services.links import LinkService
 from app.services.psf import PsfService
-from app.services.publishing.service import PublishRequest, PublishService
 from app.services.signatures import FileSigner
 from app.stores.images import ImageStore
-from app.stores.tables.published import PublishedStore
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, now, open_field, standard_field
-from tests.services.survey import CENTRE, SCALE_ARCSEC, standard_exposures
+from tests.services.survey import CENTRE, standard_exposures
 
 POSITION = f"{CENTRE[0]} {CENTRE[1]}"
 SCIENCE = standard_exposures()[4]
@@ -167,57 +162,6 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert other["built"] == "false" and other["quote_s"] > 0
     each = product.file_size / (built["s_xel1"] * built["s_xel2"])
     assert other["quote_bytes"] == pytest.approx(each * other["s_xel1"] * other["s_xel2"], rel=0.1)
-
-
-def publish_discs(field: Field, folder: Path, unit: str) -> str:
-    """A table of two discs: one on the field, one far away."""
-    table = Table({"ra": [CENTRE[0], 10.0], "dec": [CENTRE[1], 80.0], "radius": [6.0, 6.0]})
-    table["ra"].unit = table["dec"].unit = "deg"
-    table["radius"].unit = unit
-    path = folder / f"{unit}.ecsv"
-    table.write(path)
-    tables = PublishedStore(engine=field.stores.engine)
-    service = PublishService(tables=tables, catalogs=field.stores.catalogs, clock=now)
-    service.publish(PublishRequest(path=path, name=f"mine.{unit}"), progress=lambda *_: None)
-    field.stores.catalogs.forget()
-    return f"mine.{unit}"
-
-
-def test_bright_objects_of_a_table_are_marked(
-    client: TestClient, field: Field, tmp_path: Path
-) -> None:
-    asked = {"POS": POSITION, "BAND": "i", "TIME": "60000 60050"}
-    plain = client.get(f"{TEMPLATE}/sync", params=asked)
-    name = publish_discs(field, tmp_path, "arcsec")
-    marked = client.get(f"{TEMPLATE}/sync", params={**asked, "BRIGHT_OBJECTS": name})
-    assert marked.status_code == 200, marked.text
-    assert marked.headers["x-skyloom-dataset"] != plain.headers["x-skyloom-dataset"]
-    with fits.open(io.BytesIO(marked.content)) as hdus, fits.open(io.BytesIO(plain.content)) as was:
-        bit = 1 << hdus["MASK"].header["MP_BRIGHT_OBJECT"]
-        found = hdus["MASK"].data & bit != 0
-        wcs, scale = WCS(hdus["IMAGE"].header), SCALE_ARCSEC
-        np.testing.assert_array_equal(hdus["MASK"].data & ~bit, was["MASK"].data)
-        np.testing.assert_array_equal(hdus["IMAGE"].data, was["IMAGE"].data)
-    x, y = wcs.all_world2pix(*CENTRE, 0)
-    v, u = np.indices(found.shape)
-    apart_arcsec = np.hypot(u - x, v - y) * scale
-    np.testing.assert_array_equal(found, apart_arcsec <= 6.0)
-    assert found.sum() > 100
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [("no.such", "there is no table"), ("ivoa.ObsCore", "ra, dec, radius"), ("mine.mag", "'mag'")],
-)
-def test_tables_that_tell_no_discs_are_refused(
-    client: TestClient, field: Field, tmp_path: Path, table: str, words: str
-) -> None:
-    if table == "mine.mag":
-        publish_discs(field, tmp_path, "mag")
-    asked = {"POS": POSITION, "BAND": "i", "PLAN": "true", "BRIGHT_OBJECTS": table}
-    answer = client.get(f"{TEMPLATE}/sync", params=asked)
-    assert answer.status_code == 400
-    assert "BRIGHT_OBJECTS" in answer.text and words in html.unescape(answer.text)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, ImageFormatError, RecipeError, StoppedError
+from app.pixels.bright_objects import Disc, mark_bright_objects
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
 from app.pixels.lattice import group_by_lattice, offset_px
@@ -44,6 +45,14 @@ OTHER_TRACT = tan((SIZE, SIZE), rotation_deg=25.0, lon_deg=80.0 - 250 * SCALE_AR
 TARGET = cut(tan((240, 300), rotation_deg=10.0), (0, 240, 0, 300))
 STARS = [(40.0 + 55.0 * i, 40.0 + 60.0 * j) for i in range(5) for j in range(3)]
 """x, y on the target."""
+
+BRIGHT = tuple(
+    Disc(float(lon), float(lat), 3.0 / 3600)
+    for lon, lat in zip(
+        *TARGET.pixel_to_sky([100.0, 150.0, 280.0], [120.0, 60.0, 200.0]), strict=True
+    )
+)
+"""Objects on the target: in single coadds, in the overlap of two patches, and in another tract."""
 
 
 def sky_of(grid: Grid) -> NDArray[np.float64]:
@@ -85,6 +94,7 @@ class Coadds:
             flux, np.full(flux.shape, noise**2, np.float32), np.zeros(flux.shape, np.int32)
         )
         image.mask[-60:-40, 40:60] = bits("CLIPPED")
+        image = mark_bright_objects(image, grid, BRIGHT)
         path = self._folder / f"{name}.fits"
         path.write_bytes(product_fits(image, grid, [], []))
         roles = ("image", "mask", "variance")
@@ -98,7 +108,7 @@ class Coadds:
             band="r",
             fwhm_arcsec=FWHM_PX * SCALE_ARCSEC,
             zero_point_mag=zero_point_mag,
-            mask_planes=(("CLIPPED", 11), ("NO_DATA", 8)),
+            mask_planes=(("CLIPPED", 11), ("NO_DATA", 8), ("BRIGHT_OBJECT", 21)),
         )
 
     def template(
@@ -116,6 +126,18 @@ class Coadds:
             zero_point_mag=31.4,
             at=lambda stage, done, total: None,
         )
+
+
+def test_bright_objects_of_several_patches_stay_marked(coadds: Coadds) -> None:
+    merged, _ = coadds.template(coadds.west, coadds.east, coadds.other)
+    found = (merged.mask & bits("BRIGHT_OBJECT")) != 0
+    exact = (mark_bright_objects(merged, TARGET, BRIGHT).mask & ~merged.mask) != 0
+    assert not (exact & np.isfinite(merged.flux)).any()
+    y, x = np.indices(found.shape)
+    lon, lat = (np.array(v) for v in zip(*((d.lon_deg, d.lat_deg) for d in BRIGHT), strict=True))
+    apart = [np.hypot(x - i, y - j) for i, j in zip(*TARGET.sky_to_pixel(lon, lat), strict=True)]
+    assert np.min(apart, axis=0)[found].max() < 15.0 + 2 * 6.0
+    assert all((each[found] < 15.0).any() for each in apart)
 
 
 @pytest.fixture(scope="module")
