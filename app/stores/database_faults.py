@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from app.errors import ServiceError, StoreUnavailableError, UsageError
+from app.errors import LimitError, ServiceError, StoreUnavailableError, UsageError
 
 _SQLITE_UNAVAILABLE = frozenset(
     {
@@ -28,6 +28,8 @@ _SQLITE_UNAVAILABLE = frozenset(
 
 _SQLITE_OWN_FAULTS = ("no such", "syntax error", "ambiguous column", "unrecognized token", "near ")
 """A statement that SQLite cannot read is a fault of this program, not of the data."""
+
+_TOO_DEEP = "parser stack overflow"
 
 _POSTGRES_UNAVAILABLE = ("08", "28", "3D", "53", "55", "57", "58")
 """SQLSTATE classes: connection, authorisation, no such database, out of resources, object in use,
@@ -65,6 +67,8 @@ def _explain_sqlite(error: sqlite3.Error) -> ServiceError:
     message = str(error)
     if _MANY_ROWS in message:
         return _many_rows()
+    if _TOO_DEEP in message:
+        return LimitError("queries nested in one another on SQLite", "more", "7 to 15, by kind")
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and (code & 0xFF) in _SQLITE_UNAVAILABLE:
         return StoreUnavailableError(message)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from app.adql.compile import compile_query
-from app.errors import UnknownNameError, UsageError
+from app.errors import LimitError, UnknownNameError, UsageError
 from app.schema.catalog import CATALOG
 from app.stores.metadata import MetadataStores
 from tests.adql.conftest import Ask, ask
@@ -291,6 +291,21 @@ def test_a_value_of_many_rows_is_an_error(
     for stores in (sqlite_stores, postgres_stores):
         with pytest.raises(UsageError, match="stands for a value gave more than one row"):
             ask(stores, text.format(t=T))
+
+
+def test_more_subqueries_in_one_another_than_an_engine_reads(
+    sqlite_stores: MetadataStores, postgres_stores: MetadataStores
+) -> None:
+    def nested(depth: int) -> str:
+        text = f"SELECT s_ra FROM {T}"
+        for number in range(depth):
+            text = f"SELECT s_ra FROM ({text}) AS q{number}"
+        return text
+
+    rows = ask(sqlite_stores, nested(10))
+    assert Counter(rows) == Counter(ask(postgres_stores, nested(20)))
+    with pytest.raises(LimitError, match="nested in one another on SQLite is 7 to 15"):
+        ask(sqlite_stores, nested(20))
 
 
 def test_maxrec_cuts_the_outermost_query_only(ask_both: Ask, sqlite_stores: MetadataStores) -> None:
