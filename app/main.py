@@ -25,6 +25,7 @@ EXPOSED = [
     "Location",
     "Retry-After",
     "X-Skyloom-Dataset",
+    "X-Skyloom-Missing",
 ]
 """Headers that programs in a page of another site (Aladin Lite …) may read; everything here is
 public, so every site may ask."""

@@ -247,10 +247,13 @@ def make_quotes(
     builds: BuildService,
 ) -> QuoteService:
     """What says when a job will be done."""
-    asking, building = QueryCosts(queries, uploads), BuildCosts(builds)
     return QuoteService(
         jobs=stores.jobs,
-        costs={"tap": asking, "template": building, "difference": building},
+        costs={
+            "tap": QueryCosts(queries, uploads, stores.jobs),
+            "template": BuildCosts("template", builds, stores.datasets),
+            "difference": BuildCosts("difference", builds, stores.datasets),
+        },
         slots=job_slots(config),
         clock=now,
     )

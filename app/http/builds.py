@@ -18,7 +18,8 @@ from app.http.parameters import ParameterSet, read_parameters
 from app.http.plans import PlanAnswers
 from app.http.uws import CONTROLS, uws_router
 from app.http.waiting import wait_until
-from app.recipes.recipe import BuildKind
+from app.recipes.recipe import BuildKind, BuildPlan
+from app.recipes.target import name_patches
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
 from app.services.builds_rows import FITS_MEDIA_TYPE
@@ -31,6 +32,8 @@ from app.uws.job import Job, JobError, Phase
 ASK: Final = ["GET", "HEAD", "POST"]
 KINDS: Final[tuple[BuildKind, ...]] = ("template", "difference")
 DATASET_HEADER: Final = "X-Skyloom-Dataset"
+MISSING_HEADER: Final = "X-Skyloom-Missing"
+"""Patches under the image that lack a coadd (INPUTS=coadds)."""
 
 
 def router(
@@ -95,13 +98,13 @@ class _SyncBuilds:
 
     async def answer(self, request: Request) -> Response:
         parameters = await read_parameters(request)
-        plan = await self._plans.answer(request, parameters)
-        if plan is not None:
-            return plan
+        told = await self._plans.answer(request, parameters)
+        if told is not None:
+            return told
         parameters = parameters.without(*CONTROLS)
-        product = await to_thread.run_sync(self._find, parameters)
+        plan, product = await to_thread.run_sync(self._find, parameters)
         if product is not None:
-            return _file(product)
+            return _file(plan, product)
         job = await to_thread.run_sync(self._start, parameters, self._address.of(request))
         job = await self._wait(job)
         if job.phase not in ENDED:
@@ -111,12 +114,12 @@ class _SyncBuilds:
             product = await to_thread.run_sync(self._product_of, job)
         finally:
             await to_thread.run_sync(self._forget, job)
-        return _file(product)
+        return _file(plan, product)
 
-    def _find(self, parameters: ParameterSet) -> DatasetRow | None:
-        """The product, if it is there. Raises what is wrong with the request."""
-        recipe, _ = self._builds.prepare(self.kind, parameters.pairs)
-        return self._builds.find_product(recipe.key())
+    def _find(self, parameters: ParameterSet) -> tuple[BuildPlan, DatasetRow | None]:
+        """The plan, and the product if it is there. Raises what is wrong with the request."""
+        recipe, plan = self._builds.prepare(self.kind, parameters.pairs)
+        return plan, self._builds.find_product(recipe.key())
 
     def _start(self, parameters: ParameterSet, service_url: str) -> Job:
         job = self._jobs.create(self.kind, parameters.pairs, service_url=service_url)
@@ -159,12 +162,15 @@ def error_of(error: JobError) -> ServiceError:
     return cast(ServiceError, BaseException.__new__(told, error.message))
 
 
-def _file(product: DatasetRow) -> Response:
+def _file(plan: BuildPlan, product: DatasetRow) -> Response:
+    headers = {DATASET_HEADER: product.dataset_id}
+    if plan.missing_patches:
+        headers[MISSING_HEADER] = name_patches(plan.missing_patches)
     subtype = str(product.columns.get("dataproduct_subtype", "product")).rpartition(".")[2]
     name = f"{subtype}_{product.columns.get('lsst_band')}_{product.recipe_key}.fits"
     return FileResponse(
         product.file_path,
         media_type=FITS_MEDIA_TYPE,
         filename=name,
-        headers={DATASET_HEADER: product.dataset_id},
+        headers=headers,
     )

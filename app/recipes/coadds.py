@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from app.errors import CoverageError
-from app.recipes.recipe import InputUse
+from app.pixels.grid import Grid
+from app.recipes.recipe import InputUse, PatchNumber
 from app.recipes.select import Candidate, Chosen, overlaps
-from app.sky.shapes import Region
+from app.recipes.target import name_patches
+from app.sky.predicates import contains_point
+from app.sky.shapes import Point, Region
+from app.sky.skymap import SkyMap
 from app.sky.stcs import describe_area
-from app.sky.tracts import Patch
 
-MOST_NAMED = 5
+MOST_NAMED: Final = 5
+PLACES: Final = 33
+"""Along each side of an image, its edges among them, at which it is asked what covers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +36,16 @@ def select_coadds(
     coadds: Sequence[PatchCoadd],
     *,
     target: Region,
+    grid: Grid,
     band: str,
     science_exposure: str | None,
-    patches: Sequence[Patch],
+    skymap: SkyMap,
 ) -> Chosen:
     """The first of ``coadds`` of each patch that overlaps ``target`` and does not hold the science
     exposure; ``coadds`` are those of ``band``, in order of preference.
 
-    ``patches`` are all that the sky map has there. Raises CoverageError that names those without
-    a template when none is left.
+    Patches to which pixels of ``grid`` belong that none of these covers are told as missing.
+    Raises CoverageError that names them when no coadd is left.
     """
     taken: dict[tuple[int, int], Candidate] = {}
     rejected: list[InputUse] = []
@@ -52,11 +61,26 @@ def select_coadds(
             taken[coadd.tract, coadd.patch] = coadd.candidate
         else:
             rejected.append(_left_out(coadd.candidate.dataset_id, reason))
+    missing = _missing(grid, taken, skymap)
     if not taken:
-        what = f"{_nothing_there(band, patches, rejected)}, {describe_area(target)}"
+        what = f"{_nothing_there(band, missing, rejected)}, {describe_area(target)}"
         raise CoverageError(what, 0, 1)
     inputs = tuple(sorted(taken.values(), key=lambda c: c.dataset_id))
-    return Chosen(inputs=inputs, rejected=tuple(rejected))
+    return Chosen(inputs=inputs, rejected=tuple(rejected), missing_patches=missing)
+
+
+def _missing(
+    grid: Grid, taken: Mapping[PatchNumber, Candidate], skymap: SkyMap
+) -> tuple[PatchNumber, ...]:
+    """The patches, of those that are not taken, to which uncovered places of ``grid`` belong."""
+    y, x = (np.linspace(0, size - 1, PLACES) for size in grid.shape)
+    lon, lat = (each.ravel() for each in grid.pixel_to_sky(x[None, :], y[:, None]))
+    on_sky = np.isfinite(lon)
+    regions = [each.region for each in taken.values() if each.region is not None]
+    points = (Point(float(a), float(b)) for a, b in zip(lon[on_sky], lat[on_sky], strict=True))
+    bare = [point for point in points if not any(contains_point(r, point) for r in regions)]
+    there = {(patch.tract, patch.patch) for patch in map(skymap.locate, bare)}
+    return tuple(sorted(there - taken.keys()))
 
 
 def _left_out(dataset_id: str, reason: str) -> InputUse:
@@ -65,10 +89,11 @@ def _left_out(dataset_id: str, reason: str) -> InputUse:
     )
 
 
-def _nothing_there(band: str, patches: Sequence[Patch], rejected: Sequence[InputUse]) -> str:
+def _nothing_there(band: str, missing: Sequence[PatchNumber], rejected: Sequence[InputUse]) -> str:
     if rejected:
         reasons = "; ".join(f"{use.dataset_id}: {use.rejected}" for use in rejected[:MOST_NAMED])
         return f"templates of band {band} that can be used under the image ({reasons})"
-    named = ", ".join(f"TRACT={p.tract} PATCH={p.patch}" for p in patches[:MOST_NAMED])
-    more = f" and {len(patches) - MOST_NAMED} more" if len(patches) > MOST_NAMED else ""
-    return f"templates of band {band} under the image; the image lies on {named}{more}: build them"
+    return (
+        f"templates of band {band} under the image; the image lies on {name_patches(missing)}: "
+        "build them"
+    )

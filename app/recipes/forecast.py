@@ -142,8 +142,9 @@ def _coverage(plan: BuildPlan, target: Grid, weights: Mapping[str, float]) -> Co
     lon, lat = target.pixel_to_sky(middle_x[None, :], middle_y[:, None])
     total, roots, images = np.zeros(lon.shape), np.zeros(lon.shape), np.zeros(lon.shape)
     seen: dict[str, NDArray[np.bool_]] = {}
-    names = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
-    for ref, exposure in zip(plan.inputs, names, strict=True):
+    exposure_of = plan.exposure_of()
+    for ref in plan.inputs:
+        exposure = exposure_of[ref.dataset_id]
         inside = _inside(Grid.from_text(ref.grid), lon, lat)
         usable = inside * (1.0 if ref.usable_fraction is None else ref.usable_fraction)
         total += weights[ref.dataset_id] * usable
@@ -204,14 +205,14 @@ def _inputs(
     zero_point_mag: float | None,
 ) -> tuple[InputForecast, ...]:
     total = sum(weights.values())
-    names = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
+    exposure_of = plan.exposure_of()
     return tuple(
         InputForecast(
             ref=ref,
-            exposure=exposure,
+            exposure=exposure_of[ref.dataset_id],
             weight=weights[ref.dataset_id] / total,
             scale=flux_factor(ref, zero_point_mag),
             noise=weights[ref.dataset_id] ** -0.5 if ref.dataset_id in known else None,
         )
-        for ref, exposure in zip(plan.inputs, names, strict=True)
+        for ref in plan.inputs
     )

@@ -91,6 +91,7 @@ def make_plan(
         patch=patch,
         explicit=explicit,
         rejected=chosen.rejected,
+        missing_patches=chosen.missing_patches,
     )
 
 

@@ -13,6 +13,8 @@ RECIPE_VERSION = 4
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
+PatchNumber = tuple[int, int]
+"""(tract, patch)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,13 @@ class BuildPlan:
     rejected: tuple[InputUse, ...] = ()
     """The images that were not chosen. They are recorded with the product but are not in its
     file: the same recipe gives the same bytes, whatever else is there."""
+    missing_patches: tuple[PatchNumber, ...] = ()
+    """Those of the sky map under the target of which no coadd could be taken; recorded likewise."""
+
+    def exposure_of(self) -> dict[str, str]:
+        """Identifier of each input -> name of its exposure."""
+        ids = tuple(ref.dataset_id for ref in self.inputs)
+        return dict(zip(ids, self.exposures or ids, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,3 +192,5 @@ class BuildReport:
     exposure_s: float | None
     uses: tuple[InputUse, ...]
     quality: tuple[tuple[str, float], ...] = ()
+    duration_s: float | None = None
+    """How long the build took, as far as that was measured."""

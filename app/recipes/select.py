@@ -17,7 +17,6 @@ exposure is no template: nothing could be told apart from a defect or a transien
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +26,7 @@ from app.errors import CoverageError, RecipeError
 from app.pixels.grid import Grid
 from app.recipes.limits import reason_against
 from app.recipes.photometry import effective_times_s
-from app.recipes.recipe import ImageRef, InputUse
+from app.recipes.recipe import ImageRef, InputUse, PatchNumber
 from app.recipes.selection import LEAST_INPUTS, Selection
 from app.sky.predicates import contains_point, intersects
 from app.sky.shapes import Point, Polygon, Region, Shape
@@ -35,6 +34,8 @@ from app.sky.stcs import describe_area
 
 BEST_FRACTION = 1 / 3
 MIN_EXPOSURES = 6
+MOST_NAMED = 5
+"""Exposures, for each reason, when too few are left."""
 _KNOWN_OUTLINES = 4096
 
 
@@ -60,10 +61,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The inputs that were chosen, sorted by identifier, and why the others were not."""
+    """The inputs that were chosen, sorted by identifier, and why the others were not.
+
+    ``missing_patches``: see :class:`app.recipes.recipe.BuildPlan`.
+    """
 
     inputs: tuple[Candidate, ...]
     rejected: tuple[InputUse, ...] = ()
+    missing_patches: tuple[PatchNumber, ...] = ()
 
 
 def select_inputs(
@@ -75,7 +80,8 @@ def select_inputs(
     position: Shape | None = None,
     science_exposure: str | None = None,
 ) -> Chosen:
-    """Choose by overlap, time and seeing. Raises CoverageError with fewer than two exposures.
+    """Choose by overlap, time and seeing. Raises CoverageError with fewer than two exposures; it
+    names those that were left out.
 
     With a ``position``, only exposures that reach it take part (with every image of theirs that
     overlaps ``target``): the template is sure to have pixels where it was asked for.
@@ -93,7 +99,7 @@ def select_inputs(
     left = _keep(left, _copy_finder(), reasons)
     there = _exposures_at(left, position)
     left = _keep(left, lambda c: None if c.exposure in there else "not over the position", reasons)
-    _require_exposures(left, band, target, reasons)
+    _require_exposures(left, band, target, _describe_left_out(candidates, reasons))
     best = best_exposures(left, selection.fwhm_fraction, selection.max_inputs)
     left = _keep(
         left, lambda c: None if c.exposure in best else "its seeing is not among the best", reasons
@@ -172,7 +178,7 @@ def check_listed(
             "TEMPLATE_IDS takes calibrated exposures (calib_level 2)"
             + (" or templates (calib_level 3), not both" if products else "")
         )
-    _require_exposures(candidates, band, target, {})
+    _require_exposures(candidates, band, target)
     return _chosen(candidates, {})
 
 
@@ -247,17 +253,32 @@ def _check_one(
 
 
 def _require_exposures(
-    left: Sequence[Candidate], band: str, target: Region, reasons: Mapping[str, str]
+    left: Sequence[Candidate], band: str, target: Region, told: str = ""
 ) -> None:
-    found = len({candidate.exposure for candidate in left})
-    if found >= LEAST_INPUTS:
+    """Raise CoverageError with fewer than two exposures; ``told`` is what was left out."""
+    names = {candidate.exposure: candidate.dataset_id for candidate in reversed(left)}
+    if len(names) >= LEAST_INPUTS:
         return
     what = (
-        f"No image of band {band} to make a template from, {describe_area(target)}"
-        if found == 0
-        else f"A template needs two exposures; band {band} has one image only here, "
-        f"{describe_area(target)}"
+        f"A template needs two exposures; band {band} has one image only here that can be used, "
+        f"{next(iter(names.values()))}"
+        if names
+        else f"No image of band {band} to make a template from"
     )
-    counts = Counter(reasons.values())
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    raise CoverageError(f"{what} (left out: {left_out})" if left_out else what, found, LEAST_INPUTS)
+    what = f"{what}, {describe_area(target)}"
+    raise CoverageError(f"{what} ({told})" if told else what, len(names), LEAST_INPUTS)
+
+
+def _describe_left_out(candidates: Sequence[Candidate], reasons: Mapping[str, str]) -> str:
+    """For each reason the exposures that it left out, each by its first image."""
+    groups: dict[str, dict[str, str]] = {}
+    for each in candidates:
+        if each.dataset_id in reasons:
+            group = groups.setdefault(reasons[each.dataset_id], {})
+            group.setdefault(each.exposure, each.dataset_id)
+    parts = []
+    for reason, exposures in groups.items():
+        named = ", ".join(list(exposures.values())[:MOST_NAMED])
+        more = len(exposures) - MOST_NAMED
+        parts.append(f"{reason}: {named}" + (f" and {more} more" if more > 0 else ""))
+    return "left out: " + "; ".join(parts) if parts else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.grid import Grid
 from app.pixels.mapping import overlap_bounds
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import PatchNumber, Recipe
 from app.sky.predicates import centroid, contains_region
 from app.sky.shapes import Point, Shape
 from app.sky.skymap import SkyMap
@@ -15,20 +16,31 @@ from app.sky.tracts import Patch
 
 Bounds = tuple[int, int, int, int]
 
+MOST_NAMED: Final = 5
+
 
 def choose_patch(skymap: SkyMap, position: Shape) -> Patch:
     """The patch that the position (of a region: its centroid) belongs to.
 
-    Raises RecipeError for a region that reaches beyond it.
+    Raises RecipeError for a region that reaches beyond it, LimitError for one that is larger than
+    the sky map is searched for.
     """
     point = position if isinstance(position, Point) else centroid(position)
     patch = skymap.locate(point)
     if not isinstance(position, Point) and not contains_region(patch.outline, position):
+        there = name_patches([(each.tract, each.patch) for each in skymap.find_patches(position)])
         raise RecipeError(
             f"the region of POS reaches beyond patch {patch.patch} of tract {patch.tract}; "
-            "ask for a smaller region, patch by patch"
+            f"ask patch by patch: {there}"
         )
     return patch
+
+
+def name_patches(patches: Sequence[PatchNumber]) -> str:
+    """The first of them, as they are asked for, and how many more there are."""
+    named = ", ".join(f"TRACT={tract} PATCH={patch}" for tract, patch in patches[:MOST_NAMED])
+    more = len(patches) - MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def patch_grid(patch: Patch) -> Grid:

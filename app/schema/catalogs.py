@@ -79,8 +79,39 @@ BUILD_QUALITY: Final = Table(
             principal=True,
             indexed=True,
         ),
-        integer("n_inputs", "Images that the template was made of", ucd="meta.number"),
-        integer("n_rejected", "Images that were left out, with reasons in product_input"),
+        integer(
+            "n_inputs",
+            "Images that the template was made of",
+            ucd="meta.number;obs.image",
+            principal=True,
+        ),
+        integer(
+            "n_exposures",
+            "Exposures that these images are of; null when they are coadds",
+            ucd="meta.number;obs.exposure",
+        ),
+        integer(
+            "n_rejected",
+            "Images that were left out, with reasons in product_input",
+            ucd="meta.number;obs.image",
+        ),
+        text("kernel", "Kernel by which the images were resampled", ucd="meta.code"),
+        text(
+            "statistic",
+            "How the exposures were combined; null when the images are coadds",
+            ucd="meta.code",
+        ),
+        text(
+            "warp",
+            "direct, or psfmatched: all of one PSF; null when the images are coadds",
+            ucd="meta.code",
+        ),
+        text(
+            "missing_patches",
+            "Patches (TRACT/PATCH, separated by blanks) of the sky map under the image of which "
+            "no coadd could be taken; null when none is missing, or exposures were combined",
+            ucd="meta.id;pos",
+        ),
         real(
             "depth_mag",
             "AB magnitude of a point source at 5 sigma where the sky rules",
@@ -101,9 +132,22 @@ BUILD_QUALITY: Final = Table(
             unit="nJy",
             ucd="stat.stdev;phot.flux.density",
         ),
+        real(
+            "box_noise_ratio",
+            "Scatter of sums over 8 x 8 blank pixels over what their variances tell: what the "
+            "covariance of pixels adds to the error of an aperture (templates)",
+            ucd="stat.stdev;arith.ratio",
+        ),
+        real(
+            "effective_time_s",
+            "Exposure time that under the median conditions of the inputs gives the depth of a "
+            "pixel, mean over the pixels that have data (templates of exposures)",
+            unit="s",
+            ucd="time.duration;obs.exposure",
+        ),
         real("zero_point_mag", "AB magnitude of one unit of the image", unit="mag", ucd="phot.mag"),
         real(
-            "coverage", "Fraction of the pixels that have data", ucd="stat.fraction", principal=True
+            "coverage", "Fraction of the pixels that have data", ucd="stat.filling", principal=True
         ),
         real(
             "median_n_image",
@@ -113,7 +157,24 @@ BUILD_QUALITY: Final = Table(
         real(
             "clipped_fraction",
             "Fraction of the input pixels that were clipped, mean over the images (templates)",
-            ucd="stat.fraction",
+            ucd="meta.number;arith.ratio;instr.pixel",
+        ),
+        real(
+            "position_error_px",
+            "Largest error of the positions by which inputs were resampled, in their pixels "
+            "(templates of exposures)",
+            unit="pixel",
+            ucd="stat.error;pos.cartesian",
+        ),
+        integer(
+            "n_psf",
+            "Images whose PSF is known and part of the template's (templates)",
+            ucd="meta.number;instr.det.psf",
+        ),
+        integer(
+            "n_psf_stars",
+            "Stars on which these PSFs were measured (templates)",
+            ucd="meta.number;instr.det.psf",
         ),
         real(
             "kernel_sum",
@@ -125,16 +186,42 @@ BUILD_QUALITY: Final = Table(
             "Factor that brought the template to the flux scale of the science image (differences)",
             ucd="arith.factor",
         ),
-        integer("stamps_used", "Stars that the matching kernel was fitted to (differences)"),
-        integer("stamps_rejected", "Stars that were left out of the fit (differences)"),
-        real("stamp_chi", "Median scatter of the residuals of these stars, in sigma (differences)"),
+        integer(
+            "stamps_used",
+            "Stars that the matching kernel was fitted to (differences)",
+            ucd="meta.number;src",
+        ),
+        integer(
+            "stamps_rejected",
+            "Stars that were left out of the fit (differences)",
+            ucd="meta.number;src",
+        ),
+        real(
+            "stamp_chi",
+            "Median scatter of the residuals of these stars, in sigma (differences)",
+            ucd="stat.fit.residual;stat.median",
+        ),
         real(
             "pull_sigma",
             "Scatter of blank pixels before their variance was scaled, in sigma (differences)",
             ucd="stat.stdev",
         ),
-        real("variance_factor", "What the variance was multiplied by (differences)"),
-        real("bright_chi", "Scatter of the residuals of bright stars, in sigma (differences)"),
+        integer(
+            "blank_pixels",
+            "Pixels by which that scatter was measured (differences)",
+            ucd="meta.number;instr.pixel",
+        ),
+        real(
+            "variance_factor",
+            "What the variance was multiplied by (differences)",
+            ucd="arith.factor",
+        ),
+        real(
+            "bright_chi",
+            "Scatter of the residuals of bright stars, in sigma (differences)",
+            ucd="stat.fit.residual",
+        ),
+        real("build_s", "How long the build took", unit="s", ucd="time.processing"),
     ),
     description="How good each built image is; what does not apply to its kind is null",
     foreign_keys=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
@@ -49,10 +49,11 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductQuality:
-    """One row of ``skyloom.build_quality``: column -> number; a missing name is NULL."""
+    """One row of ``skyloom.build_quality``: column -> value; a missing name is NULL."""
 
     product_id: str
     numbers: Mapping[str, float | None]
+    words: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from app.errors import CoverageError, JobNotFoundError, ServiceError, told
+from app.recipes.recipe import PatchNumber
 from app.recipes.request import parse_template
 from app.recipes.select import Candidate
 from app.recipes.selection import LEAST_INPUTS
 from app.recipes.values import Parameters
 from app.services.builds import BuildService
 from app.services.jobs import ENDED, JobService
-from app.services.skymap import PatchNumber, SkyMapService
+from app.services.skymap import SkyMapService
 from app.sky.shapes import Shape
 from app.sky.skymap import SkyMap
 from app.uws.job import Job, Phase

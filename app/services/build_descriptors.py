@@ -89,7 +89,7 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
         InputParameter(
             name="BAND",
             value="" if band is None else str(band),
-            ucd="instr.filter",
+            ucd="meta.id;instr.filter",
             description="Band of the template",
             options=() if band is None else (str(band),),
         ),

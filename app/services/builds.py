@@ -105,6 +105,7 @@ class BuildService:
         self, job_id: str, plan: BuildPlan, should_stop: ShouldStop, progress: Progress
     ) -> BuildReport:
         """Run ``plan`` on the engine and wait. Raises what the worker raised, or StoppedError."""
+        start = self._clock()
         build = self._engine.submit(job_id, plan)
         told: tuple[str, int, int] | None = None
         while not build.wait(POLL_S):
@@ -114,7 +115,8 @@ class BuildService:
             if now is not None and now != told:
                 told = now
                 progress(*now)
-        return build.result()
+        duration = self._clock() - start
+        return replace(build.result(), duration_s=duration.total_seconds())
 
     def publish(self, plan: BuildPlan, report: BuildReport) -> DatasetRow:
         """Record a product, its provenance and the completion of its jobs in one transaction."""
@@ -149,17 +151,6 @@ class BuildService:
         """Pixels of the target grid times inputs."""
         shape = Grid.from_text(plan.recipe.grid).shape
         return float(prod(shape) * max(1, len(plan.inputs)))
-
-    def cost_of_product(self, dataset_id: str) -> float:
-        """What :meth:`cost` said of a product before it was built."""
-        size = self._datasets.get(dataset_id).columns
-        uses = [
-            use
-            for use in self._datasets.inputs_of(dataset_id)
-            if use.role == "template" and use.rejected is None
-        ]
-        pixels = int(size.get("s_xel1") or 0) * int(size.get("s_xel2") or 0)
-        return float(max(1, pixels * len(uses)))
 
     def describe(self) -> str:
         """One line about the engine, for a person."""
@@ -203,7 +194,7 @@ class BuildService:
         science = self._finder.get(science_id)
         band = _required_band(request.band or science.ref.band)
         grid = grown(Grid.from_text(science.ref.grid), request.border_px)
-        chosen = self._choose_for_image(request.selection, request.options, science, band)
+        chosen = self._choose_for_image(request.selection, request.options, science, grid, band)
         options = _options_for(chosen, request.options)
         recipe = template_recipe(
             chosen,
@@ -229,11 +220,11 @@ class BuildService:
         band = _required_band(science.ref.band)
         if request.band not in (None, band):
             raise ParameterError("BAND", f"the science image is of band {band}")
+        grid = Grid.from_text(science.ref.grid)
         chosen = self._choose_for_image(
-            request.selection, request.template, science, band, difference=True
+            request.selection, request.template, science, grid, band, difference=True
         )
         template = _options_for(chosen, request.template)
-        grid = Grid.from_text(science.ref.grid)
         recipe = difference_recipe(
             chosen,
             science,
@@ -249,19 +240,21 @@ class BuildService:
         selection: Selection,
         options: TemplateOptions,
         science: Candidate,
+        grid: Grid,
         band: str,
         *,
         difference: bool = False,
     ) -> Chosen:
-        """The exposures, or the coadds, under a science image."""
+        """The exposures, or the coadds, under a science image, for the pixels of ``grid``."""
         region = _region_of(science)
         if options.source == "coadds":
             return select_coadds(
                 self._finder.find_coadds(region, band),
                 target=region,
+                grid=grid,
                 band=band,
                 science_exposure=science.exposure if difference else None,
-                patches=self._skymap.find_patches(region),
+                skymap=self._skymap,
             )
         return self._choose(
             selection,

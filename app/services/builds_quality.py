@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from app.pixels.grid import Grid
@@ -13,6 +14,11 @@ CARDS: Final = {
     "COVERAGE": "coverage",
     "DEPTH": "median_n_image",
     "CLIPPED": "clipped_fraction",
+    "BOXNOISE": "box_noise_ratio",
+    "EFFTIME": "effective_time_s",
+    "WCSERR": "position_error_px",
+    "NPSF": "n_psf",
+    "NPSFSTAR": "n_psf_stars",
     "KERNSUM": "kernel_sum",
     "PHOTSCAL": "photometric_scale",
     "NSTAMPS": "stamps_used",
@@ -21,6 +27,7 @@ CARDS: Final = {
     "PULLSIG": "pull_sigma",
     "VARFACT": "variance_factor",
     "BRIGHCHI": "bright_chi",
+    "NBLANK": "blank_pixels",
 }
 """Number in a report (the keyword it has in the file's header) -> column."""
 
@@ -29,18 +36,36 @@ def product_quality(plan: BuildPlan, report: BuildReport) -> ProductQuality:
     """What is published of how good a product is."""
     told = dict(report.quality)
     templates = [use for use in report.uses if use.role == "template"]
-    used = sum(use.rejected is None for use in templates)
+    used = {use.dataset_id for use in templates if use.rejected is None}
     return ProductQuality(
         product_id=plan.dataset_id,
         numbers={
             **{column: told.get(card) for card, column in CARDS.items()},
-            "n_inputs": used,
-            "n_rejected": len(templates) - used + len(plan.rejected),
+            "n_inputs": len(used),
+            "n_exposures": _exposures(plan, used),
+            "n_rejected": len(templates) - len(used) + len(plan.rejected),
             "fwhm_arcsec": report.fwhm_arcsec,
             "zero_point_mag": report.zero_point_mag,
+            "build_s": report.duration_s,
             **_photometry(plan, report, told.get("NOISE")),
         },
+        words=_settings(plan),
     )
+
+
+def _exposures(plan: BuildPlan, used: Iterable[str]) -> int | None:
+    if plan.recipe.template.source == "coadds":
+        return None
+    exposure_of = plan.exposure_of()
+    return len({exposure_of[name] for name in used})
+
+
+def _settings(plan: BuildPlan) -> dict[str, str | None]:
+    options = plan.recipe.template
+    if options.source == "coadds":
+        missing = " ".join(f"{tract}/{patch}" for tract, patch in plan.missing_patches)
+        return {"kernel": options.kernel, "missing_patches": missing or None}
+    return {"kernel": options.kernel, "statistic": options.statistic, "warp": options.warp}
 
 
 def _photometry(

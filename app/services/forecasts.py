@@ -35,14 +35,14 @@ SUMMARY: Final = (
     text("obs_publisher_did", "The product", ucd="meta.id;meta.main", principal=True),
     text("recipe", "Content hash of what is built", ucd="meta.id"),
     text("built", "true when the product is there already"),
-    text("band", "Band", ucd="instr.filter"),
-    integer("tract", "Tract of the sky map", datatype="int"),
-    integer("patch", "Patch of the tract", datatype="int"),
+    text("band", "Band", ucd="meta.id;instr.filter"),
+    integer("tract", "Tract of the sky map", datatype="int", ucd="meta.id"),
+    integer("patch", "Patch of the tract", datatype="int", ucd="meta.id"),
     *(each for each in OBSCORE.fields if each.name in {"s_region", "s_xel1", "s_xel2"}),
     integer("n_inputs", "Images that are combined", datatype="int", ucd=_COUNT),
     integer("n_exposures", "Exposures they are of", datatype="int", ucd=_COUNT),
     integer("n_rejected", "Images that are left out", datatype="int", ucd=_COUNT),
-    real("coverage", "Fraction of the pixels that an input reaches", ucd="stat.fraction"),
+    real("coverage", "Fraction of the pixels that an input reaches", ucd="stat.filling"),
     real("median_n_exposures", "Median number of exposures where there is one", ucd=_COUNT),
     real("fwhm_arcsec", "Width of the PSF", unit="arcsec", ucd="instr.obsty.seeing"),
     real("noise", "Median noise of a pixel, in flux units of zero_point_mag", ucd="stat.stdev"),
@@ -71,6 +71,10 @@ INPUTS: Final = (
 REJECTED: Final = (
     text("obs_publisher_did", "The image", ucd="meta.id;meta.main", principal=True),
     text("reason", "Why it is left out", ucd="meta.note", principal=True),
+)
+MISSING: Final = (
+    integer("tract", "Tract of the sky map", datatype="int", ucd="meta.id"),
+    integer("patch", "Patch of the tract", datatype="int", ucd="meta.id"),
 )
 COVERAGE: Final = (
     *(
@@ -130,11 +134,12 @@ class ForecastService:
 
 
 def tables(run: DryRun) -> tuple[NamedTable, ...]:
-    """The summary, then inputs, what is left out, and the coverage map."""
+    """The summary, then inputs, what is left out, patches without a coadd, and the coverage map."""
     return (
         NamedTable("summary", "What would be built", SUMMARY, [_summary(run)]),
         NamedTable("inputs", "What it would be made of", INPUTS, _inputs(run)),
         NamedTable("rejected", "Images that are left out", REJECTED, _rejected(run)),
+        NamedTable("missing", "Patches under the image that lack a coadd", MISSING, _missing(run)),
         NamedTable("coverage", "Exposures over the product, in cells", COVERAGE, _cells(run)),
     )
 
@@ -146,6 +151,7 @@ def as_json(run: DryRun) -> dict[str, Any]:
         "summary": _summary(run),
         "inputs": _inputs(run),
         "rejected": _rejected(run),
+        "missing": _missing(run),
         "coverage": {
             "cell_px": coverage.cell_px,
             "header": Grid.from_text(run.plan.recipe.grid).header,
@@ -204,6 +210,10 @@ def _rejected(run: DryRun) -> list[dict[str, Any]]:
     return [
         {"obs_publisher_did": use.dataset_id, "reason": use.rejected} for use in run.plan.rejected
     ]
+
+
+def _missing(run: DryRun) -> list[dict[str, Any]]:
+    return [{"tract": tract, "patch": patch} for tract, patch in run.plan.missing_patches]
 
 
 def _cells(run: DryRun) -> Sequence[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""When a job will probably be done (the QUOTE of UWS 1.1, section 2.1.8), from measured jobs.
+"""When a job will probably be done (the QUOTE of UWS 1.1, section 2.1.8), from what was measured.
 
-Every kind of job has a cost that is known before it runs. The jobs that were run say how many
-seconds such a cost took; the queue in front is added. What was never measured has no quote.
+Every kind of job has a cost that is known before it runs. What was run says how many seconds such
+a cost took; the queue in front is added. What was never measured has no quote.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final, Protocol
 
-from app.errors import RecipeError, ServiceError
+from app.errors import ServiceError
+from app.recipes.recipe import BuildKind
 from app.services.builds import BuildService
+from app.services.builds_rows import SUBTYPES
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService
 from app.services.uploads import NAME, UploadService
 from app.stores.jobs import JobStore
+from app.stores.tables.datasets import DatasetStore
 from app.uws.job import Job, JobKind, Phase
 
 Measured = tuple[float, float]
@@ -31,6 +34,7 @@ _FARTHEST: Final = 30.0
 """A cost this many times larger or smaller than any measured one says nothing."""
 _FRESH_S: Final = 20.0
 _MOST_KNOWN: Final = 1000
+_QUERIES: Final[tuple[JobKind, ...]] = ("tap",)
 
 
 class CostModel(Protocol):
@@ -39,8 +43,8 @@ class CostModel(Protocol):
     def before(self, job: Job) -> float:
         """The cost of a job that is to be run. Raises ServiceError when it cannot be told."""
 
-    def after(self, job: Job) -> float:
-        """The cost of a COMPLETED job, in the same unit."""
+    def measured(self) -> list[Measured]:
+        """Cost, in the same unit, and seconds of what was run last."""
 
 
 class QuoteService:
@@ -59,7 +63,6 @@ class QuoteService:
         self._slots = slots
         self._clock = clock
         self._learnt: dict[JobKind, tuple[float, list[Measured]]] = {}
-        self._known: dict[str, float | None] = {}
 
     def quote(self, job: Job) -> datetime | None:
         """When the job will be done if it is run now, or None when nobody can say.
@@ -102,25 +105,12 @@ class QuoteService:
         return max(0, running + ahead + 1 - slots) * typical_s / slots
 
     def _measured(self, kind: JobKind) -> list[Measured]:
-        """Cost and seconds of the newest completed jobs; looked up anew every few seconds."""
+        """Looked up anew every few seconds."""
         looked_s, found = self._learnt.get(kind, (-math.inf, []))
         if time.monotonic() - looked_s > _FRESH_S or not found:
-            done = self._jobs.list_jobs(kinds=(kind,), phases=(Phase.COMPLETED,), last=_REMEMBERED)
-            pairs = ((self._cost_of(job), _seconds(job)) for job in done)
-            found = [(cost, seconds) for cost, seconds in pairs if cost and seconds]
+            found = self._costs[kind].measured()
             self._learnt[kind] = (time.monotonic(), found)
         return found
-
-    def _cost_of(self, job: Job) -> float | None:
-        """The cost of a completed job, worked out once."""
-        if job.job_id not in self._known:
-            if len(self._known) > _MOST_KNOWN:
-                self._known.clear()
-            try:
-                self._known[job.job_id] = self._costs[job.kind].after(job)
-            except ServiceError:
-                self._known[job.job_id] = None
-        return self._known[job.job_id]
 
 
 def predict(cost: float, measured: Sequence[Measured]) -> float | None:
@@ -137,18 +127,14 @@ def predict(cost: float, measured: Sequence[Measured]) -> float | None:
     return median(seconds) if seconds else None
 
 
-def _seconds(job: Job) -> float | None:
-    if job.start_time is None or job.end_time is None:
-        return None
-    return (job.end_time - job.start_time).total_seconds()
-
-
 class QueryCosts:
     """What the database expects of a query, with the tables that it brought along."""
 
-    def __init__(self, queries: QueryService, uploads: UploadService) -> None:
+    def __init__(self, queries: QueryService, uploads: UploadService, jobs: JobStore) -> None:
         self._queries = queries
         self._uploads = uploads
+        self._jobs = jobs
+        self._known: dict[str, float | None] = {}
         self._with_uploads: dict[str, tuple[object, float]] = {}
 
     def before(self, job: Job) -> float:
@@ -165,24 +151,44 @@ class QueryCosts:
             self._with_uploads[job.job_id] = (asked, cost)
         return cost
 
-    def after(self, job: Job) -> float:
-        """The same: the database may have grown since."""
-        return self.before(job)
+    def measured(self) -> list[Measured]:
+        """Of the jobs that are COMPLETED."""
+        done = self._jobs.list_jobs(kinds=_QUERIES, phases=(Phase.COMPLETED,), last=_REMEMBERED)
+        return [
+            (cost, (job.end_time - job.start_time).total_seconds())
+            for job in done
+            if job.start_time and job.end_time and (cost := self._cost_of(job))
+        ]
+
+    def _cost_of(self, job: Job) -> float | None:
+        """The cost of a job that was run, worked out once: the database may have grown since."""
+        if job.job_id not in self._known:
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            try:
+                self._known[job.job_id] = self.before(job)
+            except ServiceError:
+                self._known[job.job_id] = None
+        return self._known[job.job_id]
 
 
 class BuildCosts:
-    """Pixels of the target grid times images that are brought onto it."""
+    """Pixels of the target grid times images that are brought onto it, of one kind of build."""
 
-    def __init__(self, builds: BuildService) -> None:
+    def __init__(self, kind: BuildKind, builds: BuildService, datasets: DatasetStore) -> None:
+        self._kind: BuildKind = kind
         self._builds = builds
+        self._datasets = datasets
 
     def before(self, job: Job) -> float:
         """The cost of a build; that of handing out a product which is there is next to none."""
         return self._builds.cost(job)
 
-    def after(self, job: Job) -> float:
-        """The cost of the product that this very job built."""
-        built = [each.dataset_id for each in job.results if each.dataset_id is not None]
-        if job.recipe_key is None or not built:
-            raise RecipeError("the product was there already")
-        return self._builds.cost_of_product(built[0])
+    def measured(self) -> list[Measured]:
+        """Of the products that were built last, whoever asked for them and how."""
+        return [
+            (float(pixels * inputs), seconds)
+            for pixels, inputs, seconds in self._datasets.build_times(
+                SUBTYPES[self._kind], last=_REMEMBERED
+            )
+        ]

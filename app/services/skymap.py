@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from app.errors import NotFoundError, RegionError
+from app.recipes.recipe import PatchNumber
 from app.recipes.select import Candidate, overlaps
 from app.schema.batches import arrow_schema
 from app.schema.columns import integer, real, text
@@ -22,9 +23,6 @@ from app.sky.shapes import Circle, Point, Shape
 from app.sky.skymap import SkyMap
 from app.sky.stcs import format_region
 from app.sky.tracts import Patch, PixelBox
-
-PatchNumber = tuple[int, int]
-"""(tract, patch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ FIELDS: Final = (
     *_box_fields("inner", "Inner box; those of a tract tile it"),
     *_box_fields("outer", "Outer box, the pixels of a template of the patch"),
     text("wcs", "WCS of the outer box: FITS cards, one a line"),
-    text("band", "Band; null when there is no image", ucd="instr.filter", principal=True),
+    text("band", "Band; null when there is no image", ucd="meta.id;instr.filter", principal=True),
     integer(
         "n_exposures",
         "Calibrated exposures of the band that overlap the patch",

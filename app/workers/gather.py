@@ -201,8 +201,7 @@ class _Inputs:
 
     def _require_enough(self, kept: list[ImageRef]) -> None:
         plan = self._work.plan
-        names = [ref.dataset_id for ref in plan.inputs]
-        exposure_of = dict(zip(names, plan.exposures or names, strict=True))
+        exposure_of = plan.exposure_of()
         left = {exposure_of[ref.dataset_id] for ref in kept}
         needed = min(NEEDED_EXPOSURES, len(set(exposure_of.values())))
         if len(left) >= needed:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.pixels.coadded import Coadd
 from app.pixels.coverage import Coverage
 from app.pixels.psf_matched import Known
 from app.pixels.warped import Bounds
-from app.recipes.photometry import zero_point_of
+from app.recipes.photometry import effective_times_s, zero_point_of
 from app.recipes.recipe import ImageRef
 from app.stores.fits_layout import Cell
 from app.workers.inputs import WarpedInput
@@ -28,10 +31,16 @@ _WARPS: Final[Mapping[Known, str]] = {"psf": "psf-matched", "fwhm": "fwhm-matche
 
 @dataclass(frozen=True, slots=True)
 class InputTables:
-    """Rows of the two tables; ``visit`` and ``ccd`` number them from 0."""
+    """Rows of the two tables; ``visit`` and ``ccd`` number them from 0.
 
-    visits: tuple[Row, ...]
-    ccds: tuple[Row, ...]
+    ``effective_time_s``: exposure time that under the median conditions of the images
+    (:func:`app.recipes.photometry.effective_times_s`) gives what a pixel has of them, mean over
+    the pixels that have one.
+    """
+
+    visits: tuple[Row, ...] = ()
+    ccds: tuple[Row, ...] = ()
+    effective_time_s: float | None = None
 
     def by_name(self) -> dict[str, Sequence[Row]]:
         """By the names of their HDUs."""
@@ -60,9 +69,7 @@ def input_tables(
 
     An input whose weight is 0 is in none of them.
     """
-    names = work.plan.exposures or tuple(ref.dataset_id for ref in work.plan.inputs)
-    ids = [ref.dataset_id for ref in work.plan.inputs]
-    exposure_of = dict(zip(ids, names, strict=True))
+    exposure_of = work.plan.exposure_of()
     total = sum(coadded.weights) or 1.0
     matched = combination.matched
     warps = ["direct"] * len(kept) if matched is None else [_WARPS[how] for how in matched.known]
@@ -83,7 +90,18 @@ def input_tables(
             _ccd_row(number, exposures.index(each.exposure), each)
             for number, each in enumerate(ccds)
         ),
+        _effective_time_s(ccds, coadded.n_image),
     )
+
+
+def _effective_time_s(ccds: Sequence[_Ccd], n_image: NDArray[np.int32]) -> float | None:
+    """Sum over a pixel's images, mean over the pixels that have one; None when that of an image is
+    not known."""
+    seconds = effective_times_s([each.ref for each in ccds])
+    if not ccds or len(seconds) < len(ccds):
+        return None
+    total = sum(seconds[each.ref.dataset_id] * each.coverage.pixels for each in ccds)
+    return total / np.count_nonzero(n_image)
 
 
 def _ccd(

@@ -59,11 +59,11 @@ def product_times(plan: BuildPlan, uses: Sequence[InputUse]) -> Times:
     if plan.science is not None:
         return Times(plan.science.t_min, plan.science.t_max, plan.science.exposure_s)
     used = {use.dataset_id for use in uses if use.rejected is None}
-    exposures = plan.exposures or tuple(ref.dataset_id for ref in plan.inputs)
+    exposure_of = plan.exposure_of()
     by_exposure: dict[str, ImageRef] = {}
-    for ref, exposure in zip(plan.inputs, exposures, strict=True):
+    for ref in plan.inputs:
         if ref.dataset_id in used:
-            by_exposure.setdefault(exposure, ref)
+            by_exposure.setdefault(exposure_of[ref.dataset_id], ref)
     kept = list(by_exposure.values())
     starts = [ref.t_min for ref in kept if ref.t_min is not None]
     ends = [ref.t_max for ref in kept if ref.t_max is not None]

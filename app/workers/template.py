@@ -62,11 +62,7 @@ def make_template(work: Work, ahead: Ahead | None = None) -> Template:
         error = max(each.stored.facts.position_error_px for each in gathered.kept)
         uses = _uses(work.plan, gathered, coadded)
         alone = work.plan.science is None
-        tables = (
-            input_tables(work, gathered.kept, coadded, combination)
-            if alone
-            else InputTables((), ())
-        )
+        tables = input_tables(work, gathered.kept, coadded, combination) if alone else InputTables()
         inputs = _input_map(work, gathered.kept, coadded, combination) if alone else None
         psf = _psf(work, gathered.kept, coadded, combination)
     coadded = replace(coadded, image=with_width(coadded.image, psf))
@@ -122,7 +118,7 @@ def _from_coadds(work: Work) -> Template:
     n_image = np.isfinite(merged.image.flux).astype(np.int32)
     weights = tuple(use.weight or 0.0 for use in merged.uses)
     coadded = Coadd(merged.image, n_image, weights, (0.0,) * len(weights))
-    return Template(coadded, merged.psf, merged.uses, InputTables((), ()), float("nan"))
+    return Template(coadded, merged.psf, merged.uses, InputTables(), float("nan"))
 
 
 def _matched_cards(work: Work, matched: MatchedTo | None) -> list[CardRow]:
@@ -150,7 +146,8 @@ def template_product(work: Work, template: Template) -> Product:
     known = image.zero_point_mag is not None
     fwhm_px = measure_fwhm_px(image) if image.fwhm_px is None else image.fwhm_px
     ratio = box_noise_ratio(image)
-    with_psf = set() if template.psf is None else {part.name for part in template.psf.components}
+    psfs = () if template.psf is None else template.psf.components
+    effective_s = template.tables.effective_time_s
     image = with_high_variance(image)
     if fwhm_px is not None:
         image = fill_narrow_gaps(image, fwhm_px)
@@ -168,7 +165,9 @@ def template_product(work: Work, template: Template) -> Product:
             *pixel_quality(image),
             ("WCSERR", template.position_error_px),
             *((("BOXNOISE", ratio),) if ratio is not None else ()),
-            ("NPSF", len(with_psf)),
+            *((("EFFTIME", effective_s),) if effective_s is not None else ()),
+            ("NPSF", len({part.name for part in psfs})),
+            ("NPSFSTAR", sum(part.field.stars for part in psfs)),
         ),
         psf=template.psf,
         settings=(

@@ -243,9 +243,22 @@ def test_a_band_with_one_image_only() -> None:
     with pytest.raises(CoverageError) as caught:
         choose([candidate("lonely", band="i"), candidate("red", band="r")])
     assert caught.value.args[1:] == (1, 2)
-    assert "band i has one image only" in str(caught.value)
+    assert "band i has one image only here that can be used, lonely, " in str(caught.value)
     assert re.search(r"within \d\.\d+ deg of RA \d+\.\d+, Dec [+-]\d+\.\d+", str(caught.value))
-    assert "1 another band" in str(caught.value)
+    assert "(left out: another band: red)" in str(caught.value)
+
+
+def test_too_few_exposures_are_told_with_those_that_were_left_out() -> None:
+    chips = [candidate(f"e00 chip {n}", exposure="e00") for n in range(3)]
+    images = [*many(9), *chips, candidate("far", region=ELSEWHERE)]
+    late = candidate("late", time_mjd=60000.0)
+    with pytest.raises(CoverageError) as caught:
+        choose([*images, late], times=((59000.0, 61000.0),))
+    told = str(caught.value)
+    assert "can be used, late, " in told
+    assert "outside TIME: e00, e01, e02, e03, e04 and 4 more" in told
+    assert "no true overlap: far" in told
+    assert caught.value.args[1:] == (1, 2)
 
 
 def test_no_image_at_all() -> None:

@@ -41,8 +41,10 @@ def test_every_position_has_one_patch_that_holds_it(lon_deg: float, lat_deg: flo
 
 
 def test_a_region_larger_than_its_patch_is_refused() -> None:
-    with pytest.raises(RecipeError, match="reaches beyond patch"):
+    with pytest.raises(RecipeError, match=r"reaches beyond patch .* and \d+ more") as caught:
         choose_patch(SKYMAP, Circle(150.0, 2.0, 0.1))
+    first = SKYMAP.find_patches(Circle(150.0, 2.0, 0.1))[0]
+    assert f"patch by patch: TRACT={first.tract} PATCH={first.patch}, " in str(caught.value)
 
 
 def test_a_window_keeps_its_place_on_the_sky_and_in_the_tract() -> None:

@@ -163,10 +163,12 @@ def open_field(
         execution_limits_s={},
         on_change=dispatcher.notify,
     )
-    costs = BuildCosts(builds)
     quotes = QuoteService(
         jobs=stores.jobs,
-        costs={"template": costs, "difference": costs},
+        costs={
+            "template": BuildCosts("template", builds, stores.datasets),
+            "difference": BuildCosts("difference", builds, stores.datasets),
+        },
         slots={"template": slots, "difference": slots},
         clock=now,
     )

@@ -29,7 +29,6 @@ from tests.services.builds_fixture import Field, now, open_field, standard_field
 from tests.services.survey import (
     AUTHORITY,
     CENTRE,
-    SCALE_ARCSEC,
     TRANSIENT,
     Exposure,
     standard_exposures,
@@ -61,7 +60,7 @@ def select(field: Field, query: str) -> list[dict[str, object]]:
     compiled = compile_query(
         query,
         catalog=CATALOG,
-        target="sqlite",
+        target=field.stores.tables.target,
         maxrec=1000,
         prefixes={"service_url": "http://x"},
     )
@@ -196,42 +195,6 @@ def test_a_difference_is_published_with_its_science_exposure(field: Field) -> No
     assert [(i.input_id, i.rejected) for i in inputs if i.rejected] == [
         (SCIENCE.dataset_id, "the exposure of the science image itself")
     ]
-
-
-def test_the_quality_of_a_template_is_published(field: Field) -> None:
-    job = field.run("template", POS=POSITION, BAND="i", MAX_INPUTS=3)
-    (row,) = select(
-        field,
-        "SELECT q.*, o.s_resolution FROM ivoa.ObsCore AS o JOIN skyloom.build_quality AS q "
-        "ON q.obs_publisher_did = o.obs_publisher_did WHERE o.lsst_band = 'i'",
-    )
-    product = field.builds.get_product(str(job.results[0].dataset_id))
-    assert row["obs_publisher_did"] == product.dataset_id
-    assert (row["n_inputs"], row["n_rejected"]) == (3, 2)
-    assert row["kernel_sum"] is None
-    assert row["fwhm_arcsec"] == row["s_resolution"]
-    with fits.open(product.file_path) as hdus:
-        flux, variance = hdus["IMAGE"].data, hdus["VARIANCE"].data
-        fwhm_px = hdus[0].header["FWHM"] / SCALE_ARCSEC
-        has_data = np.isfinite(flux)
-    noise = float(np.sqrt(np.nanmedian(variance[has_data])))
-    assert row["noise"] == pytest.approx(noise, rel=0.01)
-    assert row["coverage"] == pytest.approx(has_data.mean(), abs=0.01)
-    assert row["median_n_image"] == 3
-    depth = 31.4 - 2.5 * np.log10(5 * noise * fwhm_px * np.sqrt(2.266))
-    assert row["depth_mag"] == pytest.approx(depth, abs=0.02)
-
-
-def test_the_quality_of_a_difference_is_published(field: Field) -> None:
-    job = field.run("difference", ID=SCIENCE.dataset_id)
-    (row,) = select(field, "SELECT * FROM skyloom.build_quality")
-    product = field.builds.get_product(str(job.results[0].dataset_id))
-    header = fits.getheader(product.file_path)
-    cards = {"kernel_sum": "KERNSUM", "pull_sigma": "PULLSIG", "stamps_used": "NSTAMPS"}
-    assert {name: row[name] for name in cards} == {
-        name: pytest.approx(header[card]) for name, card in cards.items()
-    }
-    assert (row["n_inputs"], row["n_rejected"], row["median_n_image"]) == (4, 1, None)
 
 
 def test_a_published_template_serves_a_difference(field: Field) -> None:

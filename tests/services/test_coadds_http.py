@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from starlette.testclient import TestClient
 
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, open_field, standard_field
-from tests.services.survey import CENTRE, standard_exposures
+from tests.services.survey import CENTRE, Exposure, standard_exposures
+from tests.services.test_builds import select
 from tests.services.test_builds_http import DIFFERENCE, TEMPLATE, serving
 
 POSITION = f"{CENTRE[0]} {CENTRE[1]}"
@@ -60,6 +62,45 @@ def test_without_coadds_the_patches_to_be_built_are_named(client: TestClient) ->
         answer = client.get(f"{where}/sync", params=asked)
         assert 400 <= answer.status_code < 500
         assert "TRACT=" in answer.text and "PATCH=" in answer.text
+
+
+def plan(client: TestClient, **parameters: str) -> dict[str, Any]:
+    """The plan of a template of coadds."""
+    asked = {"INPUTS": "coadds", "PLAN": "true", "RESPONSEFORMAT": "json", **parameters}
+    answer = client.get(f"{TEMPLATE}/sync", params=asked)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_patches_that_lack_a_coadd_are_named(client: TestClient, field: Field) -> None:
+    z_images = [Exposure(visit=60 + n, band="z", mjd=60300 + n) for n in range(3)]
+    field.add(*z_images)
+    science = z_images[0].dataset_id
+    others = "60300.5 60400"
+    build(client, TEMPLATE, POS=POSITION, BAND="z", TIME=others)
+    missing = plan(client, ID=science)["missing"]
+    assert len(missing) == 3, "four patches meet in the field"
+    for where in (TEMPLATE, DIFFERENCE):
+        answer = client.get(f"{where}/sync", params={"ID": science, "INPUTS": "coadds"})
+        named = [f"TRACT={each['tract']} PATCH={each['patch']}" for each in missing]
+        assert answer.headers["x-skyloom-missing"] == ", ".join(named)
+        (row,) = select(
+            field,
+            "SELECT missing_patches, coverage, statistic FROM skyloom.build_quality "
+            f"WHERE obs_publisher_did = '{answer.headers['x-skyloom-dataset']}'",
+        )
+        listed = " ".join(f"{each['tract']}/{each['patch']}" for each in missing)
+        assert (row["missing_patches"], row["statistic"]) == (listed, None)
+        assert row["coverage"] < 0.9
+
+    for count, each in enumerate(missing, start=1):
+        there = {name.upper(): str(number) for name, number in each.items()}
+        build(client, TEMPLATE, BAND="z", TIME=others, **there)
+        assert plan(client, ID=science)["missing"] == missing[count:]
+    whole = client.get(f"{TEMPLATE}/sync", params={"ID": science, "INPUTS": "coadds"})
+    assert "x-skyloom-missing" not in whole.headers
+    with fits.open(io.BytesIO(whole.content)) as hdus:
+        assert hdus[0].header["COVERAGE"] > 0.94
 
 
 def test_template_and_difference_from_the_coadds_under_an_image(client: TestClient) -> None:
@@ -115,9 +156,8 @@ def test_a_coadd_that_holds_the_science_exposure_is_passed_over(client: TestClie
 
 def test_a_plan_of_coadds_tells_which_are_taken(client: TestClient) -> None:
     build(client, TEMPLATE, POS=POSITION, BAND="i", TIME=OTHERS)
-    asked = {"ID": SCIENCE.dataset_id, "INPUTS": "coadds", "PLAN": "true", "RESPONSEFORMAT": "json"}
-    plan = client.get(f"{TEMPLATE}/sync", params=asked).json()
-    assert plan["summary"]["n_inputs"] == len(plan["inputs"]) == 1
+    told = plan(client, ID=SCIENCE.dataset_id)
+    assert told["summary"]["n_inputs"] == len(told["inputs"]) == 1
 
 
 @pytest.mark.parametrize(

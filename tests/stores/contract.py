@@ -464,7 +464,8 @@ class PublishContract:
     def publish(self, stores: MetadataStores, row: DatasetRow, inputs: list[ProductInput]) -> None:
         """Publish as a build does."""
         numbers = {"n_inputs": len(inputs), "depth_mag": 24.5, "noise": math.nan}
-        quality = ProductQuality(product_id=row.dataset_id, numbers=numbers)
+        words = {"kernel": "lanczos3", "missing_patches": None}
+        quality = ProductQuality(product_id=row.dataset_id, numbers=numbers, words=words)
         stores.datasets.publish(row, inputs, quality, result_media_type="image/fits", now=NOW)
 
     def test_the_product_is_found_with_its_inputs(self, stores: MetadataStores) -> None:
@@ -487,9 +488,12 @@ class PublishContract:
         self.publish(stores, row, self.inputs(row.dataset_id)[:1])
         assert len(stores.datasets.inputs_of(row.dataset_id)) == 1
         quality = execute(
-            stores, "SELECT obs_publisher_did, n_inputs, depth_mag, noise FROM build_quality"
+            stores,
+            "SELECT obs_publisher_did, n_inputs, depth_mag, noise, kernel, missing_patches "
+            "FROM build_quality",
         )
-        assert [tuple(each) for each in quality] == [(row.dataset_id, 1, 24.5, None)]
+        known = (row.dataset_id, 1, 24.5, None, "lanczos3", None)
+        assert [tuple(each) for each in quality] == [known]
 
     def test_waiting_and_running_jobs_of_the_recipe_are_completed(
         self, stores: MetadataStores

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from alembic.config import Config
 from app.adql.spatial_index import RegionColumns, plane_position
 from app.errors import StoreUnavailableError
 from app.schema.catalog import CATALOG
+from app.schema.rows import ProductQuality
 from app.schema.tap_schema import tap_schema_rows
 from app.services.setup import init_database
 from app.stores.database import open_engine, write_transaction
@@ -62,7 +65,7 @@ def test_upgrading_again_changes_nothing_and_refreshes_tap_schema(stores: Metada
         connection.execute(tap_schema["tap_columns"].delete())
     done = upgrade(stores.engine)
     assert (done.changed, done.new_revision, done.regions_indexed) == (False, head_revision(), 0)
-    assert len(execute(stores, "SELECT * FROM tap_columns")) == 100
+    assert len(execute(stores, "SELECT * FROM tap_columns")) == 112
     assert stores.datasets.get_many([dataset(1).dataset_id]) == [dataset(1)]
 
 
@@ -93,6 +96,22 @@ def test_the_migrations_can_be_taken_back(stores: MetadataStores) -> None:
     left = set(sa.inspect(stores.engine).get_table_names()) - {"alembic_version"}
     assert left == set()
     assert upgrade(stores.engine).old_revision is None
+
+
+def test_products_that_were_built_before_keep_their_quality(stores: MetadataStores) -> None:
+    row = replace(dataset(1), origin="built", recipe_key="key")
+    quality = ProductQuality(
+        product_id=row.dataset_id, numbers={"n_inputs": 7, "n_psf": 5}, words={"warp": "direct"}
+    )
+    stores.datasets.publish(row, [], quality, result_media_type="image/fits", now=datetime.now(UTC))
+    asked = "SELECT n_inputs, n_psf, warp, build_s FROM build_quality"
+    assert [tuple(each) for each in execute(stores, asked)] == [(7, 5, "direct", None)]
+    with write_transaction(stores.engine) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0009")
+    assert upgrade(stores.engine).old_revision == "0009"
+    assert [tuple(each) for each in execute(stores, asked)] == [(7, None, None, None)]
 
 
 def test_several_processes_may_initialise_at_once(

@@ -201,6 +201,26 @@ class DatasetStore:
         with read_transaction(self._engine) as connection:
             return [(int(size), int(count)) for size, count in connection.execute(query)]
 
+    def build_times(self, subtype: str, *, last: int) -> list[tuple[int, int, float]]:
+        """(pixels, inputs, seconds of the build) of the products of a kind built last."""
+        pixels = obscore.c.s_xel1 * obscore.c.s_xel2
+        same = build_quality.c.obs_publisher_did == obscore.c.obs_publisher_did
+        query = (
+            sa.select(pixels, build_quality.c.n_inputs, build_quality.c.build_s)
+            .join_from(obscore, build_quality, same)
+            .where(
+                obscore.c.dataproduct_subtype == subtype,
+                pixels > 0,
+                build_quality.c.n_inputs > 0,
+                build_quality.c.build_s > 0,
+            )
+            .order_by(obscore.c.row_id.desc())
+            .limit(last)
+        )
+        with read_transaction(self._engine) as connection:
+            found = connection.execute(query)
+            return [(int(size), int(count), float(seconds)) for size, count, seconds in found]
+
     def inputs_of(self, product_id: str) -> list[ProductInput]:
         """Provenance rows of a product: science first, then templates by identifier."""
         return self._provenance(product_input.c.product_id, product_id)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.errors import UsageError
 from app.schema.catalogs import BUILD_QUALITY
-from app.schema.fields import Kind
+from app.schema.fields import Field, Kind
 from app.schema.obscore import OBSCORE, REQUIRED
 from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 
@@ -117,17 +117,18 @@ def input_record(product: ProductInput) -> dict[str, Value]:
 
 def quality_record(quality: ProductQuality) -> dict[str, Value]:
     """Columns of ``skyloom.build_quality`` -> value."""
-    numbers = {
-        field.name: quality.numbers.get(field.name)
-        for field in BUILD_QUALITY.fields
-        if field.kind != "text"
-    }
-    whole = {field.name for field in BUILD_QUALITY.fields if field.kind == "integer"}
-    finite = {name: _finite(value) for name, value in numbers.items()}
     return {
-        "obs_publisher_did": quality.product_id,
-        **{n: int(v) if v is not None and n in whole else v for n, v in finite.items()},
-    }
+        field.name: _quality_value(quality, field)
+        for field in BUILD_QUALITY.fields
+        if field.name != "obs_publisher_did"
+    } | {"obs_publisher_did": quality.product_id}
+
+
+def _quality_value(quality: ProductQuality, field: Field) -> Value:
+    if field.kind == "text":
+        return quality.words.get(field.name)
+    number = _finite(quality.numbers.get(field.name))
+    return int(number) if number is not None and field.kind == "integer" else number
 
 
 def _finite(value: float | None) -> float | None:
