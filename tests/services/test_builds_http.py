@@ -47,7 +47,7 @@ def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> I
 
 
 @contextmanager
-def serving(field: Field, *, sync_limit_s: float = 120.0) -> Iterator[TestClient]:
+def serving(field: Field, *, sync_limit_s: float = 900.0) -> Iterator[TestClient]:
     """A client of the builds of ``field``."""
     signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
     links = LinkService(datasets=field.stores.datasets, signer=signer)
