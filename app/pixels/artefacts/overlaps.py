@@ -3,6 +3,9 @@
 Footprints of the difference of the means are judged as wholes by how many of their pixels deviate
 in each input. Those of single inputs are judged pixel by pixel: artefacts of several inputs may
 touch, and one that outshines a source stands in the wings of it, where several inputs deviate.
+
+Artefacts are grown for what of them is too faint to deviate. That reaches into a source only about
+what outshines it: its pixels that agree with the median are light of the source.
 """
 
 from __future__ import annotations
@@ -46,14 +49,17 @@ class SafeClipOptions:
     double_rest: float = 0.15
     double_inputs: int = 3
     big_pixels: int = 100
+    source_sigma: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What all bands show together: the median (ny, nx), footprint pixels, and for each input four
-    sets of pixels: those that deviate, at three levels, and those without a usable value."""
+    """What all bands show together: the median (ny, nx), pixels in which it shows a source,
+    footprint pixels, and for each input four sets of pixels: those that deviate, at three levels,
+    and those without a usable value."""
 
     centre: Plane
+    sources: Spans
     detected: Spans
     low: tuple[Spans, ...]
     high: tuple[Spans, ...]
@@ -71,6 +77,7 @@ def judge(
     small = [with_peak(low, high, shape) for low, high in zip(seen.low, seen.high, strict=True)]
     verdicts = _verdicts(whole, seen, shape, options)
     alone, alone_far = (_in_one_or_two(each, seen, shape, options) for each in (seen.low, seen.far))
+    sources = seen.sources.rows(0, *shape)
     psf_sigma = (typical_fwhm_px(inputs) or GUESS_FWHM_PX) * FWHM_TO_SIGMA
     pixels: list[Spans] = []
     counts: list[int] = []
@@ -85,13 +92,11 @@ def judge(
         outshines = far.count_in(alone_far) > options.single_share * far.areas()
         reach = options.grow_sigma * psf_sigma
         around = grow(far.select(outshines), reach, shape).rows(0, *shape) & deviating
-        clipped = union(
-            (
-                grow(Spans.from_mask(inside), reach, shape),
-                grow(small[n].select(own), 1.0, shape),
-                grow(Spans.from_mask(around), 1.0, shape),
-            )
+        grown = union(
+            (grow(Spans.from_mask(inside), reach, shape), grow(small[n].select(own), 1.0, shape))
         )
+        kept = Spans.from_mask(grown.rows(0, *shape) & (deviating | ~sources))
+        clipped = union((kept, grow(Spans.from_mask(around), 1.0, shape)))
         pixels.append(union((clipped, _big(small[n], clipped, shape, options))))
         counts.append(int(verdicts[n].sum() + own.sum()))
     return Artefacts.joined(pixels, counts, streaks)

@@ -90,6 +90,7 @@ def _survey(
     numbers = range(len(inputs))
     return Seen(
         centre,
+        union(part.sources for part in ordered),
         union(part.detected for part in ordered),
         tuple(union(part.low[n] for part in ordered) for n in numbers),
         tuple(union(part.high[n] for part in ordered) for n in numbers),
@@ -124,8 +125,16 @@ def _look(band: Band, kernel: SeparableKernel, shelter: Shelter, options: SafeCl
         )
         low.append(Spans.from_mask(codes > 0, first_row=band.start))
         absent.append(Spans.from_mask(np.isnan(band.cube[n, band.core]), first_row=band.start))
-    spans = Spans.from_mask(detected, first_row=band.start)
-    return Seen(band.centre[band.core], spans, tuple(low), tuple(high), tuple(far), tuple(absent))
+    centre, error = band.centre[band.core], np.sqrt(band.centre_variance[band.core])
+    return Seen(
+        centre,
+        Spans.from_mask(centre > options.source_sigma * error, first_row=band.start),
+        Spans.from_mask(detected, first_row=band.start),
+        tuple(low),
+        tuple(high),
+        tuple(far),
+        tuple(absent),
+    )
 
 
 def _detected(band: Band, kernel: SeparableKernel, options: SafeClipOptions) -> Bools:

@@ -64,6 +64,30 @@ def test_artefacts_of_two_inputs_that_cross_go_from_each(observe):
     assert max(each.mean() for each in pixels[:2] + pixels[5:]) < 0.005
 
 
+def test_what_grows_beside_a_star_leaves_the_star(paint, observe):
+    """The blob is grown by 3.8 px; the star begins at 2 px from its edge."""
+    rng = np.random.default_rng(9)
+    star = paint((120, 120), np.array([[58.0, 60.0, 2e4]]), 6.0)
+    images = [observe(star, rng, noise=10.0, gain=1e9, fwhm_px=6.0) for _ in range(7)]
+    images[2].flux[52:69, 35:54] += 400.0
+    found = [each.rows(0, 120, 120) for each in safe_clip(in_memory(images)).pixels]
+    assert found[2][52:69, 35:54].all()
+    assert found[2][55:66, 32].all() and found[2][50, 37:52].all(), "grown into blank sky"
+    rows, columns = np.mgrid[:120, :120]
+    core = np.hypot(rows - 60, columns - 58) <= 1.5
+    assert not any((each & core).any() for each in found)
+
+
+def test_what_outshines_a_star_is_grown_upon_it(paint, observe):
+    rng = np.random.default_rng(10)
+    star = paint((120, 120), np.array([[58.0, 60.0, 2e4]]), 6.0)
+    images = [observe(star, rng, noise=10.0, gain=1e9, fwhm_px=6.0) for _ in range(7)]
+    images[2].flux[60, 30:90] += 3000.0
+    images[2].flux[[59, 61], 30:90] += 40.0
+    found = safe_clip(in_memory(images)).pixels[2].rows(0, 120, 120)
+    assert found[59:62, 31:89].all()
+
+
 def test_an_input_without_weight_or_pixels_takes_no_part(observe):
     rng = np.random.default_rng(6)
     images = [observe(np.zeros((60, 60)), rng, fwhm_px=4.0) for _ in range(4)]
