@@ -43,7 +43,10 @@ def create_app(config: Config) -> FastAPI:
         finally:
             await to_thread.run_sync(services.close)
 
-    app = FastAPI(title=config.title, version=__version__, lifespan=lifespan)
+    # FastAPI's own pages about the interface are blank without the scripts of another site.
+    app = FastAPI(
+        title=config.title, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     install_fault_handlers(app)
     app.add_middleware(
         CORSMiddleware,

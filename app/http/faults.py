@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 VOTABLE_TYPE: Final = "application/x-votable+xml"
 RETRY_AFTER_S: Final = "10"
 METHODS: Final = ("DELETE", "GET", "HEAD", "POST", "PUT")
+VOTABLE_ROOTS: Final = frozenset({"tap", "datalink", "skymap"})
+"""Below these an address that no endpoint takes answers as the endpoints there do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,17 @@ def _document(request: Request, fault: Fault, message: str, headers: Mapping[str
     if _wants_json(request):
         body = {"fault": fault.dali, "label": fault.label, "message": message}
         return JSONResponse(body, status_code=fault.status, headers=plain_headers)
-    if getattr(request.state, "fault_style", FaultStyle.TEXT) is FaultStyle.VOTABLE:
+    if _style_of(request) is FaultStyle.VOTABLE:
         document = write_error(f"{fault.dali}: {message}")
         return Response(document, fault.status, media_type=VOTABLE_TYPE, headers=plain_headers)
     return PlainTextResponse(f"{fault.label}: {message}\n", fault.status, headers=plain_headers)
+
+
+def _style_of(request: Request) -> FaultStyle:
+    """What the endpoint has set; where there is none, by the first word of the path."""
+    root = str(request.scope["path"]).split("/")[1:2]
+    default = FaultStyle.VOTABLE if VOTABLE_ROOTS.issuperset(root) else FaultStyle.TEXT
+    return getattr(request.state, "fault_style", default)
 
 
 def _wants_json(request: Request) -> bool:

@@ -10,19 +10,25 @@ from astropy.coordinates import SkyCoord
 from app.errors import ParameterError
 from app.recipes.request import parse_target
 from app.sky.predicates import centroid
-from app.sky.shapes import Point
+from app.sky.shapes import Point, Shape
 
 _SEXAGESIMAL = re.compile(r"\d\s*[hd:]|\d+\s+\d+\s+[\d.]+\s+[-+]", re.IGNORECASE)
 
 
 def parse_position(text: str) -> Point:
-    """A direction from ``lon lat`` in degrees, from a DALI shape (its centre), or from hours and
-    degrees (``04:08:00 -37:05:00``, ``4h8m -37d5m``). Raises ParameterError naming POS."""
+    """The direction, or the centre of the shape, that :func:`parse_place` reads."""
+    place = parse_place(text)
+    return place if isinstance(place, Point) else centroid(place)
+
+
+def parse_place(text: str) -> Shape:
+    """A direction or a region: ``lon lat`` in degrees, a DALI shape, or hours and degrees
+    (``04:08:00 -37:05:00``, ``4h8m -37d5m``). Raises ParameterError naming POS."""
     if _SEXAGESIMAL.search(text) is None:
-        shape = parse_target(text)
-        return shape if isinstance(shape, Point) else centroid(shape)
+        return parse_target(text)
     try:
-        found = SkyCoord(text.strip(), unit=(units.hourangle, units.deg), frame="icrs")
+        words = text.replace(",", " ").strip()
+        found = SkyCoord(words, unit=(units.hourangle, units.deg), frame="icrs")
         return Point(float(found.ra.deg), float(found.dec.deg))
     except (ValueError, TypeError) as fault:
         raise ParameterError("POS", f"{text.strip()!r} is not a position: {fault}") from None

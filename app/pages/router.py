@@ -25,14 +25,14 @@ from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
 from app.pages.image_view import relate, view_image
 from app.pages.job_view import BUILDS, KINDS, view_job
-from app.pages.position import format_position, parse_position
+from app.pages.position import format_position, parse_place, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.sky_view import MAX_PATCHES, view_patches
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pixels.preview import MASK_COLOURS
-from app.recipes.request import parse_request, parse_target
+from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
 from app.services.jobs import JobService
 from app.services.links import LinkService
@@ -104,7 +104,7 @@ def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[[Request], R
 
     def sky(request: Request) -> Response:
         text = _asked(request).single("POS") or ""
-        shape = parse_target(text) if text else None
+        shape = parse_place(text) if text else None
         covers = () if shape is None else skymap.cover(shape, most=MAX_PATCHES + 1)
         values = {
             "pos": text,

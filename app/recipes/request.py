@@ -40,6 +40,8 @@ TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
 MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
+_TARGET_FORM = "expected 'lon lat', or CIRCLE, RANGE or POLYGON and numbers, all in degrees"
+
 MAX_ORDER = 4
 MAX_BORDER_PX = 1000
 MAX_NUMBER = 10**9
@@ -215,7 +217,8 @@ def parse_target(given: str) -> Shape:
         try:
             return parse_pos(given)
         except RegionError as fault:
-            raise ParameterError("POS", f"{given.strip()!r}: {fault.args[1]}") from fault
+            reason = fault.args[1] if words and words[0].isalpha() else _TARGET_FORM
+            raise ParameterError("POS", f"{given.strip()[:200]!r}: {reason}") from fault
     lon_deg, lat_deg = (number("POS", word) for word in words)
     if not (math.isfinite(lon_deg) and 0 <= lon_deg <= 360 and abs(lat_deg) <= 90):
         raise ParameterError("POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {given}")

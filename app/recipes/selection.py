@@ -78,8 +78,8 @@ def parse_selection(values: Values) -> Selection:
         effective_time_min_s=single(values, "EFFTIME_MIN", positive),
         zero_point_mag=single(values, "ZEROPOINT", parse_interval),
         depth_min_mag=single(values, "DEPTH_MIN", number),
-        times=intervals(values, "TIME"),
-        exclude_times=intervals(values, "EXCLUDE_TIME"),
+        times=_times(values, "TIME"),
+        exclude_times=_times(values, "EXCLUDE_TIME"),
     )
     low, high = selection.fwhm_min_arcsec, selection.fwhm_max_arcsec
     if low is not None and high is not None and low > high:
@@ -87,9 +87,19 @@ def parse_selection(values: Values) -> Selection:
     return selection
 
 
+def _times(values: Values, name: str) -> tuple[Interval, ...]:
+    try:
+        return intervals(values, name)
+    except ParameterError as fault:
+        reason = f"{fault.args[1]}; times are MJD, such as '61000 61050' or '61000 +Inf'"
+        raise ParameterError(name, reason) from None
+
+
 def _identifiers(given: Sequence[str]) -> tuple[str, ...]:
     parts = (part.strip() for text in given for part in IDENTIFIER_SEPARATOR.split(text.strip()))
     unique = tuple(dict.fromkeys(part for part in parts if part))
+    if given and not unique:
+        raise ParameterError("TEMPLATE_IDS", f"there is no identifier in {given[0].strip()!r}")
     if len(unique) > MAX_IDS:
         raise ParameterError("TEMPLATE_IDS", f"at most {MAX_IDS} identifiers, got {len(unique)}")
     return unique

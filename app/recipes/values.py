@@ -21,6 +21,9 @@ STANDARD_NAMES = frozenset(
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
+_LONGEST_NUMBER = 20
+"""Characters of a whole number: Python refuses to read thousands of digits."""
+
 T = TypeVar("T")
 
 
@@ -34,7 +37,9 @@ def group(parameters: Parameters, allowed: Sequence[str]) -> dict[str, list[str]
             values.setdefault(folded, []).append(value)
         elif folded not in STANDARD_NAMES:
             raise ParameterError(name, f"not known here; allowed are {', '.join(allowed)}")
-    return {name: given for name, given in values.items() if any(v.strip() for v in given)}
+    return {
+        name: told for name, given in values.items() if (told := [v for v in given if v.strip()])
+    }
 
 
 def single(values: Values, name: str, parse: Callable[[str, str], T]) -> T | None:
@@ -82,8 +87,9 @@ def whole(least: int, most: int) -> Callable[[str, str], int]:
 
     def parse(name: str, given: str) -> int:
         word = given.strip()
-        if not (word.isascii() and word.isdigit() and least <= int(word) <= most):
-            raise ParameterError(name, f"a whole number from {least} to {most}, got {word}")
+        is_number = word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER
+        if not (is_number and least <= int(word) <= most):
+            raise ParameterError(name, f"a whole number from {least} to {most}, got {word[:80]}")
         return int(word)
 
     return parse

@@ -44,6 +44,11 @@ def real(name: str, description: str, **facts: Unpack[Facts]) -> Field:
     return Field(name=name, description=description, kind="real", datatype="double", **facts)
 
 
+def boolean(name: str, description: str, **facts: Unpack[Facts]) -> Field:
+    """True or false."""
+    return Field(name=name, description=description, kind="boolean", datatype="boolean", **facts)
+
+
 def integer(
     name: str,
     description: str,

@@ -15,7 +15,7 @@ from app.recipes.forecast import Forecast, forecast
 from app.recipes.photometry import depth_of
 from app.recipes.recipe import BuildKind, BuildPlan
 from app.recipes.values import Parameters
-from app.schema.columns import integer, real, text
+from app.schema.columns import boolean, integer, real, text
 from app.schema.obscore import OBSCORE
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
@@ -34,7 +34,7 @@ SUMMARY: Final = (
     text("kind", "template or difference"),
     text("obs_publisher_did", "The product", ucd="meta.id;meta.main", principal=True),
     text("recipe", "Content hash of what is built", ucd="meta.id"),
-    text("built", "true when the product is there already"),
+    boolean("built", "Whether the product is there already"),
     text("band", "Band", ucd="meta.id;instr.filter"),
     integer("tract", "Tract of the sky map", datatype="int", ucd="meta.id"),
     integer("patch", "Patch of the tract", datatype="int", ucd="meta.id"),
@@ -167,7 +167,7 @@ def _summary(run: DryRun) -> dict[str, Any]:
         "kind": plan.recipe.kind,
         "obs_publisher_did": plan.dataset_id,
         "recipe": plan.recipe.key(),
-        "built": "false" if run.product is None else "true",
+        "built": run.product is not None,
         "band": plan.recipe.band,
         "tract": plan.tract,
         "patch": plan.patch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,27 @@ from app.stores.files_atomic import WrittenFile
 from app.stores.fits_layout import CardRow, Cell
 
 IMAGE_HDU, MASK_HDU, VARIANCE_HDU = 1, 2, 3
+
+QUALITY_COMMENTS: Final = {
+    "DEPTH": "median number of inputs of a pixel with data",
+    "CLIPPED": "share of the inputs' pixels that were clipped",
+    "COVERAGE": "share of the pixels that have data",
+    "NOISE": "median noise of a pixel, in BUNIT of IMAGE",
+    "WCSERR": "[pix] largest error of the mapped positions",
+    "BOXNOISE": "noise of boxes over that of independent pixels",
+    "NPSF": "inputs whose PSF is part of HDU PSF",
+    "KERNSUM": "sum of the matching kernel",
+    "PHOTSCAL": "science flux per template flux",
+    "NSTAMPS": "stars that the kernel was fitted to",
+    "NSTAMREJ": "stars that did not fit",
+    "STAMPCHI": "reduced chi2 of the fitted stars",
+    "PULLSIG": "scatter of IMAGE/error outside sources",
+    "VARFACT": "factor put on the variance to make PULLSIG 1",
+    "BRIGHCHI": "rms of IMAGE/error on the brightest pixels",
+    "NBLANK": "pixels outside sources",
+}
+"""Comments on the cards that tell how good a product is."""
+COUNTS: Final = frozenset({"NPSF", "NSTAMPS", "NSTAMREJ", "NBLANK"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +120,12 @@ def header_cards(plan: BuildPlan, product: Product) -> list[CardRow]:
         ("PATCH", plan.patch, "patch of the tract"),
         ("SCIENCE", None if plan.science is None else plan.science.dataset_id, ""),
     ]
-    numbers: list[CardRow] = [(name, value, "") for name, value in product.quality]
-    return [*cards, *product.settings, *numbers]
+    return [*cards, *product.settings, *map(_quality_card, product.quality)]
+
+
+def _quality_card(told: tuple[str, float]) -> CardRow:
+    name, value = told
+    return name, int(value) if name in COUNTS else value, QUALITY_COMMENTS[name]
 
 
 def input_rows(plan: BuildPlan, uses: Sequence[InputUse]) -> list[Mapping[str, Cell]]:

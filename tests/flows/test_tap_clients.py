@@ -200,6 +200,7 @@ def test_programs_in_pages_of_other_sites_may_ask(service: Service) -> None:
 def test_methods(sqlite_service: Service, path: str, method: str, allowed: str) -> None:
     refused = web.request(method, sqlite_service.url + path)
     assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+    assert "UsageFault" in refused.text and "x-votable+xml" in refused.headers["content-type"]
     options = httpx.options(sqlite_service.url + path)
     assert (options.status_code, options.headers["allow"]) == (204, allowed)
     head = web.head(sqlite_service.url + path)

@@ -44,9 +44,26 @@ def test_the_landing_page_tells_what_there_is_and_how_to_ask(site: Site) -> None
 
 
 def test_no_page_needs_anything_from_elsewhere(site: Site) -> None:
-    for path in ("/", "/search", "/query", image_path(site), "/jobs"):
+    for path in ("/", "/search", "/query", image_path(site), "/jobs", "/tap/examples", "/sky"):
         outside = [u for u in links_of(get(site, path)) if re.match(r"(https?:)?//", u)]
         assert all(u.startswith("http://sky.test/") for u in outside), outside
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_no_page_is_blank_without_the_scripts_of_another_site(site: Site, path: str) -> None:
+    assert site.client.get(path).status_code == 404
+
+
+def test_every_page_leads_to_the_others(site: Site) -> None:
+    bars = [links_of(get(site, path)) for path in ("/jobs", "/tap/examples")]
+    assert all({"/", "/query", "/sky", "/jobs", "/tap/tables"} <= links for links in bars)
+
+
+def test_the_endpoints_of_the_landing_page_are_there(site: Site) -> None:
+    shown = re.findall(r"http://sky\.test(/(?:builds|skymap|datalink)\S*?)\?", get(site, "/"))
+    assert {"/builds/template/sync", "/builds/difference/sync", "/skymap"} <= set(shown)
+    for path in shown:
+        assert site.client.get(path).status_code in {200, 400}, path
 
 
 def test_every_link_of_the_landing_page_works(site: Site) -> None:

@@ -39,6 +39,14 @@ def test_each_patch_is_drawn_and_told(site: Site) -> None:
             assert site.client.get(link).status_code < 400, link
 
 
+def test_positions_are_taken_as_the_search_takes_them(site: Site) -> None:
+    patches = [
+        re.findall(r"<title>tract (\d+) patch (\d+)", get(site, f"/sky?POS={text}"))
+        for text in ("62 -37", "04:08:00 -37:00:00", "4h8m, -37d")
+    ]
+    assert patches[0] and patches[0] == patches[1] == patches[2]
+
+
 def test_a_template_is_started_from_the_page(site: Site) -> None:
     lon, lat = middle(site)
     home = make_skymap(site.config).locate(Point(lon, lat))

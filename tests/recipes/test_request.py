@@ -118,6 +118,9 @@ def test_limits_and_options() -> None:
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_FRACTION", "0")], "FWHM_FRACTION"),
         ([("POS", "1 2"), ("BAND", "i"), ("MAX_INPUTS", "1")], "MAX_INPUTS"),
         ([("POS", "1 2"), ("BAND", "i"), ("MAX_INPUTS", "2.5")], "MAX_INPUTS"),
+        ([("POS", "1 2"), ("BAND", "i"), ("MAX_INPUTS", "9" * 5000)], "MAX_INPUTS"),
+        ([("TRACT", "1"), ("PATCH", "9" * 5000), ("BAND", "i")], "PATCH"),
+        ([("POS", "1 2"), ("BAND", "i"), ("TEMPLATE_IDS", " , ")], "TEMPLATE_IDS"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MAX", "-1")], "FWHM_MAX"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MAX", "inf")], "FWHM_MAX"),
         ([("POS", "1 2"), ("BAND", "i"), ("FWHM_MIN", "2"), ("FWHM_MAX", "1")], "FWHM_MIN"),
@@ -160,6 +163,28 @@ def test_a_difference_names_its_fault(parameters: list[tuple[str, str]], name: s
     with pytest.raises(ParameterError) as caught:
         parse_difference(parameters)
     assert caught.value.args[0] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("POS", "62", "'lon lat'"),
+        ("POS", "62 -37 0.1", "'lon lat'"),
+        ("POS", "CIRCLE 62 -37", "3 numbers"),
+        ("TIME", "2026-01-01", "MJD"),
+        ("EXCLUDE_TIME", "61000/61050", "'61000 61050'"),
+    ],
+)
+def test_a_wrong_value_is_told_what_a_right_one_is(name: str, value: str, told: str) -> None:
+    asked = {"POS": "1 2", "BAND": "i", name: value}
+    with pytest.raises(ParameterError) as caught:
+        parse_template(list(asked.items()))
+    assert told in str(caught.value)
+
+
+def test_a_blank_value_is_as_if_not_given() -> None:
+    request = parse_template([("POS", "1 2"), ("BAND", ""), ("BAND", "i"), ("STATISTIC", " ")])
+    assert request == parse_template([("POS", "1 2"), ("BAND", "i")])
 
 
 def test_two_ids_are_refused() -> None:
