@@ -107,6 +107,8 @@ def show_ingest(outcome: Any) -> None:
     for name, count in outcome.counts().items():
         table.add_row(name, str(count))
     out.print(table)
+    if not outcome.files:
+        out.print("No file there has the name of a FITS file, such as *.fits or *.fits.gz.")
     if outcome.refused:
         reasons = Table("file", "reason", title="Refused")
         for path, reason in outcome.refused:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
@@ -26,6 +26,10 @@ def is_fits_name(name: str) -> bool:
     """Whether a file name says FITS, plain or compressed."""
     folded = name.lower()
     return folded.endswith(tuple(s + c for s in FITS_SUFFIXES for c in COMPRESSED_SUFFIXES))
+
+
+_EXTENSION: Final = b"XTENSION"
+"""How the header of every HDU but the first begins."""
 
 
 @contextmanager
@@ -91,6 +95,19 @@ def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
         raise ImageFormatError("", f"truncated: {missing} bytes are missing in HDU {hdu}")
 
 
+def require_whole_headers(hdulist: Any) -> None:
+    """Refuse a file that ends within the header of an HDU, which astropy leaves out in silence.
+
+    Raises ImageFormatError, and EOFError for compressed data that end early.
+    """
+    info = hdulist[-1].fileinfo()
+    if info is None:
+        return
+    info["file"].seek(info["datLoc"] + info["datSpan"])
+    if info["file"].read(len(_EXTENSION)) == _EXTENSION:
+        raise ImageFormatError("", f"truncated: it ends in the header of HDU {len(hdulist)}")
+
+
 def is_tiled(unit: Any) -> bool:
     """Whether an HDU is a tile-compressed image."""
     return isinstance(unit, fits.CompImageHDU)
@@ -107,6 +124,7 @@ _TEXTS = (
     ("No SIMPLE card", "not a FITS file, or one cut short in its first header"),
     ("reshape", "truncated: the pixels end early"),
     ("buffer is smaller", "truncated: the pixels end early"),
+    ("object has no attribute 'shape'", "damaged: an HDU whose header cannot be read"),
 )
 
 

@@ -58,6 +58,15 @@ def test_names_that_look_like_markup_and_files_that_are_pipes(tmp_path: Path) ->
     assert "not an ordinary file" in done.stdout
 
 
+def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "notes.txt").write_text("none yet")
+    options = ("--collection", "c", "--data-dir", str(tmp_path / "data"))
+    done = skyloom("ingest", str(tmp_path / "images"), *options, COLUMNS="300")
+    assert done.returncode == 0
+    assert "No file there has the name of a FITS file" in done.stdout
+
+
 def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     data = tmp_path / "data"
     options = ("--collection", "c", "--data-dir", str(data), "--report", str(tmp_path))

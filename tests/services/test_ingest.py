@@ -235,6 +235,12 @@ def spoilt(folder: Path) -> dict[str, str]:
     singular = wcs_header()
     singular["CD1_1"] = 0.0
     (folder / "singular.fits").write_bytes(image_bytes(np.zeros((48, 64), "f4"), singular))
+    nowhere = wcs_header()
+    nowhere["CRVAL1"] = 1e30
+    (folder / "nowhere_wcs.fits").write_bytes(image_bytes(np.zeros((48, 64), "f4"), nowhere))
+    second = good.index(b"XTENSION", good.index(b"XTENSION") + 80)
+    (folder / "cut_header.fits").write_bytes(good[: second + 500])
+    (folder / "cut_first.fits.gz").write_bytes(gzip.compress(good)[:3000])
     (folder / "gone.fits").symlink_to(folder / "nowhere.fits")
     huge = image_bytes(np.zeros((48, 64), "f4"), wcs_header()).replace(
         b"NAXIS2  =                   48", b"NAXIS2  =           4000000000"
@@ -251,6 +257,9 @@ def spoilt(folder: Path) -> dict[str, str]:
         "nan.fits": "no valid pixel",
         "nowcs.fits": "no WCS",
         "singular.fits": "broken WCS",
+        "nowhere_wcs.fits": "broken WCS",
+        "cut_header.fits": "truncated: it ends in the header of HDU 2",
+        "cut_first.fits.gz": "truncated",
         "gone.fits": "No such file",
         "huge.fits": "truncated",
     }
@@ -292,11 +301,11 @@ def test_the_report_is_readable_by_machines(stores: MetadataStores, tmp_path: Pa
     report = ingest(stores, tmp_path / "d")
     value = json.loads(json.dumps(report.to_json()))
     assert value["counts"] == {
-        "files": 13,
+        "files": 16,
         "published": 1,
         "unchanged": 0,
         "companions": 0,
-        "refused": 12,
+        "refused": 15,
         "rows inserted": 1,
         "rows updated": 0,
         "rows unchanged": 0,
@@ -342,7 +351,7 @@ def test_progress_counts_every_file(stores: MetadataStores, tmp_path: Path) -> N
     spoilt(tmp_path / "d")
     seen: list[tuple[int, int]] = []
     ingest(stores, tmp_path / "d", progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (13, 13)
+    assert seen[-1] == (16, 16)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 

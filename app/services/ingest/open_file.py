@@ -24,7 +24,7 @@ from app.services.ingest.hdus import (
 )
 from app.services.ingest.profile import Settings
 from app.services.ingest.valid_pixels import Valid, find_data_flagged, find_valid
-from app.stores.fits_files import format_faults, open_fits
+from app.stores.fits_files import format_faults, open_fits, require_whole_headers
 
 _CHUNK = 1 << 20
 
@@ -47,6 +47,7 @@ class OpenFile:
         self.settings = settings
         self._files = files
         self.hdulist = files.enter_context(open_fits(Path(file.path)))
+        require_whole_headers(self.hdulist)
         self.units = list_units(self.hdulist, settings)
         self._companions: dict[str, tuple[Any, list[ImageUnit], int]] = {}
 
@@ -98,6 +99,7 @@ class OpenFile:
     def _open_companion(self, path: str) -> tuple[Any, list[ImageUnit], int]:
         if path not in self._companions:
             hdulist = self._files.enter_context(open_fits(Path(path)))
+            require_whole_headers(hdulist)
             units = list_units(hdulist, self.settings)
             self._companions[path] = (hdulist, units, Path(path).stat().st_size)
         return self._companions[path]

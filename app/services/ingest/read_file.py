@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from app.errors import ImageFormatError
+from app.errors import ImageFormatError, RegionError
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow, Value, links_path
@@ -29,6 +29,7 @@ from app.services.ingest.open_file import OpenFile, checksum_of
 from app.services.ingest.profile import Profile
 from app.services.ingest.rules import find_value
 from app.services.ingest.valid_pixels import Valid
+from app.sky.areas import prepare
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
@@ -180,9 +181,16 @@ def _facts(file: FoundFile, image: ImageUnit, part: str) -> Mapping[str, CardVal
 
 
 def _footprint(grid: Grid, valid: Valid | None) -> Polygon | None:
-    """None for an image of a hemisphere or more, which no polygon describes."""
+    """None for an image of a hemisphere or more, which no polygon describes.
+
+    Raises ImageFormatError for a WCS that maps the image to no area of the sky.
+    """
     try:
-        return grid.footprint(valid)
+        polygon = grid.footprint(valid)
+        prepare(polygon)
+        return polygon
+    except RegionError as fault:
+        raise ImageFormatError("", f"broken WCS: no area of the sky ({fault.args[1]})") from fault
     except ImageFormatError as fault:
         if "hemisphere" in str(fault.args[1]):
             return None
