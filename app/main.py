@@ -14,6 +14,7 @@ from app.config import Config
 from app.errors import ServiceError
 from app.http import builds, datalink, files, psf, skymap, tap
 from app.http.faults import explain, install_fault_handlers
+from app.http.parameters import read_parameters
 from app.pages.router import pages_router
 from app.wiring import Services, build_services
 
@@ -107,6 +108,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             previews=services.previews,
             title=config.title,
             address=services.address.of,
+            parameters=read_parameters,
             explain=status_and_text,
         )
     )

@@ -18,17 +18,21 @@ ENDPOINTS: Final = (
     "/tap/async/{job}/destruction", "/tap/async/{job}/results/result", "/tap/async/{job}/error",
     "/datalink/links", "/builds/template/sync", "/builds/difference/async", "/", "/search",
     "/files/x", "/files/..%2f..%2fetc%2fpasswd", "/tap/async/%00", "/tap/async/..%2f..", "/%ff%fe",
+    "/images", "/previews", "/query", "/sky", "/skymap", "/skymap/1/x", "/psf", "/jobs/tap/{job}",
+    "/jobs/template", "/jobs/difference", "/builds/template/async",
 )  # fmt: skip
 METHODS: Final = ("GET", "GET", "POST", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 NAMES: Final = (
     "QUERY", "query", "LANG", "MAXREC", "RESPONSEFORMAT", "FORMAT", "REQUEST", "RUNID", "UPLOAD",
     "PHASE", "WAIT", "AFTER", "LAST", "DESTRUCTION", "EXECUTIONDURATION", "ACTION", "ID", "POS",
-    "BAND", "TIME", "detail", "FIX", "", "\u00e9", "a b", "x" * 3000, "TEMPLATE_IDS", "t1",
+    "BAND", "TIME", "TRACT", "PATCH", "KERNEL_ORDER", "SIZE", "SR", "X", "Y",
+    "detail", "FIX", "", "\u00e9", "a b", "x" * 3000, "TEMPLATE_IDS", "t1",
 )  # fmt: skip
 QUERY: Final = "SELECT TOP 1 table_name FROM TAP_SCHEMA.tables"
 VALUES: Final = (
     QUERY, "SELECT TOP 2 s_region FROM ivoa.ObsCore", "ADQL", "ADQL-9", "", " ", "-1", "0", "1e3",
-    "9" * 400, "NaN", "inf", "-Inf", "\u0663", "1_000", "0x10", "votable", "csv", "text/csv; a=b",
+    "9" * 400, "9" * 5000, "NaN", "inf", "-Inf", "\u0663", "1_000", "0x10", "votable", "csv",
+    "text/csv; a=b",
     "fits;;", "application/x-votable+xml;serialization=NONE", "a\r\nSet-Cookie: x=1", "\x00",
     "\x1b[31m", "'; DROP TABLE obscore; --", "%s%n", "{0}", "${jndi:x}", "../../etc/passwd",
     "t1,param:t1", "t1,param:nowhere", "t1,http://127.0.0.1:1/x", "t1,file:///etc/passwd", "t1",

@@ -56,6 +56,7 @@ _READ: Final = ["GET", "HEAD"]
 _DAY_S: Final = 86400
 
 Handler = Callable[[Request], Awaitable[Response]]
+ReadParameters = Callable[[Request], Awaitable[ParameterSet]]
 
 
 def pages_router(
@@ -69,12 +70,15 @@ def pages_router(
     previews: PreviewCache,
     title: str,
     address: Callable[[Request], str],
+    parameters: ReadParameters,
     explain: Callable[[ServiceError], tuple[int, str]],
 ) -> APIRouter:
     """All pages, at ``/``. ``address`` gives the service's public address for a request,
-    ``explain`` the HTTP status and text of an error; errors leave as pages of their own."""
+    ``parameters`` what its query string and form hold, ``explain`` the HTTP status and text of an
+    error; errors leave as pages of their own."""
     writer = PageWriter(title=title, address=address)
-    router = APIRouter(route_class=_route_class(writer, explain), include_in_schema=False)
+    routes = _route_class(writer, parameters, explain)
+    router = APIRouter(route_class=routes, include_in_schema=False)
     reader = _ReadPages(
         writer, queries, links, datasets, PreviewService(images=images, cache=previews)
     )
@@ -99,11 +103,11 @@ def pages_router(
     return router
 
 
-def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[[Request], Response]:
+def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Response]:
     """The page of the sky map (POS=…)."""
 
-    def sky(request: Request) -> Response:
-        text = _asked(request).single("POS") or ""
+    def sky(request: Request, asked: Asked) -> Response:
+        text = asked.single("POS") or ""
         shape = parse_place(text) if text else None
         covers = () if shape is None else skymap.cover(shape, most=MAX_PATCHES + 1)
         values = {
@@ -118,16 +122,11 @@ def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[[Request], R
 
 
 def _asked(request: Request) -> ParameterSet:
-    return ParameterSet(request.query_params.multi_items())
-
-
-async def _submitted(request: Request) -> ParameterSet:
-    form = await request.form()
-    return ParameterSet((name, str(value)) for name, value in form.multi_items())
+    """What the route has read."""
+    return cast(ParameterSet, request.state.parameters)
 
 
 Asked = Annotated[ParameterSet, Depends(_asked)]
-Submitted = Annotated[ParameterSet, Depends(_submitted)]
 
 
 class _ReadPages:
@@ -319,21 +318,21 @@ class _JobPages:
         job = self._jobs.get(job_id, _kind_of(kind, job_id))
         return self._writer.write(request, "job.html", view_job(job, self._writer.root(request)))
 
-    def start(self, request: Request, kind: str, submitted: Submitted) -> Response:
+    def start(self, request: Request, kind: str, asked: Asked) -> Response:
         """Starts a build and shows its page. Raises ParameterError before there is a job."""
         if kind not in BUILDS:
             raise NotFoundError(f"A build called {kind!r}")
-        pairs = [(name, value) for name, value in submitted if value.strip()]
+        pairs = [(name, value) for name, value in asked if value.strip()]
         parse_request("template" if kind == "template" else "difference", pairs)
         service_url = self._writer.service_url(request)
         job = self._jobs.create(_kind_of(kind, ""), pairs, service_url=service_url)
         self._jobs.start(job.job_id)
         return self._see_job(request, kind, job.job_id)
 
-    def steer(self, request: Request, kind: str, job_id: str, submitted: Submitted) -> Response:
+    def steer(self, request: Request, kind: str, job_id: str, asked: Asked) -> Response:
         """PHASE=ABORT stops a job."""
         self._jobs.get(job_id, _kind_of(kind, job_id))
-        if (submitted.single("PHASE") or "").upper() == "ABORT":
+        if (asked.single("PHASE") or "").upper() == "ABORT":
             self._jobs.abort(job_id)
         return self._see_job(request, kind, job_id)
 
@@ -343,9 +342,11 @@ class _JobPages:
 
 
 def _route_class(
-    writer: PageWriter, explain: Callable[[ServiceError], tuple[int, str]]
+    writer: PageWriter,
+    parameters: ReadParameters,
+    explain: Callable[[ServiceError], tuple[int, str]],
 ) -> type[APIRoute]:
-    """Routes whose errors are pages for people."""
+    """Routes that read their parameters and whose errors are pages for people."""
 
     class PageRoute(APIRoute):
         def get_route_handler(self) -> Any:
@@ -353,6 +354,7 @@ def _route_class(
 
             async def handle_or_explain(request: Request) -> Response:
                 try:
+                    request.state.parameters = await parameters(request)
                     return await handle(request)
                 except ServiceError as fault:
                     lost = isinstance(fault, NotFoundError)

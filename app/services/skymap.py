@@ -100,7 +100,7 @@ class SkyMapService:
 
         Raises LimitError for a region, or a number of images there, that is too large.
         """
-        return self._look(self._skymap.find_numbers(shape)[:most], bands)
+        return self._look(self._skymap.find_numbers(shape, most), bands)
 
     def patch(self, tract: str, patch: str) -> PatchCover:
         """One patch by its numbers. Raises NotFoundError if there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 from app.errors import LimitError, RegionError
 from app.sky.predicates import bounding_circle
@@ -62,13 +63,15 @@ class SkyMap:
         """
         return tuple(self.get_patch(*numbers) for numbers in self.find_numbers(shape))
 
-    def find_numbers(self, shape: Shape) -> list[tuple[int, int]]:
-        """(tract, patch) of what :meth:`find_patches` finds."""
-        return [
+    def find_numbers(self, shape: Shape, most: int | None = None) -> list[tuple[int, int]]:
+        """(tract, patch) of what :meth:`find_patches` finds; with ``most`` the first so many,
+        without looking at the tracts after them."""
+        found = (
             (tract.tract, patch)
             for tract in self._near_tracts(shape)
             for patch in tract.find_patches(shape)
-        ]
+        )
+        return list(islice(found, most))
 
     def locate(self, point: Point) -> Patch:
         """The patch a point belongs to: of the tract whose cell holds it the one whose inner box

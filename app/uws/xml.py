@@ -169,8 +169,9 @@ def _append_error(root: ET.Element, job: Job) -> None:
 
 def _append_info(root: ET.Element, job: Job, queued_before: int | None) -> None:
     """``jobInfo`` with the latest progress: the stage under way, what is done of it (rows, for a
-    query), total and fraction where they are known; of a queued job its place in the queue."""
-    told: dict[str, float | str] = dict(job.progress)
+    query), total and fraction where they are known; of a queued job its place in the queue. A job
+    that is complete has none: what was last told of it is not its end."""
+    told: dict[str, float | str] = {} if job.phase is Phase.COMPLETED else dict(job.progress)
     if job.phase is Phase.QUEUED and queued_before is not None:
         told = {"stage": "queue", "queuePosition": queued_before + 1}
     if not told:

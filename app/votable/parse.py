@@ -55,7 +55,8 @@ def parse_table(data: bytes, *, name: str, max_rows: int, max_columns: int) -> R
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         where = f"line {error.lineno}, column {error.offset + 1}"
-        raise UploadError(name, f"not well-formed XML: {reason} ({where})") from None
+        told = f"a VOTable is needed, and this is not well-formed XML: {reason} ({where})"
+        raise UploadError(name, told) from None
     except (LookupError, UnicodeError, ValueError) as error:
         raise UploadError(name, f"its encoding cannot be read: {error}") from None
     reader.require_fields()
@@ -150,7 +151,7 @@ class _Reader:
 
     def _decoded(self, text: str) -> bytes:
         try:
-            return binascii.a2b_base64(text)
+            return binascii.a2b_base64("".join(text.split()), strict_mode=True)
         except (binascii.Error, ValueError) as error:
             raise UploadError(self._name, f"its STREAM is no base64 text: {error}") from None
 

@@ -38,3 +38,39 @@ def test_no_request_makes_a_server_error(served: Service) -> None:
     answer = web.get(f"{served.url}/tap/sync", params={"LANG": "ADQL", "QUERY": QUERY})
     assert answer.status_code == 200
     assert "unexpected error" not in served.log() and "Traceback" not in served.log()
+
+
+@pytest.mark.parametrize("text", ["a%00", "%ff"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/images", "ID"),
+        ("/previews", "ID"),
+        ("/search", "BAND"),
+        ("/query", "QUERY"),
+        ("/sky", "POS"),
+        ("/tap/sync", "QUERY"),
+        ("/psf", "ID"),
+    ],
+)
+def test_what_is_no_text_is_refused(served: Service, path: str, name: str, text: str) -> None:
+    answer = web.get(f"{served.url}{path}?{name}={text}")
+    assert answer.status_code == 400
+    assert "are no text" in answer.text or "UTF-8 text" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"ID=a%00", "application/x-www-form-urlencoded"),
+        (b"ID=%ff", "application/x-www-form-urlencoded"),
+        (b"KERNEL_ORDER=" + b"9" * 5000 + b"&ID=a", "application/x-www-form-urlencoded"),
+        (b"ID=" + b"a" * 5_000_000, "application/x-www-form-urlencoded"),
+        (b"junk", "multipart/form-data; boundary=b"),
+    ],
+)
+def test_a_form_that_cannot_be_read_makes_no_job(served: Service, body: bytes, kind: str) -> None:
+    url = f"{served.url}/jobs/difference"
+    answer = web.post(url, content=body, headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert "text/html" in answer.headers["content-type"], answer.text

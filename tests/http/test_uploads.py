@@ -255,7 +255,7 @@ def fields_of(*fields: str, data: str = "") -> bytes:
 
 
 WRONG = {
-    "no XML": (b"a,b\n1,2\n", "not well-formed XML"),
+    "no XML": (b"a,b\n1,2\n", "a VOTable is needed, and this is not well-formed XML"),
     "not closed": (ONE[:-20], "not well-formed XML"),
     "another document": (b"<html/>", "XML of type html"),
     "no table": (b"<VOTABLE><RESOURCE/></VOTABLE>", "no TABLE with a FIELD"),
@@ -320,6 +320,13 @@ WRONG = {
             data='<BINARY2><STREAM encoding="base64">AAAAAAEAAA==</STREAM></BINARY2>',
         ),
         "end in the middle of row 2",
+    ),
+    "a stream that is no base64": (
+        fields_of(
+            'name="z" datatype="int"',
+            data='<BINARY2><STREAM encoding="base64">&lt;!!&gt;</STREAM></BINARY2>',
+        ),
+        "no base64 text",
     ),
     "FITS": (
         fields_of('name="z" datatype="int"', data='<FITS><STREAM encoding="base64"/></FITS>'),

@@ -12,9 +12,9 @@ from astropy.wcs import WCS
 from app.config import Config
 from app.errors import LimitError, RegionError
 from app.sky.predicates import contains_point, intersects
-from app.sky.shapes import Circle, Point, Polygon, Range
+from app.sky.shapes import Circle, Point, Polygon, Range, Shape
 from app.sky.skymap import SkyMap
-from app.sky.tracts import Patch
+from app.sky.tracts import Patch, Tract
 from app.wiring import make_skymap
 
 
@@ -106,6 +106,23 @@ def test_regions_find_exactly_the_patches_they_touch(
         if intersects(region, sky_map.get_patch(tract, patch).outline)
     }
     assert every == set(keys)
+
+
+def test_the_first_patches_are_found_without_looking_at_all_tracts(
+    sky_map: SkyMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = Circle(62.0, -37.0, 4.0)
+    everything = sky_map.find_numbers(region)
+    looked_at: list[int] = []
+    find = Tract.find_patches
+
+    def counted(tract: Tract, shape: Shape) -> list[int]:
+        looked_at.append(tract.tract)
+        return find(tract, shape)
+
+    monkeypatch.setattr(Tract, "find_patches", counted)
+    assert sky_map.find_numbers(region, 7) == everything[:7]
+    assert len(looked_at) < len({tract for tract, _ in everything}) / 2
 
 
 def test_each_direction_belongs_to_one_patch(sky_map: SkyMap) -> None:

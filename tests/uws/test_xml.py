@@ -123,6 +123,11 @@ def test_progress_is_told_in_job_info() -> None:
     }
 
 
+def test_a_complete_job_does_not_stand_at_a_part_of_its_work() -> None:
+    root = assert_valid_uws(xml.write_job(replace(DONE, progress=RUNNING.progress), URL))
+    assert root.find("u:jobInfo", NS) is None
+
+
 def test_a_job_list_is_valid_and_keeps_its_order() -> None:
     root = assert_valid_uws(xml.write_jobs([DONE, PENDING], URL))
     references = root.findall("u:jobref", NS)
