@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
@@ -21,12 +23,17 @@ from pydantic_settings import (
 from app.errors import UsageError
 
 SETTINGS_FILE = "skyloom.toml"
+PREFIX = "SKYLOOM_"
+_ELSEWHERE = ("CONFIG", "SQLITE_NATIVE", "POSTGRES_NATIVE")
+"""Names that the environment alone has."""
+_NEAR = 0.8
+"""How much alike two names are, of 1, when one may be the other misspelt."""
 
 
 class Config(BaseSettings):
     """Everything an operator may set; each value is passed on, no inner room reads it."""
 
-    model_config = SettingsConfigDict(env_prefix="SKYLOOM_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     database_url: str | None = None
     """``sqlite:///file`` or ``postgresql://…``; default: ``skyloom.sqlite3`` in the data folder."""
@@ -124,6 +131,19 @@ class Config(BaseSettings):
     def effective_database_url(self) -> str:
         """``database_url``, or the SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'skyloom.sqlite3'}"
+
+
+def find_misspelt(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first name of an environment that is nearly that of a setting, and that name. Other
+    names with the prefix are left to whoever set them: Kubernetes makes some for each service."""
+    known = [name.upper() for name in Config.model_fields] + list(_ELSEWHERE)
+    for name in sorted(names):
+        word = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and word not in known:
+            near = get_close_matches(word, known, 1, _NEAR)
+            if near:
+                return name, PREFIX + near[0]
+    return None
 
 
 def _read_settings(settings: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:

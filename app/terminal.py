@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.config import Config
+from app.config import Config, find_misspelt
 from app.errors import UsageError
 
 out = Console()
@@ -27,6 +28,9 @@ DataDir = Annotated[
 def load_config(**overrides: Any) -> Config:
     """Settings with the command line's own on top. Raises UsageError naming a wrong setting."""
     given = {k: v for k, v in overrides.items() if v is not None}
+    misspelt = find_misspelt(os.environ)
+    if misspelt is not None:
+        raise UsageError(f"setting {misspelt[0]}: not known; did you mean {misspelt[1]}?")
     try:
         return Config(**given)
     except ValidationError as fault:

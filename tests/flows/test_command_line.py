@@ -25,6 +25,7 @@ def skyloom(*arguments: str | bytes, **settings: str) -> subprocess.CompletedPro
         ("SKYLOOM_WORKERS", "zero"),
         ("SKYLOOM_BASE_URL", "nonsense"),
         ("SKYLOOM_AUTHORITY", "a b/c?"),
+        ("SKYLOOM_AUTHORTY", "example.org"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
@@ -32,6 +33,12 @@ def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None
     assert done.returncode == 2
     assert f"setting {name}: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_names_that_kubernetes_makes_are_no_settings(tmp_path: Path) -> None:
+    made = {"SKYLOOM_PORT": "tcp://10.0.0.1:8000", "SKYLOOM_SERVICE_HOST": "10.0.0.1"}
+    done = skyloom("init", SKYLOOM_DATA_DIR=str(tmp_path), **made)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("content", [b"workers = [", b"\xff\xfe"])
