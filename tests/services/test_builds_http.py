@@ -114,7 +114,7 @@ def test_a_plan_is_answered_and_nothing_runs(client: TestClient, field: Field) -
     }
     (summary,) = tables["summary"]
     assert (summary["n_inputs"], summary["n_exposures"], summary["n_rejected"]) == (3, 3, 2)
-    assert summary["built"] == "false" and summary["quote_bytes"] > 0
+    assert not summary["built"] and summary["quote_bytes"] > 0
     assert sum(tables["inputs"]["weight"]) == pytest.approx(1)
     reasons = {row["obs_publisher_did"]: row["reason"] for row in tables["rejected"]}
     late = [e.dataset_id for e in standard_exposures() if e.band == "i" and e.mjd > 60003.5]
@@ -146,7 +146,7 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert job.phase == "COMPLETED", job.error
     plan = {**asked, "PLAN": "true", "RESPONSEFORMAT": "json"}
     built = client.get(f"{TEMPLATE}/sync", params=plan).json()["summary"]
-    assert (built["built"], built["quote_s"]) == ("true", 0)
+    assert (built["built"], built["quote_s"]) == (True, 0)
     product = field.builds.get_product(str(job.results[0].dataset_id))
     assert (built["obs_publisher_did"], built["quote_bytes"]) == (
         product.dataset_id,
@@ -159,7 +159,7 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert built["coverage"] == pytest.approx(header["COVERAGE"], abs=0.05)
     assert built["median_n_exposures"] == header["DEPTH"]
     other = client.get(f"{TEMPLATE}/sync", params={**plan, "MAX_INPUTS": "3"}).json()["summary"]
-    assert other["built"] == "false" and other["quote_s"] > 0
+    assert other["built"] is False and other["quote_s"] > 0
     each = product.file_size / (built["s_xel1"] * built["s_xel2"])
     assert other["quote_bytes"] == pytest.approx(each * other["s_xel1"] * other["s_xel2"], rel=0.1)
 
