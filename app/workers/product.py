@@ -29,7 +29,9 @@ QUALITY_COMMENTS: Final = {
     "NOISE": "median noise of a pixel, in BUNIT of IMAGE",
     "WCSERR": "[pix] largest error of the mapped positions",
     "BOXNOISE": "noise of boxes over that of independent pixels",
+    "EFFTIME": "[s] mean effective exposure time of a pixel",
     "NPSF": "inputs whose PSF is part of HDU PSF",
+    "NPSFSTAR": "stars that these PSFs were measured on",
     "KERNSUM": "sum of the matching kernel",
     "PHOTSCAL": "science flux per template flux",
     "NSTAMPS": "stars that the kernel was fitted to",
@@ -41,7 +43,7 @@ QUALITY_COMMENTS: Final = {
     "NBLANK": "pixels outside sources",
 }
 """Comments on the cards that tell how good a product is."""
-COUNTS: Final = frozenset({"NPSF", "NSTAMPS", "NSTAMREJ", "NBLANK"})
+COUNTS: Final = frozenset({"NPSF", "NPSFSTAR", "NSTAMPS", "NSTAMREJ", "NBLANK"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,12 @@ def field(tmp_path: Path, engine: EmbeddedEngine, database_url: str) -> Iterator
         yield opened
 
 
+def assert_told(header: fits.Header) -> None:
+    """Every card has a comment, but for identifiers, which take the whole card."""
+    bare = {card.keyword for card in header.cards if not card.comment} - {"CONTINUE", "EXTEND"}
+    assert bare <= {"OBSPUBID", "SCIENCE"}
+
+
 def test_the_quality_of_a_template_is_published(field: Field) -> None:
     job = field.run("template", POS=POSITION, BAND="i", MAX_INPUTS=3, KERNEL="lanczos5")
     assert job.phase is Phase.COMPLETED, job.error
@@ -57,6 +63,7 @@ def test_the_quality_of_a_template_is_published(field: Field) -> None:
         fwhm_px = header["FWHM"] / SCALE_ARCSEC
         has_data, n_image = np.isfinite(flux), hdus["NIMAGE"].data
         stars = hdus["PSF"].data["STARS"]
+    assert_told(header)
     noise = float(np.sqrt(np.nanmedian(variance[has_data])))
     assert row["noise"] == pytest.approx(noise, rel=0.01)
     assert row["coverage"] == pytest.approx(has_data.mean(), abs=0.01)
@@ -89,6 +96,8 @@ def test_the_quality_of_a_difference_is_published(field: Field) -> None:
     }
     assert (row["n_inputs"], row["n_rejected"], row["median_n_image"]) == (4, 1, None)
     assert (row["statistic"], row["n_psf"], row["effective_time_s"]) == ("meanclip", None, None)
+    assert all(type(header[card]) is int for card in ("NSTAMPS", "NSTAMREJ", "NBLANK"))
+    assert_told(header)
 
 
 def test_inputs_of_unknown_depth_have_no_effective_time(field: Field) -> None:
