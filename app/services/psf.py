@@ -151,9 +151,7 @@ class PsfService:
             profile = psf.profile(x, y)
             shape = profile.shape()
         except CoverageError as fault:
-            raise NotFoundError(
-                f"A PSF of {row.dataset_id} at pixel ({x:.1f}, {y:.1f}) of the image ({fault})"
-            ) from fault
+            raise NotFoundError(f"A PSF of {row.dataset_id} at that place ({fault})") from fault
         return PsfAnswer(
             dataset_id=row.dataset_id,
             x=x,

@@ -72,6 +72,12 @@ def test_the_build_gives_what_the_plan_promised(
     assert built["depth_mag"] == pytest.approx(promised["depth_mag"], abs=DEPTH_MAG)
     assert built["coverage"] == pytest.approx(promised["coverage"], abs=0.03)
     assert built["n_inputs"] == promised["n_inputs"]
+    assert built["n_exposures"] == promised["n_exposures"]
+    assert built["n_psf"] == built["n_inputs"] and built["n_psf_stars"] > 10 * built["n_psf"]
+    assert 1.0 < built["box_noise_ratio"] < 1.3 and built["position_error_px"] < 1e-3
+    assert 0.0 < built["effective_time_s"] < 1.5 * sum(tables["inputs"]["t_exptime"])
+    described = {column.name: column for column in tap.tables["skyloom.build_quality"].columns}
+    assert (described["effective_time_s"].unit, described["build_s"].unit) == ("s", "s")
 
     uses = tap.search(
         "SELECT input_id, weight, rejected FROM skyloom.product_input "

@@ -18,6 +18,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.errors import LimitError
+from app.pixels.detect import gaussian_psf
 from app.services.psf import PsfService
 from app.stores.images import ImageStore
 from app.workers.embedded import EmbeddedEngine
@@ -113,6 +114,24 @@ def test_the_psf_of_an_exposure_is_measured_on_its_stars(client: TestClient, fie
         assert client.get("/psf", params=asked).json() == told, "measured once"
     finally:
         path.write_bytes(whole)
+
+
+def test_an_exposure_may_bring_its_psf_and_a_damaged_one_counts_as_none(
+    client: TestClient, field: Field
+) -> None:
+    exposure = Exposure(visit=22, band="y", fwhm_px=3.2)
+    stamp = gaussian_psf(5.0)
+    told = []
+    for stored in (stamp, np.full_like(stamp, np.nan)):
+        field.add(exposure)
+        fits.append(field.image(exposure), stored, fits.Header({"EXTNAME": "PSF"}))
+        asked = {"ID": exposure.dataset_id, "POS": POSITION, "RESPONSEFORMAT": "json"}
+        told.append(client.get("/psf", params=asked).json())
+    assert [each["origin"] for each in told] == ["file", "measured"]
+    assert [each["fwhm_px"] for each in told] == [
+        pytest.approx(5.0, rel=0.02),
+        pytest.approx(3.2, rel=0.1),
+    ]
 
 
 def test_the_psf_of_a_template_is_that_of_its_file(client: TestClient, template: str) -> None:
