@@ -29,6 +29,10 @@ NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
 LEAST_WEIGHT: Final = 0.3
 """A pixel whose present taps sum to less than this has too little data to be a value."""
+TILE_ROWS: Final = 32
+TILE_COLUMNS: Final = 1024
+"""Pixels are made in an area that stays in the second-level cache and leave it in long runs: cell
+by cell to memory they take half as long again."""
 UNDONE: Final = -1
 """Never in a result: a mask value that tells a pixel is still to be computed."""
 
@@ -235,9 +239,9 @@ def _other_pixels(
 
 
 @njit(cache=True, nogil=True)
-def warp_rows(
-    start: int,
-    stop: int,
+def _warp_tile(
+    rows: tuple[int, int],
+    columns: tuple[int, int],
     step: int,
     nodes: tuple[Nodes, Nodes],
     planes: Planes,
@@ -247,34 +251,23 @@ def warp_rows(
     table: Image,
     taps: int,
     sky_and_scale: Level,
-    out: Planes,
+    scratch: Scratch,
+    tile: Planes,
 ) -> None:
-    """Rows ``start <= y < stop`` of a window of the target, whose pixel (0, 0) is the first node.
-
-    ``nodes`` are source x and y ``step`` (a power of two) pixels apart. ``pairs`` are those of
-    :func:`pair_rows`; ``marks`` tells of each of its blocks, of ``1 << shift`` pixels, how many
-    marked ones lie above and to the left. A block is no smaller than what
-    :func:`app.pixels.taps.sum_taps` reads; one row and one column of unmarked blocks follow.
-    ``table`` is padded; with ``taps`` 1 the nearest pixel is taken. Pixels that map outside the
-    source are NaN and NO_DATA.
-    """
+    """The half-open ``rows`` and ``columns`` of :func:`warp_rows`, from ``tile[0, 0]`` on."""
     (ny, nx), lanes = planes[0].shape, table.shape[1]
     before = taps // 2 - 1
     high = (ny - taps, nx - lanes) if taps > 1 else (-1, -1)
     pitch, flat = pairs.shape[1] // 2, (pairs.reshape(-1), table.reshape(-1))
-    scratch = (
-        np.empty((5, step), dtype=np.int64),
-        np.empty((2, step), dtype=np.float32),
-        np.empty((2, step), dtype=np.float32),
-    )
     share = 1.0 / step
-    for column in range(-(-out[0].shape[1] // step)):
-        x = column * step
-        for y in range(start, stop):
-            j, down = y // step, (y % step) * share
+    for x in range(columns[0], columns[1], step):
+        begin, end = x - columns[0], min(x + step, columns[1]) - columns[0]
+        for y in range(rows[0], rows[1]):
+            j, column, down = y // step, x // step, (y % step) * share
             along_x = segment(nodes[0], j, column, down, share)
             along_y = segment(nodes[1], j, column, down, share)
-            row = (out[0][y, x : x + step], out[1][y, x : x + step], out[2][y, x : x + step])
+            line = y - rows[0]
+            row = (tile[0][line, begin:end], tile[1][line, begin:end], tile[2][line, begin:end])
             first, last = inner_part(along_x, along_y, row[0].size, before, high)
             left = _outer_pixels(along_x, along_y, (ny, nx), first, last, row)
             if first < last:
@@ -294,3 +287,65 @@ def warp_rows(
                 )
             if left > 0:
                 _other_pixels(along_x, along_y, planes, table, taps, sky_and_scale, row)
+
+
+@njit(cache=True, nogil=True)
+def warp_rows(
+    start: int,
+    stop: int,
+    step: int,
+    nodes: tuple[Nodes, Nodes],
+    planes: Planes,
+    pairs: Image,
+    marks: Mask,
+    shift: int,
+    table: Image,
+    taps: int,
+    sky_and_scale: Level,
+    out: Planes,
+) -> None:
+    """Rows ``start <= y < stop`` of a window of the target, whose pixel (0, 0) is the first node.
+
+    ``nodes`` are source x and y ``step`` (a power of two up to TILE_COLUMNS) pixels apart.
+    ``pairs`` are those of :func:`pair_rows`; ``marks`` tells of each of its blocks, of
+    ``1 << shift`` pixels, how many marked ones lie above and to the left. A block is no smaller
+    than what :func:`app.pixels.taps.sum_taps` reads; one row and one column of unmarked blocks
+    follow. ``table`` is padded; with ``taps`` 1 the nearest pixel is taken. Pixels that map outside
+    the source are NaN and NO_DATA.
+    """
+    scratch = (
+        np.empty((5, step), dtype=np.int64),
+        np.empty((2, step), dtype=np.float32),
+        np.empty((2, step), dtype=np.float32),
+    )
+    tile = (
+        np.empty((TILE_ROWS, TILE_COLUMNS), dtype=np.float32),
+        np.empty((TILE_ROWS, TILE_COLUMNS), dtype=np.float32),
+        np.empty((TILE_ROWS, TILE_COLUMNS), dtype=np.int32),
+    )
+    nx = out[0].shape[1]
+    for y in range(start, stop, TILE_ROWS):
+        for x in range(0, nx, TILE_COLUMNS):
+            rows, columns = (y, min(y + TILE_ROWS, stop)), (x, min(x + TILE_COLUMNS, nx))
+            _warp_tile(
+                rows,
+                columns,
+                step,
+                nodes,
+                planes,
+                pairs,
+                marks,
+                shift,
+                table,
+                taps,
+                sky_and_scale,
+                scratch,
+                tile,
+            )
+            for line in range(rows[1] - rows[0]):
+                for n in range(columns[1] - columns[0]):
+                    out[0][y + line, x + n] = tile[0][line, n]
+                for n in range(columns[1] - columns[0]):
+                    out[1][y + line, x + n] = tile[1][line, n]
+                for n in range(columns[1] - columns[0]):
+                    out[2][y + line, x + n] = tile[2][line, n]
