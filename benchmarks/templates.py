@@ -40,6 +40,7 @@ from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG
 from app.recipes.recipe import BuildPlan, ImageRef, PlaneRef, Recipe
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
+from app.workers.memory import WORKER_ENVIRONMENT
 from app.workers.tasks import build
 from app.workers.work import Limits
 from benchmarks.figures import machine, workspace
@@ -360,6 +361,13 @@ def one_process(folder: Path, count: int, out: Path) -> None:
     print(json.dumps({"seconds": seconds, "peak_mb": peak_kb / 1024}))
 
 
+def _as_a_worker() -> None:
+    """Start anew with the environment that worker processes have, which is read at the start."""
+    if WORKER_ENVIRONMENT.items() - os.environ.items():
+        command = [sys.executable, "-m", "benchmarks.templates", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **WORKER_ENVIRONMENT})
+
+
 def show(rows: list[Row]) -> None:
     """A table for RESULTS.md, with ratios to ours."""
     ours = median(rows[0].seconds)
@@ -388,6 +396,7 @@ def main() -> None:
     tools = Path(options.tools)
     if not (tools / "make_stack.py").exists():
         parser.error(f"--tools (or TEMPLATE_TOOLS): there is no make_stack.py in {tools}")
+    _as_a_worker()
     out = workspace() / "templates"
     out.mkdir(exist_ok=True)
     stack, peers = Stack(out / f"stack{options.size}", tools, 16, options.size), Peers(tools, out)

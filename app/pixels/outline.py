@@ -120,17 +120,16 @@ def _fill_notches(valid: Mask) -> Mask:
 def _open(area: Mask, opened: Mask) -> None:
     """Set the pixels of all 3×3 blocks that lie in ``area``."""
     ny, nx = area.shape
-    columns = np.empty(nx, dtype=np.bool_)
+    columns, blocks = np.empty(nx, dtype=np.bool_), np.zeros(nx, dtype=np.bool_)
     for y in range(ny - 2):
         low, middle, high = area[y], area[y + 1], area[y + 2]
         for x in range(nx):
             columns[x] = low[x] & middle[x] & high[x]
-        some = False
-        for x in range(nx - 2):
-            some |= columns[x] & columns[x + 1] & columns[x + 2]
-        for x in range(nx - 2 if some else 0):
-            if columns[x] and columns[x + 1] and columns[x + 2]:
-                opened[y : y + 3, x : x + 3] = True
+        for x in range(1, nx - 1):
+            blocks[x] = columns[x - 1] & columns[x] & columns[x + 1]
+        for line in (opened[y], opened[y + 1], opened[y + 2]):
+            for x in range(1, nx - 1):
+                line[x] |= blocks[x - 1] | blocks[x] | blocks[x + 1]
 
 
 def _largest_component(valid: Mask) -> Mask | None:

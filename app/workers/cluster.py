@@ -10,6 +10,7 @@ from app.errors import EngineBusyError
 from app.recipes.recipe import BuildPlan
 from app.workers.dask_client import DaskRunner, quieten
 from app.workers.engine import Build
+from app.workers.memory import NANNY_SETTINGS
 from app.workers.work import DEFAULT_LIMITS, Limits
 
 CONNECT_TIMEOUT_S = 10.0
@@ -53,7 +54,10 @@ def run_worker(address: str, *, threads: int = 1) -> None:
     A nanny replaces the working process when it dies. Raises EngineBusyError when the scheduler
     does not answer.
     """
+    import dask
+
     quieten()
+    dask.config.set(NANNY_SETTINGS)
     asyncio.run(_serve(address, threads))
 
 

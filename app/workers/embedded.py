@@ -10,6 +10,7 @@ from typing import Any
 from app.recipes.recipe import BuildPlan
 from app.workers.dask_client import QUIET, DaskRunner, quieten
 from app.workers.engine import Build
+from app.workers.memory import NANNY_SETTINGS
 from app.workers.work import DEFAULT_LIMITS, Limits
 
 DASK_SETTINGS = {
@@ -21,6 +22,7 @@ DASK_SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "120s",
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    **NANNY_SETTINGS,
 }
 """A build whose worker dies is run once more by Dask itself; then the job is retried. A busy
 machine may need long to start a new process for a killed one: it is not given up before 120 s."""

@@ -25,6 +25,7 @@ from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.engine import Progress
 from app.workers.gather import warp_ahead
+from app.workers.memory import memory_kept
 from app.workers.sub_regions import Ahead, Preparation, Rows, prepare, rows_ahead
 from app.workers.tasks import build_product
 from app.workers.work import Limits, Work
@@ -61,7 +62,7 @@ def run_warp(
 ) -> None:
     """Warp the only input of ``plan``, which is one of those of the build."""
     work = _work(submission, plan, progress=_uncounted)
-    with limit_threads(threads):
+    with memory_kept(), limit_threads(threads):
         warp_ahead(work, plan.inputs[0], zero_point_mag)
 
 
@@ -70,7 +71,7 @@ def run_prepare(
 ) -> Preparation:
     """Prepare the stack of ``plan``, after its warps."""
     work = _work(submission, plan, progress=_reporter(submission))
-    with limit_threads(threads or _own_threads()):
+    with memory_kept(), limit_threads(threads or _own_threads()):
         return prepare(work)
 
 
@@ -79,7 +80,7 @@ def run_rows(
 ) -> None:
     """Stack some rows of ``plan``."""
     work = _work(submission, plan, progress=_uncounted)
-    with limit_threads(threads):
+    with memory_kept(), limit_threads(threads):
         rows_ahead(work, preparation, rows, _rows_store(submission))
 
 
@@ -100,7 +101,7 @@ def run_build(
     ahead = None
     if preparation is not None:
         ahead = Ahead(preparation, sub_regions, _rows_store(submission))
-    with limit_threads(threads or _own_threads()):
+    with memory_kept(), limit_threads(threads or _own_threads()):
         return build_product(work, ahead)
 
 
