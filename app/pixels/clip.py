@@ -41,9 +41,12 @@ def shelter_rows(
 
 
 @njit(cache=True, nogil=True)
-def _read_pixel(rows: Rows, y: int, x: int, values: Floats, noises: Floats) -> int:
-    """Value and variance of every input at a pixel, NaN where it is not good; how many are."""
-    count = 0
+def _read_pixel(
+    rows: Rows, y: int, x: int, weights: Image, values: Floats, noises: Floats
+) -> float:
+    """Value and variance of every input at a pixel, NaN where it is not good; the weight of those
+    that are."""
+    total = 0.0
     for n in range(values.size):
         flux, variance, mask = plane_rows(rows, n)
         value, noise = flux[y, x], variance[y, x]
@@ -51,24 +54,31 @@ def _read_pixel(rows: Rows, y: int, x: int, values: Floats, noises: Floats) -> i
         good = good and noise > 0.0
         values[n] = value if good else np.nan
         noises[n] = noise if good else np.nan
-        count += 1 if good else 0
-    return count
+        total += weights[n] if good else 0.0
+    return total
 
 
 @njit(cache=True, nogil=True)
 def _clip_once(
-    values: Floats, weights: Image, reach: Floats, middle: float, clipped: NDArray[np.bool_]
+    values: Floats,
+    weights: Image,
+    noise: Floats,
+    spread: float,
+    limits: tuple[float, float],
+    middle: float,
+    clipped: NDArray[np.bool_],
 ) -> tuple[float, float, bool]:
     """Clip one pixel's values around ``middle``; returns (weight kept, their mean, any change)."""
     total, first, changed = 0.0, 0.0, False
     for n in range(values.size):
         if not np.isnan(values[n]):
-            out = abs(values[n] - middle) > reach[n]
+            away = values[n] - middle
+            out = abs(away) > limits[0] * max(noise[n], spread) + limits[1]
             changed |= out != clipped[n]
             clipped[n] = out
             if not out:
                 total += weights[n]
-                first += weights[n] * (values[n] - middle)
+                first += weights[n] * away
     return total, middle + first / total if total > 0.0 else middle, changed
 
 
@@ -78,26 +88,27 @@ def _clip_pixel(
     weights: Image,
     noise: Floats,
     start: tuple[float, float],
-    shelter: float,
-    clip_sigma: float,
+    limits: tuple[float, float],
     iterations: int,
     clipped: NDArray[np.bool_],
-) -> None:
-    """Clip one pixel's values; ``start`` is the first centre and scatter."""
+) -> bool:
+    """Clip one pixel's values; ``start`` is the first centre and scatter, ``limits`` are the number
+    of deviations and the shelter. True when something is clipped."""
     middle, spread = start
     clipped[:] = False
     for _ in range(iterations):
-        reach = clip_sigma * np.maximum(noise, spread) + shelter
-        total, mean, changed = _clip_once(values, weights, reach, middle, clipped)
+        total, mean, changed = _clip_once(values, weights, noise, spread, limits, middle, clipped)
         if total == 0.0:
             clipped[:] = False
-        if total == 0.0 or not changed:
-            return
+            return False
+        if not changed:
+            break
         second = 0.0
         for n in range(values.size):
             if not (np.isnan(values[n]) or clipped[n]):
                 second += weights[n] * (values[n] - mean) ** 2
         middle, spread = mean, np.sqrt(second / total)
+    return bool(clipped.any())
 
 
 @njit(cache=True, nogil=True)
@@ -136,24 +147,26 @@ def clip_rows(
     """
     inverse = 1.0 / weights.astype(np.float64)
     least = inverse.min() + 1.0 / weights.sum()
-    values, noises = np.empty(weights.size), np.empty(weights.size)
+    values, noises, expected = (
+        np.empty(weights.size),
+        np.empty(weights.size),
+        np.empty(weights.size),
+    )
     clipped = np.zeros(weights.size, dtype=np.bool_)
     for y in range(start, stop):
         for x in range(rows[2]):
             apart = centres[3][y, x] - shelter[y, x]
             if not (apart > 0.0 and apart * apart > clip_sigma**2 * centres[2][y, x] * least):
                 continue
-            if _read_pixel(rows, y, x, values, noises) == 0:
+            total = _read_pixel(rows, y, x, weights, values, noises)
+            if total == 0.0:
                 continue
-            total = 0.0
             for n in range(values.size):
-                total += 0.0 if np.isnan(values[n]) else weights[n]
-            noise = np.sqrt(centres[2][y, x] * (inverse + 1.0 / total))
+                expected[n] = np.sqrt(centres[2][y, x] * (inverse[n] + 1.0 / total))
             first = (float(centres[0][y, x]), float(centres[1][y, x]))
-            _clip_pixel(
-                values, weights, noise, first, shelter[y, x], clip_sigma, iterations, clipped
-            )
-            if clipped.any():
+            limits = (clip_sigma, float(shelter[y, x]))
+            if _clip_pixel(values, weights, expected, first, limits, iterations, clipped):
                 out[0][y, x], out[1][y, x] = _mean_of_kept(values, noises, weights, clipped)
                 out[2][y, x] = blend_mask(rows, y, x, weights, clipped)
-                counts[y] += clipped
+                for n in range(values.size):
+                    counts[y, n] += clipped[n]
