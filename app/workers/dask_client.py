@@ -68,11 +68,7 @@ class DaskBuild:
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
         try:
-            if self._stopping:
-                raise StoppedError()
-            if not self._graph.build.done():
-                raise EngineBusyError("no worker process is left")
-            report: BuildReport = self._graph.build.result()
+            return self._report()
         except ServiceError:
             raise
         except (KilledWorker, NoValidWorkerError) as lost:
@@ -82,7 +78,20 @@ class DaskBuild:
         finally:
             self._latest.pop(self._token, None)
             self._cancel()
-        return report
+
+    def _report(self) -> BuildReport:
+        """What the last task gives back. One whose worker dies with it is run again."""
+        while not self._stopping:
+            if self._lost():
+                raise EngineBusyError("no worker process is left")
+            try:
+                report: BuildReport = self._graph.build.result(timeout=LOST_CHECK_S)
+            except TimeoutError:
+                if self._graph.build.done():
+                    raise
+            else:
+                return report
+        raise StoppedError()
 
     def progress(self) -> tuple[str, int, int] | None:
         """The latest (stage, done, total), if any was reported."""

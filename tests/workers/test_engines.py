@@ -392,12 +392,23 @@ def test_a_worker_killed_while_rows_are_stacked(
     monkeypatch.setattr("app.workers.sub_regions.LEAST_VALUES", 1)
     whole = engine.submit("intact", plan_of(folder, tmp_path / "intact", copies=40))
     assert whole.wait(PATIENCE_S)
+    expected = whole.result()
     build = engine.submit("bereft", plan_of(folder, tmp_path, copies=40))
     folder_of_rows = engine_folder(engine) / "cache" / "warps"
     wait_for(lambda: bool(list(folder_of_rows.glob("*.rows"))) or build.done())
     os.kill(engine.worker_pids()[0], signal.SIGKILL)
     assert build.wait(PATIENCE_S)
-    assert build.result().checksum == whole.result().checksum
+    assert build.result().checksum == expected.checksum
+
+
+def test_a_worker_that_dies_with_its_report(folder: Path, tmp_path: Path) -> None:
+    engine = EmbeddedEngine(workers=1, data_dir=tmp_path)
+    build = engine.submit("report", plan_of(folder, tmp_path))
+    assert build.wait(PATIENCE_S)
+    os.kill(engine.worker_pids()[0], signal.SIGKILL)
+    wait_for(lambda: not build.done())
+    assert build.result().size_bytes > 0
+    engine.close()
 
 
 def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
