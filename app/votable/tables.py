@@ -29,7 +29,7 @@ def write_tables(tables: Sequence[NamedTable], infos: Sequence[Info] = ()) -> by
     """The first table is the result (DALI 1.1, section 4.4); the others are of type ``meta``."""
     status = (Info("QUERY_STATUS", "OK"), *infos)
     systems = format_systems([field for table in tables for field in table.fields])
-    first = systems + "".join(format_info(info) for info in status)
+    first = "".join(format_info(info) for info in status) + systems
     resources = [
         f'<RESOURCE type="{"meta" if number else "results"}">\n'
         f"{'' if number else first}{_table(table)}</RESOURCE>\n"

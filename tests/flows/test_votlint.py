@@ -112,6 +112,15 @@ def test_error_documents_and_links(service: Service, tmp_path: Path) -> None:
         assert findings(links.content, tmp_path / "links.xml") == ""
 
 
+@pytest.mark.needs("stilts")
+def test_plans_and_patches(service: Service, tmp_path: Path) -> None:
+    there = {"POS": "61.98 -37.07", "BAND": "r", "PLAN": "true"}
+    for path in ("/builds/template/sync", "/skymap"):
+        answer = web.get(service.url + path, params=there)
+        assert answer.status_code == 200 and b"<TABLE" in answer.content, answer.text
+        assert findings(answer.content, tmp_path / "answer.xml") == ""
+
+
 def _shapes() -> bytes:
     """Geometries of every kind, each with a NULL, and arrays of a fixed and of any size."""
     fields = (

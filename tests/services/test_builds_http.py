@@ -24,6 +24,7 @@ from app.stores.images import ImageStore
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, now, open_field, standard_field
 from tests.services.survey import CENTRE, standard_exposures
+from tests.xsd import assert_valid_votable
 
 POSITION = f"{CENTRE[0]} {CENTRE[1]}"
 SCIENCE = standard_exposures()[4]
@@ -109,6 +110,7 @@ def test_a_plan_is_answered_and_nothing_runs(client: TestClient, field: Field) -
     asked = {"POS": POSITION, "BAND": "i", "TIME": "60000 60003.5", "PLAN": "true"}
     answer = client.get(f"{TEMPLATE}/sync", params=asked)
     assert answer.status_code == 200, answer.text
+    assert_valid_votable(answer.content)
     tables = {
         table.name: table.to_table() for table in parse(io.BytesIO(answer.content)).iter_tables()
     }
