@@ -92,6 +92,14 @@ def _add_scaled(line: Plane, origin: Plane, weight: np.float32) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_four(line: Plane, a: Plane, b: Plane, c: Plane, d: Plane, weights: Plane) -> None:
+    """Four of :func:`_add_scaled` at once: the line is read and kept less often."""
+    first, second, third, fourth = weights[0], weights[1], weights[2], weights[3]
+    for x in range(line.size):
+        line[x] += first * a[x] + second * b[x] + third * c[x] + fourth * d[x]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def _convolve(plane: Plane, columns: Plane, rows: Plane, out: Plane) -> None:
     """Correlate with the (turned) terms, adding to ``out``."""
     terms, size = rows.shape
@@ -101,7 +109,14 @@ def _convolve(plane: Plane, columns: Plane, rows: Plane, out: Plane) -> None:
         for k in range(terms):
             middle = line[half : half + nx]
             middle[:] = 0.0
-            for j in range(size):
+            for j in range(0, size - 3, 4):
+                at, weights = y + j, columns[k, j : j + 4]
+                _add_four(middle, plane[at], plane[at + 1], plane[at + 2], plane[at + 3], weights)
+            for j in range(size - size % 4, size):
                 _add_scaled(middle, plane[y + j], columns[k, j])
-            for i in range(size):
+            for i in range(0, size - 3, 4):
+                a, b = line[i : i + nx], line[i + 1 : i + 1 + nx]
+                c, d = line[i + 2 : i + 2 + nx], line[i + 3 : i + 3 + nx]
+                _add_four(out[y], a, b, c, d, rows[k, i : i + 4])
+            for i in range(size - size % 4, size):
                 _add_scaled(out[y], line[i : i + nx], rows[k, i])

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.artefacts.footprints import Footprints
 from app.pixels.artefacts.segments import Line, Segments
-from app.pixels.image import MaskedImage
+from app.pixels.image import UNUSABLE
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
 
@@ -143,22 +144,38 @@ def _profiles(line: Line, image: Warped, centre: Plane) -> tuple[Floats, Floats]
 
 def _pulls(x: NDArray[np.int64], y: NDArray[np.int64], image: Warped, centre: Plane) -> Floats:
     """Deviation of pixels in units of their noise, NaN where there is none or on a source."""
-    ny, nx = image.shape
     pulls = np.full(x.shape, np.nan)
-    for start in range(0, ny, READ_ROWS):
-        stop = min(start + READ_ROWS, ny)
-        here = (y >= start) & (y < stop) & (x >= 0) & (x < nx)
-        if not here.any():
-            continue
-        rows, place = image.rows(start, stop), (y[here] - start, x[here])
-        line = MaskedImage(
-            rows.flux[place][None], rows.variance[place][None], rows.mask[place][None]
-        )
-        noise = np.sqrt(np.where(line.usable(), line.variance, np.nan))[0]
-        sky = centre[y[here], x[here]]
-        pulls[here] = np.where(np.abs(sky) < BLANK_SIGMA * noise, line.flux[0] - sky, np.nan)
-        pulls[here] /= noise
+    first, last = max(int(y.min()), 0), min(int(y.max()) + 1, image.shape[0])
+    for start in range(first, last, READ_ROWS):
+        rows = image.rows(start, min(start + READ_ROWS, last))
+        _pulls_in(x, y, start, rows.flux, rows.variance, rows.mask, UNUSABLE, centre, pulls)
     return pulls
+
+
+@njit(cache=True, nogil=True)
+def _pulls_in(
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    start: int,
+    flux: Plane,
+    variance: Plane,
+    mask: NDArray[np.int32],
+    reject: int,
+    centre: Plane,
+    pulls: Floats,
+) -> None:
+    """:func:`_pulls` of the places in rows that begin at ``start``."""
+    ny, nx = flux.shape
+    limit = np.float32(np.inf)
+    for n in range(x.shape[0]):
+        for m in range(x.shape[1]):
+            row, i = y[n, m] - start, x[n, m]
+            if not (0 <= row < ny and 0 <= i < nx):
+                continue
+            value, noise, sky = flux[row, i], variance[row, i], centre[y[n, m], i]
+            good = (mask[row, i] & reject) == 0 and noise > 0 and noise < limit
+            if good and abs(value) < limit and abs(sky) < BLANK_SIGMA * np.sqrt(noise):
+                pulls[n, m] = np.float64(value - sky) / np.sqrt(noise)
 
 
 def _off_line(profiles: Floats) -> tuple[NDArray[np.bool_], Floats]:
