@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from app.adql.compile import compile_query
@@ -191,12 +193,14 @@ def exposure_of(row: DatasetRow) -> str:
     """What names the exposure an image is part of.
 
     The visit of its instrument when it is known; otherwise the file, whose images (the detectors
-    of a mosaic) were taken together.
+    of a mosaic) were taken together. Plans and products tell the name: where the file lies is
+    hashed.
     """
     visit = row.columns.get("lsst_visit")
     if visit is not None:
         return f"{row.columns.get('instrument_name')}/{visit}"
-    return row.file_path
+    place = hashlib.sha256(row.file_path.encode()).hexdigest()[:8]
+    return f"{PurePath(row.file_path).name}/{place}"
 
 
 def _in_circle(circle: Circle) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_the_science_exposure_is_left_out(field: Field) -> None:
     assert difference.science is not None
     assert difference.science.dataset_id == SCIENCE.dataset_id
     assert template.tract is None
+
+
+def test_an_exposure_without_a_visit_is_named_for_its_file_not_its_folder(field: Field) -> None:
+    for exposure in standard_exposures():
+        row = field.stores.datasets.get(exposure.dataset_id)
+        columns = {name: value for name, value in row.columns.items() if name != "lsst_visit"}
+        field.stores.datasets.upsert([replace(row, columns=columns)])
+    _, plan = prepare(field, "template", POS=POSITION, BAND="i")
+    assert len(set(plan.exposures)) == 5
+    for exposure, ref in zip(plan.exposures, plan.inputs, strict=True):
+        assert exposure.startswith(f"i-{ref.dataset_id.rpartition('/')[2]}.fits/")
+        assert str(field.folder) not in exposure
 
 
 def test_what_cannot_be_built_is_said_clearly(field: Field, engine: EmbeddedEngine) -> None:
