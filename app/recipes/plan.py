@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from app.errors import LimitError
+from app.errors import LimitError, ParameterError
 from app.pixels.bright_objects import BrightObject
 from app.recipes.recipe import (
     BuildPlan,
@@ -73,8 +74,13 @@ def make_plan(
     """How to build ``recipe`` on a grid of ``shape`` (ny, nx).
 
     Raises LimitError when the pixels of the target times the number of images exceed
-    ``max_pixels``: each image is kept on disk on the target grid while the template is made.
+    ``max_pixels``: each image is kept on disk on the target grid while the template is made;
+    ParameterError when the PSF asked for is sharper than an image is known to be.
     """
+    asked_fwhm = recipe.template.model_fwhm_arcsec
+    if asked_fwhm is not None:
+        refs = [candidate.ref for candidate in chosen.inputs]
+        refuse_sharpening(asked_fwhm, {ref.dataset_id: ref.fwhm_arcsec or 0.0 for ref in refs})
     images = len(chosen.inputs) + (science is not None)
     asked = shape[0] * shape[1] * images
     if asked > max_pixels:
@@ -93,6 +99,18 @@ def make_plan(
         rejected=chosen.rejected,
         missing_patches=chosen.missing_patches,
     )
+
+
+def refuse_sharpening(asked_arcsec: float, fwhm_arcsec: Mapping[str, float]) -> None:
+    """Raise ParameterError when the PSF asked for is sharper than an input's, given by identifier:
+    kernels that sharpen amplify noise."""
+    name = max(fwhm_arcsec, key=fwhm_arcsec.__getitem__)
+    if asked_arcsec < fwhm_arcsec[name]:
+        raise ParameterError(
+            "MODEL_FWHM",
+            f"{asked_arcsec:.3f} arcsec is sharper than {name}, whose stars reach "
+            f"{fwhm_arcsec[name]:.3f} arcsec; ask for more, or leave such images out (FWHM_MAX)",
+        )
 
 
 def product_id(authority: str, kind: str, key: str) -> str:

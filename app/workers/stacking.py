@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CoverageError, ParameterError
+from app.errors import CoverageError
 from app.pixels.artefacts.compare_warp import compare_warp, matching_kernels
 from app.pixels.artefacts.safe_clip import safe_clip
 from app.pixels.coadd import Statistic, coadd_rows
@@ -25,6 +25,7 @@ from app.pixels.psf_matched import (
 )
 from app.pixels.spans import Spans, union
 from app.pixels.warped import Warped
+from app.recipes.plan import refuse_sharpening
 from app.workers.inputs import WarpedInput
 from app.workers.work import Work
 
@@ -133,22 +134,8 @@ def _matched_to(work: Work, kept: Sequence[WarpedInput]) -> MatchedTo:
     if options.model_fwhm_arcsec is None:
         fwhm_px = automatic_fwhm_px([each.warped for each in kept], sampled)
     else:
-        fwhm_px = options.model_fwhm_arcsec / work.grid.pixel_scale_arcsec
-        _refuse_sharpening(work, kept, sampled, fwhm_px)
-    return match_psfs(sampled, ModelPsf(fwhm_px, options.model_psf), work.grid.shape)
-
-
-def _refuse_sharpening(
-    work: Work, kept: Sequence[WarpedInput], psfs: Sequence[SampledPsf], fwhm_px: float
-) -> None:
-    """Raise ParameterError when the model is sharper than an input: it would amplify its noise."""
-    widest, name = max(
-        (psf.widest_px, each.ref.dataset_id) for psf, each in zip(psfs, kept, strict=True)
-    )
-    if fwhm_px < widest:
         scale = work.grid.pixel_scale_arcsec
-        raise ParameterError(
-            "MODEL_FWHM",
-            f"{fwhm_px * scale:.3f} arcsec is sharper than {name}, which reaches "
-            f"{widest * scale:.3f} arcsec; ask for more, or leave such images out (FWHM_MAX)",
-        )
+        widths = {e.ref.dataset_id: p.widest_px * scale for e, p in zip(kept, sampled, strict=True)}
+        refuse_sharpening(options.model_fwhm_arcsec, widths)
+        fwhm_px = options.model_fwhm_arcsec / scale
+    return match_psfs(sampled, ModelPsf(fwhm_px, options.model_psf), work.grid.shape)

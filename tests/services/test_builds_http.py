@@ -166,6 +166,16 @@ def test_a_plan_tells_what_was_built_and_what_it_cost(client: TestClient, field:
     assert other["quote_bytes"] == pytest.approx(each * other["s_xel1"] * other["s_xel2"], rel=0.1)
 
 
+@pytest.mark.parametrize("plan", [{"PLAN": "true"}, {}], ids=["plan", "build"])
+def test_a_psf_sharper_than_the_exposures_is_refused(
+    client: TestClient, plan: dict[str, str]
+) -> None:
+    asked = {"POS": POSITION, "BAND": "i", "WARP": "psfmatched", "MODEL_FWHM": "0.1", **plan}
+    answer = client.get(f"{TEMPLATE}/sync", params=asked)
+    assert answer.status_code == 400
+    assert "MODEL_FWHM" in answer.text and "sharper than" in answer.text
+
+
 @pytest.mark.parametrize(
     ("parameters", "word"),
     [

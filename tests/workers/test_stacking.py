@@ -155,11 +155,13 @@ def _widths_of_stars(truth: Truth, flux: NDArray[np.float64]) -> Iterator[float]
 
 
 def test_a_model_sharper_than_an_input_is_refused(chosen: Chosen, tmp_path: Path) -> None:
+    worst = max(chosen.inputs, key=lambda each: each.ref.fwhm_arcsec or 0.0).ref
+    unknown = tuple(replace(c, ref=replace(c.ref, fwhm_arcsec=None)) for c in chosen.inputs)
     options = TemplateOptions(warp="psfmatched", model_fwhm_arcsec=1.0)
-    worst = max(chosen.inputs, key=lambda each: each.ref.fwhm_arcsec or 0.0).ref.dataset_id
-    with pytest.raises(ParameterError, match="MODEL_FWHM") as fault:
-        make(chosen, tmp_path, options)
-    assert worst in str(fault.value)
+    for told in (chosen, replace(chosen, inputs=unknown)):
+        with pytest.raises(ParameterError, match="MODEL_FWHM") as fault:
+            make(told, tmp_path, options)
+        assert worst.dataset_id in str(fault.value)
     wide = TemplateOptions(statistic="mean", warp="psfmatched", model_fwhm_arcsec=2.0)
     with fits.open(make(chosen, tmp_path, wide)) as product:
         assert product[0].header["FWHM"] == pytest.approx(2.0, rel=0.002)
@@ -252,11 +254,17 @@ def test_tables_tell_what_each_place_is_made_of(chosen: Chosen, tmp_path: Path) 
     _polygons_agree_with_the_counts(ccds, count)
 
 
-@pytest.mark.parametrize("statistic", ["meanclip", "comparewarp"])
+@pytest.mark.parametrize(
+    ("statistic", "warp"),
+    [("meanclip", "direct"), ("comparewarp", "direct"), ("comparewarp", "psfmatched")],
+)
 def test_rows_that_were_lost_are_made_when_they_are_joined(
-    chosen: Chosen, tmp_path: Path, statistic: Literal["meanclip", "comparewarp"]
+    chosen: Chosen,
+    tmp_path: Path,
+    statistic: Literal["meanclip", "comparewarp"],
+    warp: Literal["direct", "psfmatched"],
 ) -> None:
-    plan = plan_of(chosen, tmp_path, TemplateOptions(statistic=statistic))
+    plan = plan_of(chosen, tmp_path, TemplateOptions(statistic=statistic, warp=warp))
     work = Work(
         plan=plan,
         grid=FIELD.target_grid(),
