@@ -153,10 +153,15 @@ class MatchingKernel:
 
     def reach_px(self, share: float = 0.995) -> int:
         """Half width of the smallest box with ``share`` of the sum of |kernel| at the middle."""
-        weight = np.abs(self.centre())
-        half, total = int(weight.shape[0]) // 2, float(weight.sum())
-        for reach in range(1, half):
-            box = weight[half - reach : half + reach + 1, half - reach : half + reach + 1]
-            if box.sum() >= share * total:
-                return reach
-        return half
+        return box_reach_px(np.abs(self.centre()), share)
+
+
+def box_reach_px(weight: Floats, share: float) -> int:
+    """Half width of the smallest box about the middle of ``weight`` (odd, odd) that has ``share``
+    of its sum."""
+    half, total = int(weight.shape[0]) // 2, float(weight.sum())
+    for reach in range(1, half):
+        box = weight[half - reach : half + reach + 1, half - reach : half + reach + 1]
+        if box.sum() >= share * total:
+            return reach
+    return half

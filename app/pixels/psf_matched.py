@@ -19,7 +19,7 @@ from app.errors import CoverageError
 from app.pixels.convolve import LEAST_COVERAGE, convolve_strip, or_window, tile_middles
 from app.pixels.detect import gaussian_psf
 from app.pixels.image import MaskedImage, bits
-from app.pixels.kernels import MatchingKernel, polynomial_terms
+from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
 from app.pixels.model_psf import MARGIN, ModelPsf, matching_stamp
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfShape, fit_stamps
@@ -37,6 +37,8 @@ PLACES_PER_TERM: Final = 2
 STRIP_ROWS: Final = 16
 """A kernel is held constant over so many rows of a tile's columns: where it changes at once, stars
 lose or gain some light."""
+NOISE_SHARE: Final = 0.999
+"""The squared kernel, which is the more compact one, is cut to the box with this much of it."""
 EXACT: Final = 0.02
 """Pixels whose kernels lack a larger share than this have no exact PSF."""
 NO_DATA: Final = bits("NO_DATA")
@@ -154,6 +156,8 @@ class PsfMatched:
     def rows(self, start: int, stop: int) -> MaskedImage:
         """Rows of the convolved exposure."""
         half, ny = self._half_px, self.shape[0]
+        cut = half - box_reach_px(self.kernel.centre() ** 2, NOISE_SHARE)
+        inner = slice(cut, 2 * half + 1 - cut)
         first, last = max(0, start - half), min(ny, stop + half)
         image = self.origin.rows(first, last)
         good, lends = self._lending(image, first, last)
@@ -174,11 +178,13 @@ class PsfMatched:
         for y in self._strips(start, stop):
             kernels, source = self._kernels(y.start), slice(y.start - start, y.stop - start)
             around = slice(source.start, source.stop + 2 * half)
+            near = slice(around.start + cut, around.stop - cut)
+            squared = kernels[:, inner, inner] ** 2
             share = convolve_strip(present[around], kernels, present=True)
             held = good[own][source] & (share >= LEAST_COVERAGE)
             divisor = np.where(held, share, np.float32(np.nan))
             done.flux[source] = convolve_strip(flux[around], kernels) / divisor
-            done.variance[source] = convolve_strip(noise[around], kernels**2) / divisor**2
+            done.variance[source] = convolve_strip(noise[near], squared) / divisor**2
             done.mask[source] |= np.where(held, 0, NO_DATA).astype(np.int32)
             inexact = np.abs(share - 1.0) > EXACT
             done.mask[source] |= np.where(inexact, INEXACT_PSF, 0).astype(np.int32)
