@@ -201,12 +201,11 @@ def standard_grid(size_px: int) -> Grid:
     return Grid.from_header(header, (size_px, size_px))
 
 
-def test_a_killed_worker_loses_its_own_task_alone(
-    engine: EmbeddedEngine, folder: Path, tmp_path: Path
-) -> None:
+def test_a_killed_worker_loses_its_own_task_alone(folder: Path, tmp_path: Path) -> None:
+    engine = EmbeddedEngine(workers=2, data_dir=tmp_path / "engine")
     whole = engine.submit("whole", plan_of(folder, tmp_path / "whole", copies=12))
     assert whole.wait(PATIENCE_S)
-    expected = whole.result()
+    expected, made = whole.result(), warps_of(engine)
     shutil.rmtree(engine_folder(engine) / "cache")
     build = engine.submit("killed", plan_of(folder, tmp_path, copies=12))
     wait_for(lambda: is_warping(build))
@@ -216,9 +215,11 @@ def test_a_killed_worker_loses_its_own_task_alone(
     assert build.wait(PATIENCE_S)
     assert build.result().checksum == expected.checksum
     after = warps_of(engine)
-    assert len(after) == 24 and kept and kept.items() <= after.items()
+    assert after.keys() == made.keys() and len(made) == 24
+    assert kept and kept.items() <= after.items()
     wait_for(lambda: len(engine.worker_pids()) == 2)
     assert victim not in engine.worker_pids()
+    engine.close()
 
 
 def engine_folder(engine: EmbeddedEngine) -> Path:
