@@ -28,7 +28,7 @@ EDGE_PIECES: Final = 4
 """Straight pieces that an input's edge is mapped in."""
 MOST_REACH_PX: Final = 40
 DEGREE: Final = 2
-SHAPE_PLACES: Final = 3
+SHAPE_PLACES: Final = 5
 WEIGHT_PLACES: Final = 16j
 """Along an axis (a number of places for numpy's mgrid)."""
 

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 SIGNIFICANCES: Final = (40.0, 15.0)
 """Stars of at least the first are used; if there are fewer than FEW, of at least the second."""
 FEW: Final = 5
-MOST_CANDIDATES: Final = 300
+MOST_CANDIDATES: Final = 500
 MOST_STARS: Final = 100
 BOX_SIGNIFICANCE: Final = 7.0
 """A peak's 3 x 3 pixels together; a star of the least significance has more at any seeing."""

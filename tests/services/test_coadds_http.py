@@ -139,9 +139,7 @@ def test_a_border_goes_around_the_pixels_of_the_image(
     same = wide["IMAGE"].data[12:-12, 12:-12] - plain["IMAGE"].data
     both = np.isfinite(same)
     assert both.mean() > 0.5
-    pull = np.abs(same[both] / np.sqrt(plain["VARIANCE"].data[both]))
-    # Widths are medians over the target: where clipping hangs on them it may fall otherwise.
-    assert np.mean(pull > 0.1) < 1e-3 and pull.max() < 1.0
+    assert np.abs(same[both] / np.sqrt(plain["VARIANCE"].data[both])).max() < 0.1
     assert np.isfinite(wide["IMAGE"].data).sum() > np.isfinite(plain["IMAGE"].data).sum()
 
 
