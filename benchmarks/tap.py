@@ -2,9 +2,11 @@
 through the bare driver (:mod:`benchmarks.tap_sides`), and DaCHS where it is set up
 (``shared/bench/tap/dachs``).
 
-``python -m benchmarks tap``, or ``python -m benchmarks.tap [--quick]``. The client is the neutral
-one of ``shared/bench/tap/bench_tap.py`` for every service; it checks the numbers of rows. Databases
-are made on the first run and kept in BENCH_DIR; a table for RESULTS.md is left there as tap.md.
+``python -m benchmarks tap``, or ``python -m benchmarks.tap [--quick] [--rounds N]``. The client is
+the neutral one of ``shared/bench/tap/bench_tap.py`` for every service; it checks the numbers of
+rows. In each round the services are measured one after another; of several rounds the medians are
+shown. Databases are made on the first run and kept in BENCH_DIR; a table for RESULTS.md is left
+there as tap.md.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from benchmarks.figures import Figure, machine, workspace
 from benchmarks.tap_databases import generated, postgres_service, sqlite_service
-from benchmarks.tap_sides import Sides, side_by_side
+from benchmarks.tap_sides import side_by_side
 from benchmarks.tap_table import write_table
 from tests.flows.service import Service
 from tests.machine import SHARED
@@ -42,32 +45,48 @@ Measured = dict[str, Any]
 """What the neutral client found: name of a measurement -> its numbers."""
 
 
-def figures(*, quick: bool = False) -> Iterator[Figure]:
-    """Both engines, then DaCHS; the table is written at the end."""
+def figures(*, quick: bool = False, rounds: int = 1) -> Iterator[Figure]:
+    """Both engines, then DaCHS, in every round; the table is written at the end."""
     generated()
-    found: dict[str, Measured] = {}
-    sides: dict[str, Sides] = {}
+    runs: dict[str, list[Measured]] = {}
+    for _ in range(rounds):
+        for name, measured in _round(quick):
+            runs.setdefault(name, []).append(measured)
+    found = {name: _medians(each) for name, each in runs.items()}
+    dachs = found.pop("DaCHS", None)
+    table = workspace() / "tap.md"
+    table.write_text(write_table(found, dachs))
+    for engine, measured in found.items():
+        yield from _figures_of(engine, measured, dachs)
+    print(f"  table: {table}")
+
+
+def _round(quick: bool) -> Iterator[tuple[str, Measured]]:
+    """Every service once."""
     service = sqlite_service()
     url = f"sqlite:///{service.data_dir / 'skyloom.sqlite3'}"
-    found["SQLite"], sides["SQLite"] = _measure_ours(service, "sqlite", url, quick)
+    yield "SQLite", _measure_ours(service, "sqlite", url, quick)
     with postgres_service() as postgres:
         if isinstance(postgres, str):
             print(f"  not run: PostgreSQL ({postgres})")
         else:
             url = postgres.environment["SKYLOOM_DATABASE_URL"]
-            found["PostgreSQL"], sides["PostgreSQL"] = _measure_ours(
-                postgres, "postgres", url, quick
-            )
+            yield "PostgreSQL", _measure_ours(postgres, "postgres", url, quick)
     dachs = _measure_dachs(quick)
-    table = workspace() / "tap.md"
-    table.write_text(write_table(found, sides, dachs))
-    for engine, measured in found.items():
-        yield from _figures_of(engine, measured, sides[engine], dachs)
-    print(f"  table: {table}")
+    if dachs is not None:
+        yield "DaCHS", dachs
 
 
-def _measure_ours(service: Service, name: str, url: str, quick: bool) -> tuple[Measured, Sides]:
-    """Our service by the neutral client, and beside the bare driver."""
+def _medians(runs: Sequence[Any]) -> Any:
+    """The median of each number of the runs, in the shape of the first."""
+    first = runs[0]
+    if isinstance(first, dict):
+        return {name: _medians([run[name] for run in runs]) for name in first}
+    return statistics.median(runs) if isinstance(first, int | float) else first
+
+
+def _measure_ours(service: Service, name: str, url: str, quick: bool) -> Measured:
+    """Our service by the neutral client, and beside the bare driver (as ``sides``)."""
     found: Measured = {}
     for part in PARTS:  # each with a server that has done nothing yet, for its memory's sake
         service.start()
@@ -77,10 +96,11 @@ def _measure_ours(service: Service, name: str, url: str, quick: bool) -> tuple[M
             base = f"{service.url}/tap"
             label = f"skyloom_{name}"
             found |= run_client(base, "ivoa.ObsCore", label, part, options, quick=quick)
-            sides = side_by_side(service, url, quick=quick) if part != "bulk" else {}
+            if part != "bulk":
+                found["sides"] = side_by_side(service, url, quick=quick)
         finally:
             service.stop()
-    return found, sides
+    return found
 
 
 def _measure_dachs(quick: bool) -> Measured | None:
@@ -119,7 +139,7 @@ def run_client(
     """The neutral client's measurements of one service; they also lie in BENCH_DIR."""
     slow = name == "dachs"
     label = f"{name}_{part.partition(',')[0]}"
-    scale = (0.05 if slow else 0.2) if quick else (0.1 if slow else 0.5)
+    scale = (0.05 if slow else 0.5) if quick else (0.1 if slow else 1.0)
     million = 0 if quick else 1
     command = [
         *(sys.executable, str(BENCH / "bench_tap.py"), "--base", base, "--table", table),
@@ -149,10 +169,8 @@ def _environment() -> dict[str, str]:
 # -- what is shown ------------------------------------------------------------------------------
 
 
-def _figures_of(
-    engine: str, found: Measured, sides: Sides, dachs: Measured | None
-) -> Iterator[Figure]:
-    for name, seconds in sides.items():
+def _figures_of(engine: str, found: Measured, dachs: Measured | None) -> Iterator[Figure]:
+    for name, seconds in found["sides"].items():
         for peer, words in (("ours", "our SQL, bare"), ("by_hand", "SQL by hand, bare")):
             yield Figure(
                 name=f"{name}, {engine}, 1 client, median",
@@ -192,9 +210,10 @@ def main() -> None:
     """Run it alone."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tap")
     parser.add_argument("--quick", action="store_true", help="fewer requests, no million rows")
-    quick = parser.parse_args().quick
+    parser.add_argument("--rounds", type=int, default=1, help="medians of so many rounds")
+    options = parser.parse_args()
     print(machine())
-    for figure in figures(quick=quick):
+    for figure in figures(quick=options.quick, rounds=options.rounds):
         print("  " + figure.line(), flush=True)
 
 

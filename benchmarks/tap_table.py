@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.tap_sides import Sides
-
 SMALL: Final = (
     ("contains_all", "CONTAINS(62, -37), 525 full rows"),
     ("contains_count", "the same, COUNT(*)"),
@@ -20,11 +18,7 @@ FORMATS: Final = (("BINARY2", "BINARY2"), ("TABLEDATA", "TABLEDATA"), ("csv", "C
                   ("vnd.apache.parquet", "Parquet"))  # fmt: skip
 
 
-def write_table(
-    found: Mapping[str, Mapping[str, Any]],
-    sides: Mapping[str, Sides],
-    dachs: Mapping[str, Any] | None,
-) -> str:
+def write_table(found: Mapping[str, Mapping[str, Any]], dachs: Mapping[str, Any] | None) -> str:
     """Rows of measurements; for each engine a column over HTTP, one of the same SQL through the
     bare driver and one of SQL by hand, each with how many times as long HTTP takes; then DaCHS."""
     engines = list(found)
@@ -42,7 +36,7 @@ def write_table(
     for name, words in SMALL:
         row(
             f"{words}, 1 client, median",
-            {each: _small(sides[each][name]) for each in engines},
+            {each: _small(found[each]["sides"][name]) for each in engines},
             _milliseconds(dachs, name),
         )
     row(

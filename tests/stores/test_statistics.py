@@ -41,3 +41,27 @@ def test_sqlite_takes_the_spatial_index_before_it_has_statistics(fresh_sqlite_ur
         plan = "\n".join(str(row) for row in rows)
     stores.close()
     assert "USING INTEGER PRIMARY KEY" in plan
+
+
+def test_groups_are_counted_from_an_index_alone_once_rows_were_loaded(
+    fresh_postgres_url: str,
+) -> None:
+    postgres = open_stores(fresh_postgres_url)
+    postgres.datasets.upsert(dataset(number) for number in range(2000))
+    with postgres.engine.begin() as connection:  # the servers of tests do not wait for the disk
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+        connection.exec_driver_sql("CREATE TABLE flushed (x int)")
+    postgres.datasets.refresh_statistics()
+    query = compile_query(
+        "SELECT dataproduct_subtype, COUNT(*) AS n FROM ivoa.ObsCore GROUP BY dataproduct_subtype",
+        catalog=CATALOG,
+        target="postgres",
+        maxrec=10,
+    )
+    with postgres.engine.connect() as connection:
+        connection.exec_driver_sql("SET enable_seqscan = off")
+        rows = connection.execute(sa.text(f"EXPLAIN (ANALYZE) {query.sql}"), dict(query.binds))
+        plan = "\n".join(str(row) for row in rows)
+    postgres.close()
+    assert "Index Only Scan" in plan
+    assert "Heap Fetches: 0" in plan

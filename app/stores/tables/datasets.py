@@ -14,6 +14,7 @@ from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_rows import instant_text, results_text
 from app.stores.tables.physical import build_quality, job, obscore, product_input
+from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
 from app.stores.tables.rows import (
     fold,
@@ -102,11 +103,7 @@ class DatasetStore:
         Without it SQLite takes the index of ``calib_level`` where the spatial one finds ten
         images among 100,000.
         """
-        with write_transaction(self._engine) as connection:
-            if self._engine.dialect.name == "sqlite":
-                # Enough to tell the indexes apart; all rows of a large table take seconds.
-                connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
-            connection.execute(sa.text("ANALYZE obscore"))
+        refresh_statistics(self._engine, "obscore", sampled=True)
 
     def get(self, dataset_id: str) -> DatasetRow:
         """The row of an identifier (case-insensitive). Raises DatasetNotFoundError."""

@@ -13,6 +13,7 @@ from app.stores.database import read_transaction, sqlite_file, write_transaction
 from app.stores.database_faults import database_faults
 from app.stores.tables.copied_rows import CopyWriter, indexed_afterwards
 from app.stores.tables.datasets import UpsertCounts
+from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
 from app.stores.tables.row_batch import RowBatch, stored_batches
 from app.stores.tables.row_upsert import Refused, RowWriter, upsert_batch
@@ -77,8 +78,7 @@ class ExternalRowStore:
                 written += each.inserted + each.updated
             on_batch()
         if written:
-            with write_transaction(self._engine) as connection:
-                connection.exec_driver_sql("ANALYZE obscore")
+            refresh_statistics(self._engine, "obscore")
         return counts
 
     def _writer(self, connection: sa.Connection) -> RowWriter:
@@ -119,7 +119,7 @@ class ExternalRowStore:
                     writer.put(batch)
                     inserted += len(batch)
                     on_batch()
-            connection.exec_driver_sql("ANALYZE obscore")
+        refresh_statistics(self._engine, "obscore")
         return inserted
 
 

@@ -34,6 +34,7 @@ from app.stores.tables.catalog_store import (
     unregister,
 )
 from app.stores.tables.physical import physical_table
+from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.spatial import create_spatial_indexes, index_rows
 
 _LOAD_LOCK: Final = 0x736B796C6F6164
@@ -110,7 +111,7 @@ class PublishedStore:
             create_spatial_indexes(connection, table)
             for statement in _plain_indexes(table):
                 connection.exec_driver_sql(statement)
-            connection.exec_driver_sql(f'ANALYZE "{table.physical}"')
+        refresh_statistics(self._engine, table.physical)
         return table, rows
 
     def publish(self, entry: PublishedTable) -> None:
