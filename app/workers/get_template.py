@@ -25,6 +25,7 @@ from app.recipes.target import Bounds, cut
 from app.sky.stcs import describe_area
 from app.stores.images import ImageStore
 from app.workers.inputs import input_psf, read_image, with_width
+from app.workers.work import Stage
 
 MARGIN_PX = 8
 """Read around what the target needs: the reach of the widest stencil and some."""
@@ -71,7 +72,7 @@ def get_template(
     *,
     kernel: str,
     zero_point_mag: float | None,
-    at: Callable[[str, int, int], None],
+    at: Callable[[Stage, int, int], None],
 ) -> MergedTemplate:
     """The coadds ``refs`` on the pixels of ``target``.
 

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from app.recipes.photometry import common_zero_point
 from app.recipes.recipe import BuildPlan
 from app.recipes.target import template_grid
 from app.workers.remote import Submission, run_build, run_prepare, run_rows, run_warp
 from app.workers.sub_regions import sub_regions
+from app.workers.work import STAGES
 
-STAGES = (
-    "merge",
-    "warp",
-    "scale",
-    "background",
-    "artefacts",
-    "coadd",
-    "match",
-    "subtract",
-    "write",
-)
-"""In the order in which a build reports them."""
+_ORDER: Final[tuple[str, ...]] = STAGES
 
 Told = tuple[str, int, int]
 """(stage, done, total)."""
@@ -59,7 +49,7 @@ class Graph:
             for stage, tasks in (("warp", self.warps), ("coadd", self.sub_regions))
         ]
         known = [each for each in counted if each[1]] + ([] if told is None else [told])
-        return max(known, key=lambda each: STAGES.index(each[0]), default=None)
+        return max(known, key=lambda each: _ORDER.index(each[0]), default=None)
 
     def cancel(self) -> None:
         """Forget what has not begun, and have stopped what runs."""

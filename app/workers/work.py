@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 from app.errors import StoppedError
 from app.pixels.bands import thread_count
@@ -13,6 +13,21 @@ from app.recipes.recipe import BuildPlan
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.engine import Progress
+
+Stage = Literal[
+    "merge",
+    "warp",
+    "scale",
+    "background",
+    "psf",
+    "artefacts",
+    "coadd",
+    "match",
+    "subtract",
+    "write",
+]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+"""In the order in which a build reports them."""
 
 _WARP_BYTES: Final = 24
 """Of a pixel while an exposure is warped: its planes before and after, and some."""
@@ -56,7 +71,7 @@ class Work:
         if self.should_stop():
             raise StoppedError()
 
-    def at(self, stage: str, done: int, total: int) -> None:
+    def at(self, stage: Stage, done: int, total: int) -> None:
         """Report progress. Raises StoppedError when the build is to stop."""
         self.check()
         self.progress(stage, done, total)

@@ -25,9 +25,8 @@ from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import DASK_SETTINGS, EmbeddedEngine
 from app.workers.engine import Build, Engine
-from app.workers.graph import STAGES
 from app.workers.remote import Submission, run_warp
-from app.workers.work import DEFAULT_LIMITS
+from app.workers.work import DEFAULT_LIMITS, STAGES
 from tests.services.survey import (
     AUTHORITY,
     Exposure,

@@ -33,7 +33,7 @@ from app.stores.warps import WarpStore
 from app.workers.stacking import stack
 from app.workers.sub_regions import Ahead, prepare, rows_ahead
 from app.workers.tasks import build
-from app.workers.work import Limits, Work
+from app.workers.work import STAGES, Limits, Work
 from tests.truth.exposures import Truth, simulate
 from tests.truth.files import write_exposures
 from tests.truth.settings import TruthSettings
@@ -264,6 +264,7 @@ def test_rows_that_were_lost_are_made_when_they_are_joined(
     statistic: Literal["meanclip", "comparewarp"],
     warp: Literal["direct", "psfmatched"],
 ) -> None:
+    stages: set[str] = set()
     plan = plan_of(chosen, tmp_path, TemplateOptions(statistic=statistic, warp=warp))
     work = Work(
         plan=plan,
@@ -272,7 +273,7 @@ def test_rows_that_were_lost_are_made_when_they_are_joined(
         warps=WarpStore(folder=tmp_path / "warps", max_bytes=2**30),
         limits=Limits(),
         should_stop=lambda: False,
-        progress=lambda *_: None,
+        progress=lambda stage, *_: stages.add(stage),
     )
     store = CoaddRowsStore(folder=tmp_path / "rows")
     regions = ((0, 90), (90, 230), (230, 400))
@@ -289,6 +290,11 @@ def test_rows_that_were_lost_are_made_when_they_are_joined(
     assert joined.image.mask.tobytes() == whole.image.mask.tobytes()
     assert joined.clipped_fraction == whole.clipped_fraction
     assert not list((tmp_path / "rows").iterdir())
+    assert stages <= set(STAGES)
+    assert ("psf" in stages, "artefacts" in stages) == (
+        warp == "psfmatched",
+        statistic == "comparewarp",
+    )
 
 
 def _polygons_agree_with_the_counts(ccds: np.ndarray, count: np.ndarray) -> None:
