@@ -141,11 +141,11 @@ def _subtract_template(
     image = MaskedImage(
         science.flux - matched.flux - match.background_level(),
         science.variance + matched.variance,
-        _difference_mask(science.mask, matched.mask),
+        difference_mask(science.mask, matched.mask),
         fwhm_px=match.science_fwhm_px,
         zero_point_mag=science.zero_point_mag,
     )
-    return _with_no_data(image), template
+    return with_no_data(image), template
 
 
 def _subtract_from_science(
@@ -162,14 +162,14 @@ def _subtract_from_science(
     image = MaskedImage(
         (matched.flux + match.background_level()) * scale - scaled.flux,
         matched.variance * scale * scale + scaled.variance,
-        _difference_mask(matched.mask, template.mask),
+        difference_mask(matched.mask, template.mask),
         fwhm_px=match.template_fwhm_px,
         zero_point_mag=matched.zero_point_mag,
     )
-    return _with_no_data(image), scaled
+    return with_no_data(image), scaled
 
 
-def _difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) -> NDArray[np.int32]:
+def difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) -> NDArray[np.int32]:
     saturated = np.where(template & bits("SAT"), bits("SAT_TEMPLATE"), 0)
     mask: NDArray[np.int32] = (
         (science & ~DETECTIONS) | (template & (FROM_TEMPLATE | NO_DATA)) | saturated
@@ -177,7 +177,7 @@ def _difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) ->
     return mask
 
 
-def _with_no_data(image: MaskedImage) -> MaskedImage:
+def with_no_data(image: MaskedImage) -> MaskedImage:
     """NaN in both planes and NO_DATA wherever either image had no value."""
     none = ~np.isfinite(image.flux) | ~np.isfinite(image.variance) | ((image.mask & NO_DATA) != 0)
     return replace(
