@@ -7,7 +7,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DEMO_DIR ?= .demo
 
-.PHONY: install demo test check bench bench-templates lock clean
+.PHONY: install demo test check bench bench-templates bench-differences lock clean
 
 install: $(STAMP)
 
@@ -36,6 +36,9 @@ bench: install
 
 bench-templates: install
 	$(BIN)/python -m benchmarks.templates $(ARGS)
+
+bench-differences: install
+	$(BIN)/python -m benchmarks.diffim $(ARGS)
 
 lock:
 	uv pip compile pyproject.toml --extra demo --group dev --universal --python-version 3.11 \

@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
+from scipy.ndimage import median_filter
 
 from app.errors import CoverageError
 from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage, bits, lattice
+from app.pixels.separable import convolve_plane, gaussian_kernel
 from app.pixels.statistics import IQR_TO_SIGMA, Clipped, clipped_mean, robust_sigma, thinned
 
 FIT_REJECT: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "SAT_TEMPLATE")
@@ -22,6 +23,8 @@ tell that inputs were left out, not that the value is bad: they stay."""
 LEAST_PIXELS: Final = 100
 CELL_SAMPLE: Final = 1024
 """About how many pixels of a mesh cell are looked at."""
+SMOOTHING_FWHM_PX: Final = 3.5
+SCATTER_SAMPLE: Final = 200_000
 VARIANCE_LIMIT: Final = 10.0
 
 
@@ -195,14 +198,55 @@ def source_free(image: MaskedImage, *, threshold: float = 3.0) -> NDArray[np.boo
     good = image.usable(FIT_REJECT)
     if not good.any():
         return good
-    filled = np.where(good, image.flux, np.median(image.flux[good])).astype(np.float32)
-    smooth = gaussian_filter(filled, 1.5)
-    sample = thinned(smooth[good])
+    middle = float(np.median(thinned(image.flux[good], SCATTER_SAMPLE)))
+    above = np.where(good, image.flux - np.float32(middle), np.float32(0))
+    smooth = convolve_plane(above, gaussian_kernel(SMOOTHING_FWHM_PX))
+    sample = thinned(smooth[good], SCATTER_SAMPLE)
     middle, sigma = float(np.median(sample)), robust_sigma(sample)
-    shows = np.abs(smooth - middle) > threshold * sigma
-    solid = binary_dilation(shows, iterations=1) & good
-    free: NDArray[np.bool_] = good & ~binary_dilation(solid, iterations=4)
+    free = np.empty(good.shape, dtype=np.bool_)
+    _mark_far(np.abs(smooth - np.float32(middle)) > threshold * sigma, good, 1, 4, free)
     return free
+
+
+@njit(cache=True, nogil=True)
+def _mark_far(
+    shows: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    near: int,
+    far: int,
+    free: NDArray[np.bool_],
+) -> None:
+    """Good pixels farther than ``far`` (city-block) from a good one within ``near`` of a shown."""
+    distance = np.empty(shows.shape, dtype=np.uint8)
+    for y in range(shows.shape[0]):
+        for x in range(shows.shape[1]):
+            distance[y, x] = 0 if shows[y, x] else 255
+    _spread_distance(distance, far + 1)
+    for y in range(shows.shape[0]):
+        for x in range(shows.shape[1]):
+            distance[y, x] = 0 if distance[y, x] <= near and good[y, x] else 255
+    _spread_distance(distance, far + 1)
+    for y in range(shows.shape[0]):
+        for x in range(shows.shape[1]):
+            free[y, x] = good[y, x] and distance[y, x] > far
+
+
+@njit(cache=True, nogil=True)
+def _spread_distance(distance: NDArray[np.uint8], most: int) -> None:
+    """City-block distances, up to ``most``, from the pixels that are 0."""
+    ny, nx = distance.shape
+    for y in range(ny):
+        if y > 0:
+            for x in range(nx):
+                distance[y, x] = min(distance[y, x], distance[y - 1, x] + 1, most)
+        for x in range(1, nx):
+            distance[y, x] = min(distance[y, x], distance[y, x - 1] + 1, most)
+    for y in range(ny - 1, -1, -1):
+        if y < ny - 1:
+            for x in range(nx):
+                distance[y, x] = min(distance[y, x], distance[y + 1, x] + 1)
+        for x in range(nx - 2, -1, -1):
+            distance[y, x] = min(distance[y, x], distance[y, x + 1] + 1)
 
 
 def scale_variance(image: MaskedImage, blank: NDArray[np.bool_] | None = None) -> float:
@@ -226,4 +270,4 @@ def noise_ratio(image: MaskedImage, blank: NDArray[np.bool_] | None = None) -> f
         raise CoverageError("source-free pixels", count, LEAST_PIXELS)
     level = estimate_background(image).level
     pulls = (image.flux[chosen] - level[chosen]) / np.sqrt(image.variance[chosen])
-    return robust_sigma(thinned(pulls))
+    return robust_sigma(thinned(pulls, SCATTER_SAMPLE))

@@ -7,16 +7,21 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
+from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT, estimate_background
-from app.pixels.detect import significance
+from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage
+from app.pixels.kernels import gaussian_profile
 from app.pixels.peaks import Peaks, find_peaks
+from app.pixels.separable import SeparableKernel, convolve_rows
+from app.pixels.statistics import robust_sigma, thinned
 
 LEAST_SIGNIFICANCE: Final = 20.0
 SEEN_IN_BOTH: Final = 5.0
 MOST_STAMPS: Final = 500
+MOST_TILES: Final = 2000
+SCATTER_SAMPLE: Final = 200_000
 CORE_PX: Final = 3
 """Pixels to each side of a peak that must all be usable."""
 
@@ -44,9 +49,36 @@ def find_sources(image: MaskedImage, fwhm_px: float, threshold: float) -> Peaks:
 def source_map(
     image: MaskedImage, fwhm_px: float, level: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Significance of point sources above the background ``level`` (found here if not given)."""
+    """Significance of point sources above the background ``level`` (found here if not given).
+
+    The flux under a Gaussian in units of the noise that variances tell, then of the map's robust
+    scatter; 0 at pixels that are not usable.
+    """
     level = estimate_background(image).level if level is None else level
-    return significance(MaskedImage(image.flux - level, image.variance, image.mask), fwhm_px)
+    profile = gaussian_profile(fwhm_px)[None].astype(np.float32)
+    kernel, squared = SeparableKernel(profile, profile), SeparableKernel(profile**2, profile**2)
+    values = np.empty(image.shape, dtype=np.float32)
+    half = kernel.half_px
+
+    def rows(start: int, stop: int) -> None:
+        first, last = max(0, start - half), min(len(values), stop + half)
+        around, frame = slice(first, last), ((half - start + first, half - last + stop), (0, 0))
+        part = MaskedImage(image.flux[around], image.variance[around], image.mask[around])
+        good = part.usable(FIT_REJECT)
+        above = np.where(good, part.flux - level[around], np.float32(0))
+        noise = np.where(good, part.variance, np.float32(0))
+        signal = convolve_rows(np.pad(above, frame), kernel)
+        noise = convolve_rows(np.pad(noise, frame), squared)
+        seen = good[start - first : stop - first] & (noise > 0)
+        values[start:stop] = np.where(seen, signal / np.sqrt(np.where(seen, noise, 1)), 0)
+
+    over_rows(rows, len(values))
+    measured = thinned(values.ravel(), SCATTER_SAMPLE)
+    scatter = robust_sigma(measured[measured != 0])
+    if not scatter > 0:
+        raise CoverageError("scatter of the significance map", scatter, "more than 0")
+    values /= np.float32(scatter)
+    return values
 
 
 def peaks_above(values: NDArray[np.float32], fwhm_px: float, threshold: float) -> Peaks:
@@ -54,77 +86,56 @@ def peaks_above(values: NDArray[np.float32], fwhm_px: float, threshold: float) -
     return find_peaks(values, threshold, max(2, round(fwhm_px)))
 
 
-def show_sources(image: MaskedImage, fwhm_px: float) -> NDArray[np.bool_]:
-    """Pixels where a point source would be significant at SEEN_IN_BOTH, and their neighbours."""
-    values = np.nan_to_num(source_map(image, fwhm_px), nan=0.0)
-    shown: NDArray[np.bool_] = maximum_filter(values, size=3) > SEEN_IN_BOTH
-    return shown
-
-
 def find_stamps(
-    image: MaskedImage,
-    usable: NDArray[np.bool_],
-    seen: NDArray[np.bool_],
-    fwhm_px: float,
-    half_px: int,
+    image: MaskedImage, other: MaskedImage, fwhm_px: tuple[float, float], half_px: int
 ) -> Places:
-    """Stamps around the sources of ``image`` whose cores are wholly ``usable``.
+    """Stamps around sources of ``image`` that ``other`` shows too, with usable cores in both.
 
-    A source counts only where ``seen``, in the other image too: what only one of them shows has
-    changed.
-    Static neighbours do no harm (the model holds for any unchanging scene), so sources need not be
-    isolated; stamps closer than 3/4 of their width share too many pixels and the fainter is left.
+    What only one of them shows has changed. Static neighbours do no harm (the model holds for any
+    unchanging scene), so sources need not be isolated; stamps closer than 3/4 of their width share
+    too many pixels and the fainter is left.
     """
-    peaks = find_sources(image, fwhm_px, LEAST_SIGNIFICANCE)
+    peaks = find_sources(image, fwhm_px[0], LEAST_SIGNIFICANCE)
+    seen = source_map(other, fwhm_px[1])
     ny, nx = image.shape
-    taken_x: list[int] = []
-    taken_y: list[int] = []
-    near = int(1.5 * half_px)
+    taken = np.zeros((MOST_STAMPS, 2), dtype=np.int64)
+    count, near = 0, int(1.5 * half_px)
     for x, y in zip(peaks.x.tolist(), peaks.y.tolist(), strict=True):
-        if len(taken_x) == MOST_STAMPS:
-            break
-        core = np.s_[max(0, y - CORE_PX) : y + CORE_PX + 1, max(0, x - CORE_PX) : x + CORE_PX + 1]
         if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX:
             continue
-        if not (seen[y, x] and usable[core].all()):
+        if (np.abs(taken[:count] - (x, y)).max(axis=1) < near).any():
             continue
-        close = np.maximum(np.abs(np.array(taken_x) - x), np.abs(np.array(taken_y) - y)) < near
-        if not close.any():
-            taken_x.append(x)
-            taken_y.append(y)
-    return Places(np.array(taken_x, dtype=np.int64), np.array(taken_y, dtype=np.int64), half_px)
+        core = np.s_[y - CORE_PX : y + CORE_PX + 1, x - CORE_PX : x + CORE_PX + 1]
+        if seen[y - 1 : y + 2, x - 1 : x + 2].max() <= SEEN_IN_BOTH:
+            continue
+        if not (_is_usable(image, core) and _is_usable(other, core)):
+            continue
+        taken[count] = x, y
+        count += 1
+        if count == MOST_STAMPS:
+            break
+    return Places(taken[:count, 0].copy(), taken[:count, 1].copy(), half_px)
 
 
-def tile_places(image: MaskedImage, usable: NDArray[np.bool_], half_px: int) -> Places:
+def _is_usable(image: MaskedImage, part: tuple[slice, slice]) -> bool:
+    cut = MaskedImage(image.flux[part], image.variance[part], image.mask[part])
+    return bool(cut.usable(FIT_REJECT).all())
+
+
+def tile_places(image: MaskedImage, other: MaskedImage, fwhm_px: float, half_px: int) -> Places:
     """Stamps that tile the image, for fields with too few sources to place stamps around.
 
-    Kept are those in which something shows: a usable pixel 5 sigma above the sky.
+    Kept are those in which something shows: a pixel of ``image`` 5 sigma above the sky where a
+    point source in ``other`` would be significant too. Of many, the MOST_TILES with most of those.
     """
     background = estimate_background(image)
-    shows = usable & (image.flux - background.level > 5.0 * background.noise)
+    shows = image.usable(FIT_REJECT) & (source_map(other, fwhm_px) > SEEN_IN_BOTH)
+    shows &= image.flux - background.level > 5.0 * background.noise
     ny, nx = image.shape
     size = 2 * half_px + 1
-    middles_y, middles_x = np.meshgrid(
-        np.arange(half_px, ny + half_px, size),
-        np.arange(half_px, nx + half_px, size),
-        indexing="ij",
-    )
-    kept = [
-        bool(shows[max(0, y - half_px) : y + half_px + 1, x - half_px : x + half_px + 1].any())
-        for y, x in zip(middles_y.ravel().tolist(), middles_x.ravel().tolist(), strict=True)
-    ]
-    chosen = np.array(kept, dtype=np.bool_)
-    return Places(
-        np.minimum(middles_x.ravel()[chosen], nx - 1),
-        np.minimum(middles_y.ravel()[chosen], ny - 1),
-        half_px,
-    )
-
-
-def usable_for_fit(science: MaskedImage, template: MaskedImage, reach_px: int) -> NDArray[np.bool_]:
-    """Pixels usable in ``science`` whose kernel footprint in ``template`` is wholly usable."""
-    clear = minimum_filter(
-        template.usable(FIT_REJECT).astype(np.uint8), size=2 * reach_px + 1, mode="constant", cval=0
-    )
-    usable: NDArray[np.bool_] = science.usable(FIT_REJECT) & (clear > 0)
-    return usable
+    starts_y, starts_x = np.arange(0, ny, size), np.arange(0, nx, size)
+    counts = np.add.reduceat(np.add.reduceat(shows, starts_y, axis=0, dtype=np.int64), starts_x, 1)
+    row, column = np.nonzero(counts)
+    order = np.argsort(-counts[row, column], kind="stable")[:MOST_TILES]
+    x, y = starts_x[column[order]] + half_px, starts_y[row[order]] + half_px
+    return Places(np.minimum(x, nx - 1), np.minimum(y, ny - 1), half_px)

@@ -7,16 +7,18 @@ padding to friendly sizes, and pixels without data do not reach beyond the kerne
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
+from app.pixels.convolve_block import BLOCK_COLUMNS, BLOCK_ROWS, correlate_block, padded_taps
 
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float64]
+Real = TypeVar("Real", bound=np.generic)
 KernelField = Kernel | Callable[[Kernel, Kernel], Kernel]
 """A kernel (size, size), or a function of P positions x and y that gives P kernels."""
 
@@ -26,127 +28,94 @@ LEAST_COVERAGE: Final = 0.5
 """A pixel needs this share of the kernel sum on pixels with data."""
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
-def _convolve_tile(
-    padded: Image, kernel: Image, y: int, x: int, rows: int, out: Image, line: Image
-) -> None:
-    """Correlate ``padded`` with ``kernel`` for the tile whose first output pixel is (y, x)."""
-    size_y, size_x = kernel.shape
-    for row in range(y, y + rows):
-        line[:] = 0.0
-        for j in range(size_y):
-            weights = kernel[j]
-            for i in range(0, size_x - 3, 4):  # four at once: the line is read and kept less often
-                a, b, c, d = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
-                origin = padded[row + j, x + i : x + i + TILE_PX + 3]
-                for t in range(TILE_PX):
-                    line[t] += (
-                        a * origin[t] + b * origin[t + 1] + c * origin[t + 2] + d * origin[t + 3]
-                    )
-            for i in range(size_x - size_x % 4, size_x):
-                weight, origin = weights[i], padded[row + j, x + i : x + i + TILE_PX]
-                for t in range(TILE_PX):
-                    line[t] += weight * origin[t]
-        stop = min(TILE_PX, out.shape[1] - x)
-        out[row, x : x + stop] = line[:stop]
+@njit(cache=True, nogil=True)
+def _are_ones(plane: Image) -> bool:
+    for y in range(plane.shape[0]):
+        other = False
+        for x in range(plane.shape[1]):
+            other |= plane[y, x] != 1.0
+        if other:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
-def _convolve_rows(
-    start: int, stop: int, padded: Image, kernels: NDArray[np.float32], out: Image
-) -> None:
-    """Output rows of one row of tiles; ``kernels`` is (tiles or 1, size, size), flipped."""
-    line = np.empty(TILE_PX, dtype=np.float32)
-    for tile in range(-(-out.shape[1] // TILE_PX)):
-        kernel = kernels[min(tile, kernels.shape[0] - 1)]
-        _convolve_tile(padded, kernel, start, tile * TILE_PX, stop - start, out, line)
+def _correlate(padded: Image, taps: NDArray[np.float32], out: Image, ones: bool) -> None:
+    """Fill ``out`` (whole tiles wide, whole blocks high) from a plane that has the kernel's half
+    width more on every side.
+
+    ``taps``: :func:`padded_taps` of one kernel, or of one for each tile of columns. A plane of
+    ``ones`` and zeros is quick where all are ones.
+    """
+    high, wide = padded.shape[0] - out.shape[0] + 1, padded.shape[1] - out.shape[1] + 1
+    for tile in range(out.shape[1] // TILE_PX):
+        kernel, left = taps[min(tile, taps.shape[0] - 1)], tile * TILE_PX
+        total = kernel.sum() if ones else np.float32(0.0)
+        for y in range(0, out.shape[0], BLOCK_ROWS):
+            for x in range(left, left + TILE_PX, BLOCK_COLUMNS):
+                around = padded[y : y + BLOCK_ROWS + high - 1, x : x + BLOCK_COLUMNS + wide - 1]
+                if ones and _are_ones(around):
+                    out[y : y + BLOCK_ROWS, x : x + BLOCK_COLUMNS] = total
+                else:
+                    correlate_block(padded, kernel, y, x, out)
 
 
-@njit(cache=True, nogil=True)
-def _share_rows(
-    start: int, stop: int, padded: Image, kernels: NDArray[np.float32], out: Image
-) -> None:
-    """:func:`_convolve_rows` of a plane of ones and zeros, quick where all are ones."""
-    line = np.empty(TILE_PX, dtype=np.float32)
-    size_y, size_x = kernels.shape[1:]
-    for tile in range(-(-out.shape[1] // TILE_PX)):
-        kernel = kernels[min(tile, kernels.shape[0] - 1)]
-        first, last = tile * TILE_PX, min((tile + 1) * TILE_PX, out.shape[1])
-        if np.all(padded[start : stop + size_y - 1, first : last + size_x - 1] == 1.0):
-            out[start:stop, first:last] = kernel.sum()
-        else:
-            _convolve_tile(padded, kernel, start, first, stop - start, out, line)
+def _strip_shape(rows: int, nx: int) -> tuple[int, int]:
+    """The next whole number of blocks and tiles: what a strip is filled by."""
+    return -(-rows // BLOCK_ROWS) * BLOCK_ROWS, -(-nx // TILE_PX) * TILE_PX
+
+
+def kernels_of_rows(kernel: KernelField, start: int, stop: int, nx: int) -> Kernel:
+    """One kernel, or those of the tiles that the rows ``start`` … ``stop`` are: (n, size, size)."""
+    if not callable(kernel):
+        return kernel[None]
+    middles = tile_middles(nx)
+    return kernel(middles, np.full_like(middles, 0.5 * (start + stop - 1)))
 
 
 def convolve(plane: Image, kernel: KernelField) -> Image:
     """``plane`` (ny, nx) convolved with a kernel (odd, odd), or with one that varies by tiles.
 
-    Outside the image is zero; the caller handles pixels without data (see
-    :func:`convolve_present`). Every pixel of ``plane`` must be finite.
+    Outside the image is zero. Every pixel of ``plane`` must be finite.
     """
-    return _by_tiles(plane, kernel, _convolve_rows)
-
-
-def _by_tiles(plane: Image, kernel: KernelField, row_kernel: Callable[..., None]) -> Image:
-    """Pad the plane and run ``row_kernel`` with the kernels of each row of tiles."""
     ny, nx = plane.shape
-    middles = tile_middles(nx)
-    first = kernel(middles[:1], middles[:1]) if callable(kernel) else kernel[None]
-    size_y, size_x = first.shape[1:]
-    half_y, half_x = size_y // 2, size_x // 2
-    padded = np.zeros((ny + 2 * half_y, nx + 2 * half_x + TILE_PX), dtype=np.float32)
-    padded[half_y : half_y + ny, half_x : half_x + nx] = plane
     out = np.empty((ny, nx), dtype=np.float32)
 
     def rows(start: int, stop: int) -> None:
-        here = first
-        if callable(kernel):
-            here = kernel(middles, np.full_like(middles, 0.5 * (start + stop - 1)))
-        row_kernel(start, stop, padded, _turned(here), out)
+        kernels = kernels_of_rows(kernel, start, stop, nx)
+        strip = rows_around(plane, start, stop, kernels.shape[1] // 2)
+        out[start:stop] = convolve_strip(strip, kernels)
 
     over_rows(rows, ny, band_rows=TILE_PX)
     return out
 
 
-def _turned(kernels: Kernel) -> NDArray[np.float32]:
-    """Kernels (n, size, size) as the row kernels want them."""
-    return np.ascontiguousarray(kernels[:, ::-1, ::-1], dtype=np.float32)
+def rows_around(plane: NDArray[Real], start: int, stop: int, half: int) -> NDArray[Real]:
+    """Rows ``start - half`` … ``stop + half`` of a plane; those beyond it are zero."""
+    first, last = max(0, start - half), min(len(plane), stop + half)
+    frame = ((first - (start - half), stop + half - last), (0, 0))
+    return np.pad(plane[first:last], frame)
 
 
 def convolve_strip(plane: Image, kernels: Kernel, *, present: bool = False) -> Image:
     """The rows of ``plane`` (rows + 2 half, nx) whose kernel lies within: (rows, nx).
 
-    ``kernels`` (one, or one for each tile of TILE_PX columns; size, size) have one odd size. Beyond
-    the first and last column is zero; every pixel must be finite. A plane that is ``present`` has
-    ones and zeros only, which is quick where all are ones.
+    ``kernels`` (one, or one for each tile of TILE_PX columns; odd, odd). Beyond the first and last
+    column is zero; every pixel must be finite. A plane that is ``present`` has ones and zeros only,
+    which is quick where all are ones.
     """
-    half, nx = kernels.shape[1] // 2, plane.shape[1]
-    padded = np.pad(plane, ((0, 0), (half, half + TILE_PX)))
-    out = np.empty((plane.shape[0] - 2 * half, nx), dtype=np.float32)
-    row_kernel = _share_rows if present else _convolve_rows
-    row_kernel(0, len(out), padded, _turned(kernels), out)
-    return out
+    half_y, half_x = kernels.shape[1] // 2, kernels.shape[2] // 2
+    rows, nx = plane.shape[0] - 2 * half_y, plane.shape[1]
+    out = np.empty(_strip_shape(rows, nx), dtype=np.float32)
+    padded = np.zeros((out.shape[0] + 2 * half_y, out.shape[1] + 2 * half_x), dtype=np.float32)
+    padded[: len(plane), half_x : half_x + nx] = plane
+    _correlate(padded, padded_taps(kernels), out, present)
+    return out[:rows, :nx]
 
 
 def tile_middles(size: int) -> Kernel:
     """Where along an axis of ``size`` pixels the middles of the tiles lie."""
     return np.arange(-(-size // TILE_PX), dtype=np.float64) * TILE_PX + 0.5 * (TILE_PX - 1)
-
-
-def convolve_present(
-    plane: Image, present: NDArray[np.bool_], kernel: KernelField, kernel_sum: float
-) -> tuple[Image, Image]:
-    """Convolve the pixels that are ``present``; returns (values, gain).
-
-    Where part of the kernel lies on absent pixels or outside the image, the value is divided by the
-    share of the kernel sum that was present; ``gain`` is that divisor's inverse (1 elsewhere, NaN,
-    as the value, when less than LEAST_COVERAGE was present).
-    """
-    values = convolve(np.where(present, plane, np.float32(0.0)), kernel)
-    share = _by_tiles(present.astype(np.float32), kernel, _share_rows) / np.float32(kernel_sum)
-    share[np.abs(share - 1.0) < 1e-4] = 1.0
-    gain = np.where(share >= LEAST_COVERAGE, 1.0 / np.maximum(share, LEAST_COVERAGE), np.nan)
-    return (values * gain).astype(np.float32), gain.astype(np.float32)
 
 
 def or_window(mask: NDArray[np.int32], reach: int) -> NDArray[np.int32]:

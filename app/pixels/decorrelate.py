@@ -1,102 +1,177 @@
 """Whiten the noise of a difference image (Reiss & Lupton 2016, DMTN-021, eq. 1).
 
-Convolving the template makes neighbouring pixels of ``D = S - K * T`` share the template's noise.
-The filter ``psi(k) = sqrt((v_S + v_T k0^2) / (v_S + v_T |K(k)|^2))``, k0 the kernel sum and v the
-mean variances, makes the noise white again and leaves fluxes as they are (psi(0) = 1). It is one
-filter for the whole image: right where the ratio of the two variances is the typical one.
+Convolving one image makes neighbouring pixels of ``D = U - K * C`` share its noise. The filter
+``psi(k) = sqrt((v_U + v_C k0^2) / (v_U + v_C |K(k)|^2))``, k0 the kernel sum and v the typical
+variances, makes the noise white again and leaves fluxes as they are (psi(0) = 1). It follows the
+kernel over the image; the ratio of the variances is one for all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.signal import fftconvolve
 
 from app.errors import CoverageError, ParameterError
-from app.pixels.convolve import convolve, convolve_present, or_window
-from app.pixels.image import MaskedImage, bits
+from app.pixels.background import FIT_REJECT
+from app.pixels.bands import over_rows
+from app.pixels.convolve import TILE_PX, tile_middles
+from app.pixels.convolved import ConvolvedImage
+from app.pixels.detect import gaussian_psf
+from app.pixels.image import MaskedImage, lattice
+from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
+from app.pixels.matching import Match
+from app.pixels.psf_field import Profile, fit_stamps
+from app.pixels.subtract import Difference, measure_noise, row_sample
 
 Floats = NDArray[np.float64]
+Plane = NDArray[np.float32]
 
 HALF_PX: Final = 15
-NO_DATA: Final = bits("NO_DATA")
+PLACES: Final = 5
+"""Filters are made at so many places along each axis."""
+KEPT_SHARE: Final = 0.998
+"""The box that holds this share of |psi| is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whitened:
+    """A difference image with white noise.
+
+    ``psi`` is the filter: the PSF is that of the image that was not convolved, convolved with it.
+    ``pull_sigma`` and ``variance_factor`` are those of :class:`app.pixels.subtract.Quality`.
+    """
+
+    image: MaskedImage
+    psi: MatchingKernel
+    pull_sigma: float
+    variance_factor: float
+
+
+def whiten(
+    difference: Difference,
+    science: MaskedImage,
+    template: MaskedImage,
+    match: Match,
+    *,
+    rescale_variance: bool = False,
+) -> Whitened:
+    """``difference``, as made of the images by ``match``, with white noise.
+
+    With ``rescale_variance`` the variance is multiplied by the square of the measured scatter of
+    source-free pixels. Raises CoverageError when nothing is left.
+    """
+    images = (template, science) if match.convolved == "template" else (science, template)
+    convolved, other = (_typical_variance(each) for each in images)
+    psi = _whitening_field(match.kernel, other, convolved)
+    factor = np.float32(1.0 / difference.quality.variance_factor)
+    plain = difference.image
+    image = MaskedImage(
+        np.empty_like(plain.flux),
+        np.empty_like(plain.variance),
+        np.empty_like(plain.mask),
+        fwhm_px=plain.fwhm_px,
+        zero_point_mag=plain.zero_point_mag,
+    )
+    filtered = ConvolvedImage(plain, psi)
+
+    def rows(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        done = filtered.rows(start, stop, variance=False)
+        image.flux[part], image.mask[part] = done.flux, done.mask
+        matched = difference.matched_template.variance[part]
+        rest = plain.variance[part] * factor - matched
+        shares = _variance_shares(match.kernel, psi, other / convolved, start, stop)
+        if match.convolved == "science":
+            matched, rest = rest, matched
+        image.variance[part] = shares[0] * rest + shares[1] * matched
+        image.variance[part][~np.isfinite(done.flux)] = np.nan
+
+    over_rows(rows, len(image.flux), band_rows=TILE_PX)
+    if not np.isfinite(image.flux).any():
+        raise CoverageError("pixels of the whitened difference", 0, 1)
+    pull, scale = measure_noise(row_sample(image), difference.blank, rescale_variance)
+    image.variance[:] *= np.float32(scale)
+    return Whitened(_with_width(image, psi), psi, pull, scale)
+
+
+def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
+    """``image`` with the FWHM that a Gaussian of its own has after the filter."""
+    if image.fwhm_px is None:
+        return image
+    half = len(psi.centre()) // 2
+    wide = np.pad(gaussian_psf(image.fwhm_px), half)
+    stamp = fftconvolve(wide, psi.centre(), mode="same")
+    return replace(image, fwhm_px=Profile(stamp, 1.0).shape().fwhm_px)
+
+
+def _typical_variance(image: MaskedImage) -> float:
+    """Median variance of the usable pixels. Raises CoverageError without one."""
+    part = lattice(image)
+    variances = part.variance[part.usable(FIT_REJECT)]
+    if variances.size == 0:
+        raise CoverageError("pixels with a variance", 0, 1)
+    return float(np.median(variances))
+
+
+def _whitening_field(
+    kernel: MatchingKernel, other_variance: float, convolved_variance: float
+) -> MatchingKernel:
+    """The filter as it follows the kernel over the image."""
+    ny, nx = kernel.shape
+    count = PLACES if kernel.varies else 1
+    along_y, along_x = ((np.arange(count) + 0.5) * size / count - 0.5 for size in (ny, nx))
+    y, x = (each.ravel() for each in np.meshgrid(along_y, along_x, indexing="ij"))
+    filters = np.stack(
+        [whitening_filter(each, other_variance, convolved_variance) for each in kernel.at(x, y)]
+    )
+    reach = box_reach_px(np.abs(filters).mean(axis=0), KEPT_SHARE)
+    inner = slice(HALF_PX - reach, HALF_PX + reach + 1)
+    cut = filters[:, inner, inner]
+    cut /= cut.sum(axis=(1, 2), keepdims=True)
+    stamps = fit_stamps(polynomial_terms(kernel.order, x, y, kernel.shape), cut)
+    return MatchingKernel(stamps, np.eye(len(stamps)), kernel.order, kernel.shape)
 
 
 def whitening_filter(
-    kernel: Floats, science_variance: float, template_variance: float, *, half_px: int = HALF_PX
+    kernel: Floats, other_variance: float, convolved_variance: float, *, half_px: int = HALF_PX
 ) -> Floats:
     """psi as an image (2 half + 1 square), of sum 1.
 
-    ``kernel`` is the matching kernel and ``template_variance`` that of the image it convolves (the
-    other's is ``science_variance``), before convolution. Raises ParameterError unless the variances
-    are positive.
+    ``kernel`` is the matching kernel, ``convolved_variance`` that of the image it convolves, before
+    convolution. Raises ParameterError unless the variances are positive.
     """
-    for name, value in (("science", science_variance), ("template", template_variance)):
+    for name, value in (("other", other_variance), ("convolved", convolved_variance)):
         if not (np.isfinite(value) and value > 0):
             raise ParameterError(f"{name}_variance", f"{value} is not a positive number")
-    size = next_fast_len(4 * max(kernel.shape[0], 2 * half_px + 1))
-    wide = np.zeros((size, size))
-    wide[: kernel.shape[0], : kernel.shape[1]] = kernel
-    power = np.abs(rfft2(wide)) ** 2
+    size = next_fast_len(2 * max(kernel.shape[0], 2 * half_px + 1))
+    power = np.abs(rfft2(kernel, s=(size, size))) ** 2
     total = float(kernel.sum()) ** 2
-    ratio = (science_variance + template_variance * total) / (
-        science_variance + template_variance * power
+    ratio = (other_variance + convolved_variance * total) / (
+        other_variance + convolved_variance * power
     )
     psi = np.roll(irfft2(np.sqrt(ratio), s=(size, size)), (half_px, half_px), axis=(0, 1))
     cut: Floats = psi[: 2 * half_px + 1, : 2 * half_px + 1]
     return cut / float(cut.sum())
 
 
-def decorrelate(difference: MaskedImage, psi: Floats, variance_factor: float) -> MaskedImage:
-    """The difference convolved with ``psi``; variance is scaled by ``variance_factor``.
+def _variance_shares(
+    kernel: MatchingKernel, psi: MatchingKernel, ratio: float, start: int, stop: int
+) -> Plane:
+    """(2, nx): what the variances of the image that was not convolved, and of the convolved one
+    after convolution, are multiplied by in a whitened pixel.
 
-    The factor is the ratio of white to single-pixel variance,
-    ``(v_S + v_T k0^2) / (v_S + v_T sum K^2)`` (see :func:`white_variance_factor`). Masks reach as
-    far as 99 % of |psi|. Raises CoverageError when nothing is left.
+    The first is sum(psi^2); with Parseval the second is sum((psi K)^2) / sum(K^2) =
+    (k0^2 + ratio (1 - sum(psi^2))) / sum(K^2), ``ratio`` that of the variances before.
     """
-    present = np.isfinite(difference.flux) & np.isfinite(difference.variance)
-    flux, gain = convolve_present(difference.flux, present, psi, 1.0)
-    smooth = convolve(np.where(present, difference.variance, np.float32(0.0)), _positive(psi))
-    share = convolve(present.astype(np.float32), _positive(psi))
-    absent = ~present | ~np.isfinite(flux) | (share < 0.5)
-    if absent.all():
-        raise CoverageError("pixels of the whitened difference", 0, 1)
-    variance = smooth / np.where(absent, 1.0, share) * np.float32(variance_factor)
-    mask = or_window(difference.mask & ~NO_DATA, _reach_px(psi))
-    mask |= np.where(absent, NO_DATA, 0).astype(np.int32)
-    mask |= np.where(np.abs(gain - 1.0) > 0.02, bits("EDGE"), 0).astype(np.int32)
-    nothing = np.float32(np.nan)
-    return replace(
-        difference,
-        flux=np.where(absent, nothing, flux).astype(np.float32),
-        variance=np.where(absent, nothing, variance).astype(np.float32),
-        mask=mask,
-    )
-
-
-def white_variance_factor(
-    kernel: Floats, science_variance: float, template_variance: float
-) -> float:
-    """Variance of a whitened pixel over that of a pixel of the difference as subtracted."""
-    white = science_variance + template_variance * float(kernel.sum()) ** 2
-    return white / (science_variance + template_variance * float((kernel**2).sum()))
-
-
-def _positive(psi: Floats) -> Floats:
-    """psi^2 normalised: how the variances of neighbours mix in a whitened pixel."""
-    weight: Floats = psi**2 / float((psi**2).sum())
-    return weight
-
-
-def _reach_px(psi: Floats) -> int:
-    """Half width of the smallest box with 99 % of the sum of |psi|."""
-    weight = np.abs(psi)
-    half, total = int(psi.shape[0]) // 2, float(weight.sum())
-    for reach in range(half):
-        box = weight[half - reach : half + reach + 1, half - reach : half + reach + 1]
-        if float(box.sum()) >= 0.99 * total:
-            return reach
-    return half
+    x = tile_middles(kernel.shape[1])
+    y = np.full_like(x, 0.5 * (start + stop - 1))
+    own = (psi.at(x, y) ** 2).sum(axis=(1, 2))
+    kernels = kernel.at(x, y)
+    both = kernels.sum(axis=(1, 2)) ** 2 + ratio * (1.0 - own)
+    shares = np.stack([own, both / (kernels**2).sum(axis=(1, 2))])
+    return np.repeat(shares, TILE_PX, axis=1)[:, : kernel.shape[1]].astype(np.float32)

@@ -18,7 +18,7 @@ from app.errors import CoverageError, ParameterError
 from app.pixels.background import FIT_REJECT, LEAST_PIXELS
 from app.pixels.convolve import convolve
 from app.pixels.image import MaskedImage
-from app.pixels.kernels import FWHM_TO_SIGMA
+from app.pixels.kernels import gaussian_profile
 from app.pixels.statistics import robust_sigma, thinned
 
 Floats = NDArray[np.float64]
@@ -31,18 +31,13 @@ def gaussian_psf(fwhm_px: float, *, dx: float = 0.0, dy: float = 0.0) -> Floats:
     """Unit-sum Gaussian stamp (odd, odd) of three FWHM across, its centre shifted by (dx, dy)."""
     if not (np.isfinite(fwhm_px) and fwhm_px > 0):
         raise ParameterError("fwhm_px", f"{fwhm_px} is not a positive number")
-    half = int(np.ceil(1.5 * fwhm_px)) + 1
-    u = np.arange(-half, half + 1, dtype=np.float64)
-    sigma = fwhm_px * FWHM_TO_SIGMA
-    along_x = np.exp(-0.5 * ((u - dx) / sigma) ** 2)
-    along_y = np.exp(-0.5 * ((u - dy) / sigma) ** 2)
-    stamp: Floats = along_y[:, None] * along_x[None, :] / (along_x.sum() * along_y.sum())
-    return stamp
+    along_x, along_y = (gaussian_profile(fwhm_px, shift_px=shift) for shift in (dx, dy))
+    return np.outer(along_y, along_x)
 
 
 def smooth(plane: NDArray[np.float32], fwhm_px: float, *, squared: bool = False) -> Plane:
     """``plane`` convolved with the Gaussian of :func:`gaussian_psf`, or with its square."""
-    profile = gaussian_psf(fwhm_px).sum(axis=0)
+    profile = gaussian_profile(fwhm_px)
     line = profile**2 if squared else profile
     return convolve(convolve(plane, line[None, :]), line[:, None])
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
 from app.pixels.kernels import Basis
+from app.pixels.stamp_pixels import StampPixels
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
-MODEL_ERROR: Final = 0.01
-"""Share of the signal by which a model with one PSF per place may be wrong without blame."""
+CHUNK_PX: Final = 160
+"""Pixels of all basis images that the first-level cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,36 @@ class Stamps:
         """The stamps marked in ``which``."""
         return Stamps(*(getattr(self, each.name)[which] for each in fields(self)))
 
-    def joined(self, other: Stamps) -> Stamps:
-        """These stamps followed by others."""
-        mine = (getattr(self, each.name) for each in fields(self))
-        theirs = (getattr(other, each.name) for each in fields(other))
-        return Stamps(*(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
+    def replaced(self, which: NDArray[np.bool_], other: Stamps) -> Stamps:
+        """These stamps, those marked in ``which`` replaced by others."""
+        whole = self.chosen(np.ones(len(self), dtype=np.bool_))
+        for each in fields(self):
+            getattr(whole, each.name)[which] = getattr(other, each.name)
+        return whole
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+def _sum_shifted(source: Floats, profile: Floats, step: int, out: Floats) -> None:
+    """out[p] = sum_t profile[-1 - t] source[p + t step], four taps at a time."""
+    out[:] = 0.0
+    last, size = profile.size - 1, out.size
+    for tap in range(0, last - 2, 4):
+        at = last - tap
+        a, b, c, d = profile[at], profile[at - 1], profile[at - 2], profile[at - 3]
+        first = source[tap * step :]
+        second, third, fourth = first[step:], first[2 * step :], first[3 * step :]
+        for p in range(size):
+            out[p] += a * first[p] + b * second[p] + c * third[p] + d * fourth[p]
+    for tap in range(profile.size - profile.size % 4, profile.size):
+        weight, rest = profile[last - tap], source[tap * step :]
+        for p in range(size):
+            out[p] += weight * rest[p]
+
+
+@njit(cache=True, nogil=True)
 def _basis_images(
     template: Image,
     filters: Floats,
@@ -68,157 +88,141 @@ def _basis_images(
     columns: NDArray[np.int64],
     out: Floats,
 ) -> None:
-    """Convolve a template stamp with every raw element: out (n, size, size)."""
-    taps = filters.shape[1]
-    size = out.shape[1]
-    wide = template.shape[0]
-    across = np.zeros((filters.shape[0], wide, size))
+    """Convolve a template stamp with every raw element: out (n, size, size), x first.
+
+    Along y first, with the pixels of all rows in one run; turned round, x is the same again.
+    """
+    wide, size = template.shape[0], out.shape[1]
+    whole = template.astype(np.float64).ravel()
+    along = np.empty(size * wide)
+    turned = np.empty((filters.shape[0], wide * size))
     for f in range(filters.shape[0]):
-        for y in range(wide):
-            for tap in range(taps):
-                weight = filters[f, taps - 1 - tap]
-                for x in range(size):
-                    across[f, y, x] += weight * template[y, x + tap]
-    out[:] = 0.0
-    for n in range(rows.size):
+        _sum_shifted(whole, filters[f], wide, along)
         for y in range(size):
-            for tap in range(taps):
-                weight = filters[rows[n], taps - 1 - tap]
-                for x in range(size):
-                    out[n, y, x] += weight * across[columns[n], y + tap, x]
+            for x in range(wide):
+                turned[f, x * size + y] = along[y * wide + x]
+    for n in range(rows.size):
+        _sum_shifted(turned[rows[n]], filters[columns[n]], size, out[n].ravel())
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+@njit(cache=True, nogil=True)
 def _sum_products(
     images: Floats, science: Image, usable: NDArray[np.bool_], products: Floats, responses: Floats
 ) -> float:
-    """Fill the sums over usable pixels of raw basis images and a constant; returns the power."""
-    count, rows, columns = images.shape
-    pixels = np.empty((count + 1, rows * columns))
-    data = np.empty(rows * columns)
+    """Fill the sums over usable pixels of raw basis images (x first) and a constant; returns the
+    power."""
+    count = images.shape[0]
+    pixels = np.empty((count + 1, usable.size))
+    data = np.empty(usable.size)
     size = 0
-    for y in range(rows):
-        for x in range(columns):
+    for y in range(usable.shape[0]):
+        for x in range(usable.shape[1]):
             if usable[y, x]:
                 for n in range(count):
-                    pixels[n, size] = images[n, y, x]
+                    pixels[n, size] = images[n, x, y]
                 pixels[count, size] = 1.0
                 data[size] = science[y, x]
                 size += 1
-    power = 0.0
-    for p in range(size):
-        power += data[p] * data[p]
+    products[:] = 0.0
+    responses[:] = 0.0
+    for start in range(0, size, CHUNK_PX):
+        stop = min(size, start + CHUNK_PX)
+        _add_products(pixels[:, start:stop], data[start:stop], products, responses)
     for n in range(count + 1):
-        response = 0.0
+        for m in range(n):
+            products[m, n] = products[n, m]
+    return float((data[:size] ** 2).sum())
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+def _add_products(pixels: Floats, data: Floats, products: Floats, responses: Floats) -> None:
+    """Add some pixels to the lower triangle of the products and to the responses."""
+    size = data.size
+    for n in range(responses.size):
+        mine, response = pixels[n], 0.0
         for p in range(size):
-            response += pixels[n, p] * data[p]
-        responses[n] = response
-        for m in range(n + 1):
-            product = 0.0
+            response += mine[p] * data[p]
+        responses[n] += response
+        for m in range(0, n + 1, 2):
+            one, two = pixels[m], pixels[min(m + 1, n)]
+            first, second = 0.0, 0.0
             for p in range(size):
-                product += pixels[n, p] * pixels[m, p]
-            products[n, m] = product
-            products[m, n] = product
-    return power
+                first += mine[p] * one[p]
+                second += mine[p] * two[p]
+            products[n, m] += first
+            if m < n:
+                products[n, m + 1] += second
 
 
 @njit(cache=True, nogil=True)
 def _reduce(
-    start: int,
-    stop: int,
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    half: int,
-    reach: int,
-    template: Image,
-    science: Image,
+    sharp: Image,
+    broad: Image,
     variance: Image,
-    template_variance: Image,
+    sharp_variance: Image,
     usable: NDArray[np.bool_],
     filters: Floats,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
+    images: Floats,
     products: Floats,
     responses: Floats,
     scalars: Floats,
 ) -> None:
-    """Sums of stamps ``start`` … ``stop``; planes are padded by half + reach on every side.
+    """Sums of one stamp; ``images`` is room for the basis images.
 
-    ``scalars`` (K, 5): power, pixels, sum of variance, signal-weighted variance, sum of template
-    variance.
+    ``scalars``: power, pixels, sum of variance, signal-weighted variance, sum of sharp variance.
     """
-    size = 2 * half + 1
-    images = np.empty((rows.size, size, size))
-    for k in range(start, stop):
-        top, left = y[k] + reach, x[k] + reach
-        inner = (slice(top, top + size), slice(left, left + size))
-        outer = (slice(top - reach, top + size + reach), slice(left - reach, left + size + reach))
-        _basis_images(template[outer], filters, rows, columns, images)
-        good = usable[inner]
-        scalars[k, 0] = _sum_products(images, science[inner], good, products[k], responses[k])
-        noise, weighted, weights, blur, pixels = 0.0, 0.0, 0.0, 0.0, 0
-        for j in range(size):
-            for i in range(size):
-                if good[j, i]:
-                    signal = template[top + j, left + i] ** 2
-                    pixels += 1
-                    noise += variance[top + j, left + i]
-                    weighted += signal * variance[top + j, left + i]
-                    weights += signal
-                    blur += template_variance[top + j, left + i]
-        scalars[k, 1] = pixels
-        scalars[k, 2] = noise
-        scalars[k, 3] = weighted / weights if weights > 0.0 else np.nan
-        scalars[k, 4] = blur
+    _basis_images(sharp, filters, rows, columns, images)
+    scalars[0] = _sum_products(images, broad, usable, products, responses)
+    reach = (sharp.shape[0] - broad.shape[0]) // 2
+    noise, weighted, weights, blur, pixels = 0.0, 0.0, 0.0, 0.0, 0
+    for j in range(broad.shape[0]):
+        for i in range(broad.shape[1]):
+            if usable[j, i]:
+                signal = sharp[reach + j, reach + i] ** 2
+                pixels += 1
+                noise += variance[j, i]
+                weighted += signal * variance[j, i]
+                weights += signal
+                blur += sharp_variance[j, i]
+    scalars[1] = pixels
+    scalars[2] = noise
+    scalars[3] = weighted / weights if weights > 0.0 else np.nan
+    scalars[4] = blur
 
 
-def reduce_stamps(
-    template: Image,
-    science: Image,
-    variance: Image,
-    template_variance: Image,
-    usable: NDArray[np.bool_],
-    basis: Basis,
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    half_px: int,
-) -> Stamps:
-    """Reduce the square stamps of ±``half_px`` around the given pixels.
-
-    The planes share one grid and are finite everywhere; ``variance`` is that of science minus
-    matched template and of the model's own error, ``template_variance`` that of the template; only
-    ``usable`` pixels count (their template must be known over the kernel). Stamps without a usable
-    pixel are left out.
-    """
-    pad = half_px + basis.half_px
-    count, size = len(x), basis.count + 1
+def reduce_stamps(pixels: StampPixels, basis: Basis) -> Stamps:
+    """The sums of all stamps; of one without a usable pixel or signal they are 0."""
+    count, size = len(pixels), basis.count + 1
     products, responses = np.zeros((count, size, size)), np.zeros((count, size))
     scalars = np.zeros((count, 5))
-    given = (template, science, variance, template_variance, usable)
-    planes = [np.pad(plane, pad) for plane in given]
 
     def stamps(start: int, stop: int) -> None:
-        _reduce(
-            start, stop, x, y, half_px, basis.half_px, *planes,
-            basis.filters, basis.rows, basis.columns, products, responses, scalars,
-        )  # fmt: skip
+        images = np.empty((basis.count, *pixels.broad.shape[1:]))
+        for k in range(start, stop):
+            _reduce(
+                pixels.sharp[k], pixels.broad[k], pixels.variance[k], pixels.sharp_variance[k],
+                pixels.usable[k], basis.filters, basis.rows, basis.columns,
+                images, products[k], responses[k], scalars[k],
+            )  # fmt: skip
 
     over_rows(stamps, count, band_rows=8)
     mixed_products, mixed_responses = _mix(basis, products, responses)
-    power, pixels, variances, noise, blur = scalars.T
-    found = (pixels > 0) & np.isfinite(noise) & (noise > 0)
-    unit = np.where(found, noise, 1.0)
+    power, found, variances, noise, blur = scalars.T
+    told = (found > 0) & np.isfinite(noise) & (noise > 0)
+    inverse = np.where(told, 1.0 / np.where(told, noise, 1.0), 0.0)
     return Stamps(
-        x.astype(np.float64),
-        y.astype(np.float64),
-        mixed_products / unit[:, None, None],
-        mixed_responses / unit[:, None],
-        power / unit,
-        pixels.astype(np.int64),
-        variances / unit,
+        pixels.x.astype(np.float64),
+        pixels.y.astype(np.float64),
+        mixed_products * inverse[:, None, None],
+        mixed_responses * inverse[:, None],
+        power * inverse,
+        np.where(told, found, 0.0).astype(np.int64),
+        variances * inverse,
         noise,
-        blur / unit,
-    ).chosen(found)
+        blur * inverse,
+    )
 
 
 def _mix(basis: Basis, products: Floats, responses: Floats) -> tuple[Floats, Floats]:
@@ -236,22 +240,37 @@ def solve_positive(matrix: Floats, right: Floats) -> Floats:
     One thread and one order of summation, so the bytes do not depend on a library's threads.
     Directions without information (pivot below 1e-13) are left at zero.
     """
-    n = right.size
+    lower, scale = factor_positive(matrix)
+    solution: Floats = solve_factored(lower, scale, right)
+    return solution
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+def factor_positive(matrix: Floats) -> tuple[Floats, Floats]:
+    """(lower triangle, scale of the rows) for :func:`solve_factored`."""
+    n = matrix.shape[0]
     scale = np.ones(n)
     for i in range(n):
         if matrix[i, i] > 0.0:
             scale[i] = 1.0 / np.sqrt(matrix[i, i])
     lower = np.zeros((n, n))
-    result = np.zeros(n)
     for j in range(n):
         for i in range(j, n):
             value = matrix[i, j] * scale[i] * scale[j]
             for k in range(j):
                 value -= lower[i, k] * lower[j, k]
             if i == j:
-                lower[j, j] = np.sqrt(value) if value > 1e-13 else np.inf
+                lower[j, j] = np.sqrt(value) if value > 1e-13 else 1e150
             else:
                 lower[i, j] = value / lower[j, j]
+    return lower, scale
+
+
+@njit(cache=True, nogil=True)
+def solve_factored(lower: Floats, scale: Floats, right: Floats) -> Floats:
+    """The solution for one right side; see :func:`solve_positive`."""
+    n = right.size
+    result = np.zeros(n)
     for i in range(n):
         value = right[i] * scale[i]
         for k in range(i):

@@ -10,14 +10,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import KernelFitError
-from app.pixels.equations import Stamps, solve_positive
-from app.pixels.kernels import Basis, MatchingKernel, polynomial_terms
+from app.pixels.equations import Stamps, factor_positive, solve_factored
+from app.pixels.kernels import Basis, MatchingKernel, polynomial_powers, polynomial_terms
 from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
 
 WORST_CHI: Final = 1.5
 MOST_ROUNDS: Final = 20
+FREE_ROUNDS: Final = 4
+"""After these no stamp comes back, so that the choice settles."""
 SOFT_ROUNDS: Final = 4
 UNBIASING_ROUNDS: Final = 2
 """More gain little where stars are bright, and let noise into the kernel where they are faint."""
@@ -26,28 +28,29 @@ PRIOR_SIGMA: Final = 0.3
 
 
 @njit(cache=True, nogil=True)
-def _normal_equations(
-    products: Floats,
-    responses: Floats,
-    trust: Floats,
-    elements: NDArray[np.int64],
-    factors: Floats,
-) -> tuple[Floats, Floats]:
-    """Sum the stamps' products into the normal matrix and right side of all unknowns."""
-    size = elements.size
-    matrix, right = np.zeros((size, size)), np.zeros(size)
+def _sum_terms(
+    products: Floats, responses: Floats, trust: Floats, terms: Floats, sums: Floats, right: Floats
+) -> None:
+    """Products (K, E, E) and responses (K, E) of trusted stamps times the products of terms
+    (K, T) with each other and the terms: ``sums`` (T, T, E, E), ``right`` (T, E)."""
+    count, size = terms.shape[1], responses.shape[1]
     for k in range(trust.size):
         if trust[k] == 0.0:
             continue
-        for u in range(size):
-            factor, element = trust[k] * factors[k, u], elements[u]
-            right[u] += factor * responses[k, element]
-            for v in range(u + 1):
-                matrix[u, v] += factor * factors[k, v] * products[k, element, elements[v]]
-    for u in range(size):
-        for v in range(u):
-            matrix[v, u] = matrix[u, v]
-    return matrix, right
+        for s in range(count):
+            for e in range(size):
+                right[s, e] += trust[k] * terms[k, s] * responses[k, e]
+            for t in range(s + 1):
+                factor = trust[k] * terms[k, s] * terms[k, t]
+                for e in range(size):
+                    for f in range(e + 1):
+                        sums[s, t, e, f] += factor * products[k, e, f]
+    for s in range(count):
+        for t in range(s + 1):
+            for e in range(size):
+                for f in range(e):
+                    sums[s, t, f, e] = sums[s, t, e, f]
+            sums[t, s] = sums[s, t]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,22 @@ class KernelFit:
     shape: tuple[int, int]
 
     def solve_robustly(
-        self, stamps: Stamps, needed: int
+        self, stamps: Stamps, needed: int, keep: NDArray[np.bool_] | None = None
     ) -> tuple[Floats, NDArray[np.bool_], Floats]:
-        """(unknowns, used stamps, chi of every stamp). Raises KernelFitError."""
-        trust = np.ones(len(stamps))
-        solution = self.solve(stamps, trust)
-        for _ in range(SOFT_ROUNDS):
-            chi, _ = self.judge(stamps, solution)
-            trust = 1.0 / np.maximum(1.0, chi / max(1.0, float(np.median(chi)))) ** 4
-            solution = self.solve(stamps, trust)
-        keep = np.ones(len(stamps), dtype=np.bool_)
-        for _ in range(MOST_ROUNDS):
+        """(unknowns, used stamps, chi of every stamp). Raises KernelFitError.
+
+        ``keep``: the stamps that a fit of nearly the same pixels used.
+        """
+        if keep is None:
+            keep = np.ones(len(stamps), dtype=np.bool_)
+            solution = self._solve_softly(stamps)
+        else:
+            solution = self.solve(stamps, keep.astype(np.float64))
+        for number in range(MOST_ROUNDS):
             chi, scale = self.judge(stamps, solution)
             agreeing = _agreeing(chi, scale, keep)
+            if number >= FREE_ROUNDS:
+                agreeing &= keep
             if agreeing.sum() < needed:
                 raise KernelFitError(int(agreeing.sum()), needed)
             done = bool((agreeing == keep).all())
@@ -82,6 +88,15 @@ class KernelFit:
                 break
         return solution, keep, self.judge(stamps, solution)[0]
 
+    def _solve_softly(self, stamps: Stamps) -> Floats:
+        """All stamps take part, those that disagree the less the more they do."""
+        solution = self.solve(stamps, np.ones(len(stamps)))
+        for _ in range(SOFT_ROUNDS):
+            chi, _ = self.judge(stamps, solution)
+            trust = 1.0 / np.maximum(1.0, chi / max(1.0, float(np.median(chi)))) ** 4
+            solution = self.solve(stamps, trust)
+        return solution
+
     def solve(self, stamps: Stamps, trust: Floats) -> Floats:
         """Least squares over stamps weighted by ``trust``, freed of the bias of noisy regressors.
 
@@ -90,41 +105,41 @@ class KernelFit:
         (A - N)^-1 r; a few rounds remove what matters and leave directions in which there is
         only noise as they are held, where solving with A - N would blow them up.
         """
-        elements, factors = self._unknowns(stamps)
-        matrix, right = _normal_equations(
-            stamps.products, stamps.responses, trust, elements, factors
-        )
-        inner = np.flatnonzero((elements > 0) & (elements < self.basis.count))
+        element, term = self._unknowns()
+        order = max(self.spatial_order, self.background_order)
+        terms, size = self._terms(stamps, order), self.basis.count + 1
+        sums = np.zeros((terms.shape[1], terms.shape[1], size, size))
+        rights = np.zeros((terms.shape[1], size))
+        _sum_terms(stamps.products, stamps.responses, trust, terms, sums, rights)
+        matrix, right = sums[term[:, None], term, element[:, None], element], rights[term, element]
+        inner = np.flatnonzero((element > 0) & (element < self.basis.count))
         scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
         matrix[inner, inner] += 1.0 / (PRIOR_SIGMA * scale) ** 2
-        noise = self._noise_products(stamps, trust)
-        solution = np.asarray(solve_positive(matrix, right))
+        noise = self._noise_products(trust * stamps.blur, terms)
+        lower, rows = factor_positive(matrix)
+        solution = solve_factored(lower, rows, right)
         for _ in range(UNBIASING_ROUNDS):
-            solution = np.asarray(solve_positive(matrix, right + (noise * solution).sum(axis=1)))
-        return solution
+            solution = solve_factored(lower, rows, right + (noise * solution).sum(axis=1))
+        return np.asarray(solution)
 
-    def _noise_products(self, stamps: Stamps, trust: Floats) -> Floats:
+    def _noise_products(self, blur: Floats, terms: Floats) -> Floats:
         """What noise of the convolved image adds to the normal matrix: gram times mean terms."""
-        n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
-        terms = spatial.shape[1]
-        together = np.einsum("k,ki,kj->ij", trust * stamps.blur, spatial, spatial, optimize=False)
-        kernel = 1 + (n - 1) * terms
-        element = np.concatenate([[0], np.repeat(np.arange(1, n), terms)])
-        term = np.concatenate([[0], np.tile(np.arange(terms), n - 1)])
-        noise = self.basis.gram[np.ix_(element, element)] * together[np.ix_(term, term)]
-        sky = (self.background_order + 1) * (self.background_order + 2) // 2
-        whole = np.zeros((kernel + sky, kernel + sky))
-        whole[:kernel, :kernel] = noise
-        return whole
+        element, term = self._unknowns()
+        together = np.einsum("k,ki,kj->ij", blur, terms, terms, optimize=False)
+        gram = np.pad(self.basis.gram, (0, 1))
+        return np.asarray(gram[element[:, None], element] * together[term[:, None], term])
 
-    def _unknowns(self, stamps: Stamps) -> tuple[NDArray[np.int64], Floats]:
-        """Which element each unknown weighs (count: the constant), and its factor per stamp."""
-        n, spatial = self.basis.count, self._terms(stamps, self.spatial_order)
-        sky = self._terms(stamps, self.background_order)
-        varying = np.repeat(np.arange(1, n), spatial.shape[1])
-        elements = np.concatenate([[0], varying, np.full(sky.shape[1], n)]).astype(np.int64)
-        first = np.ones((len(stamps), 1))
-        return elements, np.concatenate([first, np.tile(spatial, n - 1), sky], axis=1)
+    def _unknowns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which element each unknown weighs (count: the constant) and which polynomial term, of
+        the larger of the two orders, it varies by."""
+        n, powers = self.basis.count, polynomial_powers
+        all_powers = powers(max(self.spatial_order, self.background_order))
+        places = {each: at for at, each in enumerate(all_powers)}
+        spatial = [places[each] for each in powers(self.spatial_order)]
+        sky = [places[each] for each in powers(self.background_order)]
+        element = np.concatenate([[0], np.repeat(np.arange(1, n), len(spatial)), [n] * len(sky)])
+        term = np.concatenate([[places[0, 0]], np.tile(spatial, n - 1), sky])
+        return element.astype(np.int64), term.astype(np.int64)
 
     def judge(self, stamps: Stamps, solution: Floats) -> tuple[Floats, Floats]:
         """Per stamp: rms residual / expected noise; flux scale of its own relative to the fit's."""

@@ -102,6 +102,14 @@ def _normalise(filters: Floats, rows: NDArray[np.int64], columns: NDArray[np.int
     return mix
 
 
+def gaussian_profile(fwhm_px: float, *, shift_px: float = 0.0) -> Floats:
+    """Unit-sum Gaussian (odd) of three FWHM across, its centre shifted."""
+    half = math.ceil(1.5 * fwhm_px) + 1
+    u = np.arange(-half, half + 1, dtype=np.float64)
+    profile = np.exp(-0.5 * ((u - shift_px) / (fwhm_px * FWHM_TO_SIGMA)) ** 2)
+    return np.asarray(profile / profile.sum())
+
+
 def polynomial_powers(order: int) -> list[tuple[int, int]]:
     """The powers (i, j) of u^i v^j with i + j <= order, in the order coefficients have."""
     return [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
@@ -141,8 +149,8 @@ class MatchingKernel:
     def at(self, x: Floats, y: Floats) -> Floats:
         """The kernels (P, size, size) at P pixel positions."""
         terms = polynomial_terms(self.order, x, y, self.shape)
-        weights = np.einsum("nt,tp->pn", self.weights, terms)
-        here: Floats = np.einsum("pn,nyx->pyx", weights, self.elements)
+        stamps = np.einsum("nt,nyx->tyx", self.weights, self.elements)
+        here: Floats = np.einsum("tp,tyx->pyx", terms, stamps)
         return here
 
     def centre(self) -> Floats:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.background import FIT_REJECT, sky_level, source_free
-from app.pixels.convolve import convolve, convolve_present, or_window
+from app.pixels.convolve import convolve
+from app.pixels.convolved import ConvolvedImage
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.kernels import polynomial_terms
 from app.pixels.matching import background_plane
 from app.pixels.proper_filters import KernelField, Noise, PsfPair
 from app.pixels.proper_stars import Registration, register
 from app.pixels.psf_coadd import CoaddPsf
-from app.pixels.subtract import DETECTIONS, difference_mask, with_no_data
+from app.pixels.subtract import DETECTIONS, difference_mask, mark_no_data
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -118,28 +119,14 @@ def _above_sky(image: MaskedImage) -> MaskedImage:
 
 def _filtered(image: MaskedImage, kernel: KernelField) -> MaskedImage:
     """``image`` convolved: flux, exact variance, and the mask as far as the kernel reaches."""
-    present = np.isfinite(image.flux) & np.isfinite(image.variance)
-    present &= (image.mask & NO_DATA) == 0
-    total = float(kernel.middle().sum())
-    flux, gain = convolve_present(image.flux, present, kernel.at, total)
-    noise = convolve(
-        np.where(present, image.variance, np.float32(0.0)), lambda x, y: kernel.at(x, y) ** 2
-    )
-    absent = ~np.isfinite(flux) | ~present
-    mask = or_window(image.mask & ~(NO_DATA | DETECTIONS), kernel.reach_px())
-    mask |= np.where(np.abs(gain - 1.0) > 0.02, EDGE, 0).astype(np.int32)
-    mask |= np.where(absent, NO_DATA, 0).astype(np.int32)
-    return MaskedImage(
-        np.where(absent, np.float32(np.nan), flux).astype(np.float32),
-        np.where(absent, np.float32(np.nan), noise * gain * gain).astype(np.float32),
-        mask,
-        zero_point_mag=image.zero_point_mag,
-    )
+    return ConvolvedImage(replace(image, mask=image.mask & ~DETECTIONS), kernel).whole()
 
 
 def _difference(kept: MaskedImage, turned: MaskedImage, own: NDArray[np.int32]) -> MaskedImage:
     mask = difference_mask(kept.mask | (own & ~DETECTIONS), turned.mask)
-    return with_no_data(MaskedImage(kept.flux - turned.flux, kept.variance + turned.variance, mask))
+    image = MaskedImage(kept.flux - turned.flux, kept.variance + turned.variance, mask)
+    mark_no_data(image)
+    return image
 
 
 def _level(image: MaskedImage, order: int) -> Plane:
@@ -184,7 +171,7 @@ def _score(
     noise = matched(image.variance, squared=True)
     by_y, by_x = np.gradient(matched(template.flux))
     noise += np.float32(shift_scatter_px**2) * (by_x**2 + by_y**2)
-    power = float((psf.middle() ** 2).sum())
+    power = float((psf.centre() ** 2).sum())
     share = matched(np.ones(image.shape, dtype=np.float32), squared=True) / np.float32(power)
     seen = (share >= LEAST_SHARE) & (noise > 0)
     score: Plane = np.where(

@@ -63,14 +63,14 @@ class KernelField:
         here: Floats = np.einsum("tp,tyx->pyx", terms, self.stamps)
         return here
 
-    def middle(self) -> Floats:
+    def centre(self) -> Floats:
         """The kernel at the middle of the image."""
         kernel: Floats = self.at(np.array([self.zero[0]]), np.array([self.zero[1]]))[0]
         return kernel
 
     def reach_px(self, share: float = 0.99) -> int:
         """Half width of the smallest box with ``share`` of the sum of its absolute values."""
-        return box_reach_px(np.abs(self.middle()), share)
+        return box_reach_px(np.abs(self.centre()), share)
 
 
 @dataclass(frozen=True, slots=True)

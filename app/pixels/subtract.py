@@ -8,6 +8,7 @@ resampled before; the variance plane tells the scatter of single pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,19 +17,21 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.background import LEAST_PIXELS, noise_ratio, source_free
-from app.pixels.convolve import convolve, convolve_present, or_window
+from app.pixels.bands import over_rows
+from app.pixels.convolve import TILE_PX
+from app.pixels.convolved import NO_DATA, ConvolvedImage, present_pixels
 from app.pixels.image import MaskedImage, bits
 from app.pixels.matching import Match
 
 Plane = NDArray[np.float32]
 
-NO_DATA: Final = bits("NO_DATA")
-EDGE: Final = bits("EDGE")
 FROM_TEMPLATE: Final = bits(
     "BAD", "CR", "SUSPECT", "EDGE", "HIGH_VARIANCE", "VIGNETTED", "STREAK", "BRIGHT_OBJECT"
 )
 """Planes a template hands on as they are; its SAT becomes SAT_TEMPLATE, NO_DATA is handled apart.
 That inputs were left out of it (CLIPPED, REJECTED, SENSOR_EDGE, INEXACT_PSF) is not handed on."""
+SAMPLE_PX: Final = 500_000
+"""Noise is measured on about this many pixels."""
 DETECTIONS: Final = bits("DETECTED", "DETECTED_NEGATIVE")
 
 
@@ -40,7 +43,8 @@ class Quality:
     ``stamps_used``, ``stamps_rejected`` and ``stamp_chi``: see Match. ``pull_sigma``: robust
     scatter of D / sqrt(V) on source-free pixels with V as propagated; ``variance_factor``: what V
     was multiplied by afterwards (1: not rescaled); ``bright_chi``: rms of D / sqrt(V) on the
-    template's brightest usable pixels, ``blank_pixels``: number of source-free pixels.
+    template's brightest usable pixels, ``blank_pixels``: number of source-free pixels. The last
+    four are measured on a sample of the rows of a large image.
     """
 
     kernel_sum: float
@@ -59,12 +63,14 @@ class Difference:
     """The difference image, the template as it was subtracted, and quality numbers.
 
     Both images are on the science image's scale and zero point; ``matched_template`` is without
-    the fitted background.
+    the fitted background. ``blank`` marks the source-free pixels of the difference's
+    :func:`row_sample`.
     """
 
     image: MaskedImage
     matched_template: MaskedImage
     quality: Quality
+    blank: NDArray[np.bool_]
 
 
 def subtract(
@@ -79,17 +85,13 @@ def subtract(
     """
     if not science.shape == template.shape == match.kernel.shape:
         raise RecipeError(f"shapes differ: {science.shape}, {template.shape}, {match.kernel.shape}")
-    if match.convolved == "template":
-        matched = convolve_image(template, match)
-        raw, matched_template = _subtract_template(science, matched, match)
-    else:
-        matched = convolve_image(science, match)
-        raw, matched_template = _subtract_from_science(matched, template, match)
+    raw, matched_template = _subtract(science, template, match)
     if not np.isfinite(raw.flux).any():
         raise CoverageError("pixels with data in science and template", 0, 1)
-    blank = source_free(raw) & ~_bright(matched_template)
-    pull, factor = _variance_factor(raw, blank, rescale_variance)
-    image = replace(raw, variance=(raw.variance * np.float32(factor)).astype(np.float32))
+    looked_at = row_sample(raw), row_sample(matched_template)
+    blank = _blank_sky(*looked_at)
+    pull, factor = measure_noise(looked_at[0], blank, rescale_variance)
+    raw.variance[:] *= np.float32(factor)
     quality = Quality(
         match.kernel.sum,
         match.scale,
@@ -98,75 +100,97 @@ def subtract(
         match.stamp_chi,
         pull,
         factor,
-        _bright_chi(image, matched_template),
+        _bright_chi(*looked_at) / math.sqrt(factor),
         int(np.count_nonzero(blank)),
     )
-    return Difference(image, matched_template, quality)
+    return Difference(raw, matched_template, quality, blank)
 
 
-def convolve_image(image: MaskedImage, match: Match) -> MaskedImage:
-    """``image`` convolved with the matching kernel: flux, exact variance, mask over the kernel.
+def row_sample(image: MaskedImage) -> MaskedImage:
+    """Some bands of rows, put together, of an image of more than SAMPLE_PX: enough to measure its
+    noise."""
+    ny, nx = image.shape
+    bands, all_bands = -(-SAMPLE_PX // (TILE_PX * nx)), ny // TILE_PX
+    if bands >= all_bands:
+        return image
+    first = np.arange(bands) * all_bands // bands * TILE_PX
+    rows = (first[:, None] + np.arange(TILE_PX)).ravel()
+    return replace(
+        image, flux=image.flux[rows], variance=image.variance[rows], mask=image.mask[rows]
+    )
 
-    Masks reach as far as the box that holds 99.5 % of |kernel|. Where part of the kernel lies on
-    pixels without data the rest is renormalised and the pixel flagged EDGE.
-    """
-    kernel = match.kernel
-    present = np.isfinite(image.flux) & np.isfinite(image.variance)
-    present &= (image.mask & NO_DATA) == 0
-    at = kernel.at if kernel.varies else kernel.centre()
-    flux, gain = convolve_present(image.flux, present, at, kernel.sum)
-    squared = (lambda x, y: kernel.at(x, y) ** 2) if kernel.varies else kernel.centre() ** 2
-    noise = convolve(np.where(present, image.variance, np.float32(0.0)), squared)
-    variance = (noise * gain * gain).astype(np.float32)
-    absent = ~np.isfinite(flux) | ~present
-    flux[absent] = np.nan
-    variance[absent] = np.nan
-    reach = kernel.reach_px()
-    mask = or_window(image.mask & ~(NO_DATA | DETECTIONS), reach)
-    mask |= np.where(gain > 1.02, EDGE, 0).astype(np.int32)
-    mask |= np.where(absent, NO_DATA, 0).astype(np.int32)
-    return MaskedImage(flux, variance, mask, zero_point_mag=image.zero_point_mag)
+
+def _subtract(
+    science: MaskedImage, template: MaskedImage, match: Match
+) -> tuple[MaskedImage, MaskedImage]:
+    """The difference and the matched template, made by rows of tiles."""
+    from_template = match.convolved == "template"
+    kept = match.science_fwhm_px if from_template else match.template_fwhm_px
+    image, matched = (_empty(science, kept) for _ in range(2))
+    convolved = ConvolvedImage(template if from_template else science, match.kernel)
+    other = science if from_template else template
+
+    def rows(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        one, two = convolved.rows(start, stop), _rows(other, part)
+        level = match.background_rows(start, stop)
+        if from_template:
+            _subtract_template(two, one, level, _rows(image, part), _rows(matched, part))
+        else:
+            scale = np.float32(match.scale)
+            _subtract_from_science(one, two, level, scale, _rows(image, part), _rows(matched, part))
+        mark_no_data(_rows(image, part))
+
+    over_rows(rows, science.shape[0], band_rows=TILE_PX)
+    return image, matched
+
+
+def _empty(science: MaskedImage, fwhm_px: float | None) -> MaskedImage:
+    return MaskedImage(
+        np.empty(science.shape, dtype=np.float32),
+        np.empty(science.shape, dtype=np.float32),
+        np.empty(science.shape, dtype=np.int32),
+        fwhm_px=fwhm_px,
+        zero_point_mag=science.zero_point_mag,
+    )
+
+
+def _rows(image: MaskedImage, part: slice) -> MaskedImage:
+    """Views of some rows."""
+    return MaskedImage(image.flux[part], image.variance[part], image.mask[part])
 
 
 def _subtract_template(
-    science: MaskedImage, matched: MaskedImage, match: Match
-) -> tuple[MaskedImage, MaskedImage]:
-    template = MaskedImage(
-        matched.flux,
-        matched.variance,
-        matched.mask,
-        fwhm_px=match.science_fwhm_px,
-        zero_point_mag=science.zero_point_mag,
-    )
-    image = MaskedImage(
-        science.flux - matched.flux - match.background_level(),
-        science.variance + matched.variance,
-        difference_mask(science.mask, matched.mask),
-        fwhm_px=match.science_fwhm_px,
-        zero_point_mag=science.zero_point_mag,
-    )
-    return with_no_data(image), template
+    science: MaskedImage,
+    convolved: MaskedImage,
+    level: Plane,
+    image: MaskedImage,
+    matched: MaskedImage,
+) -> None:
+    """Fill ``image`` and ``matched`` from the convolved template."""
+    matched.flux[:], matched.variance[:] = convolved.flux, convolved.variance
+    matched.mask[:] = convolved.mask & ~DETECTIONS
+    np.subtract(science.flux, convolved.flux, out=image.flux)
+    image.flux[:] -= level
+    np.add(science.variance, convolved.variance, out=image.variance)
+    image.mask[:] = difference_mask(science.mask, matched.mask)
 
 
 def _subtract_from_science(
-    matched: MaskedImage, template: MaskedImage, match: Match
-) -> tuple[MaskedImage, MaskedImage]:
-    scale = np.float32(match.scale)
-    scaled = MaskedImage(
-        template.flux * scale,
-        template.variance * scale * scale,
-        template.mask,
-        fwhm_px=match.template_fwhm_px,
-        zero_point_mag=matched.zero_point_mag,
-    )
-    image = MaskedImage(
-        (matched.flux + match.background_level()) * scale - scaled.flux,
-        matched.variance * scale * scale + scaled.variance,
-        difference_mask(matched.mask, template.mask),
-        fwhm_px=match.template_fwhm_px,
-        zero_point_mag=matched.zero_point_mag,
-    )
-    return with_no_data(image), scaled
+    convolved: MaskedImage,
+    template: MaskedImage,
+    level: Plane,
+    scale: np.float32,
+    image: MaskedImage,
+    matched: MaskedImage,
+) -> None:
+    """Fill ``image`` and ``matched`` from the convolved science image."""
+    np.multiply(template.flux, scale, out=matched.flux)
+    np.multiply(template.variance, scale * scale, out=matched.variance)
+    matched.mask[:] = template.mask
+    image.flux[:] = (convolved.flux + level) * scale - matched.flux
+    image.variance[:] = convolved.variance * (scale * scale) + matched.variance
+    image.mask[:] = difference_mask(convolved.mask, template.mask)
 
 
 def difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -177,33 +201,39 @@ def difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) -> 
     return mask
 
 
-def with_no_data(image: MaskedImage) -> MaskedImage:
+def mark_no_data(image: MaskedImage) -> None:
     """NaN in both planes and NO_DATA wherever either image had no value."""
-    none = ~np.isfinite(image.flux) | ~np.isfinite(image.variance) | ((image.mask & NO_DATA) != 0)
-    return replace(
-        image,
-        flux=np.where(none, np.float32(np.nan), image.flux).astype(np.float32),
-        variance=np.where(none, np.float32(np.nan), image.variance).astype(np.float32),
-        mask=image.mask | np.where(none, NO_DATA, 0).astype(np.int32),
-    )
+    none = ~present_pixels(image)
+    if none.any():
+        image.flux[none] = np.nan
+        image.variance[none] = np.nan
+        image.mask[none] |= NO_DATA
 
 
-def _bright(template: MaskedImage, threshold: float = 5.0) -> NDArray[np.bool_]:
-    """Pixels within 4 px of where the matched template's flux exceeds ``threshold`` sigma."""
+def _blank_sky(
+    image: MaskedImage, template: MaskedImage, *, threshold: float = 5.0
+) -> NDArray[np.bool_]:
+    """Source-free pixels of a difference ``image`` at least 4 px from where the matched template's
+    flux exceeds ``threshold`` sigma."""
+    blank = source_free(image)
     try:
         shows = ~source_free(template, threshold=threshold)
     except CoverageError:
-        return np.zeros(template.shape, dtype=np.bool_)
-    return shows & template.usable(bits("NO_DATA"))
+        return blank
+    clear: NDArray[np.bool_] = blank & ~(shows & template.usable(NO_DATA))
+    return clear
 
 
-def _variance_factor(
-    raw: MaskedImage, blank: NDArray[np.bool_], rescale: bool
+def measure_noise(
+    image: MaskedImage, blank: NDArray[np.bool_], rescale: bool
 ) -> tuple[float, float]:
-    """(measured pull scatter, factor to apply); (NaN, 1) without enough source-free pixels."""
+    """(robust scatter of D / sqrt(V) on ``blank`` pixels, factor to apply to V).
+
+    (NaN, 1) without enough of them; the factor is 1 unless ``rescale``.
+    """
     if np.count_nonzero(blank) < LEAST_PIXELS:
         return float("nan"), 1.0
-    pull = noise_ratio(raw, blank)
+    pull = noise_ratio(image, blank)
     return pull, pull**2 if rescale and pull > 0 else 1.0
 
 

@@ -35,7 +35,7 @@ def padded_table(table: NDArray[np.float32]) -> NDArray[np.float32]:
     return wide
 
 
-class _Vectors:
+class Vectors:
     """Writes vector instructions of one width."""
 
     def __init__(self, builder: Any, lanes: int) -> None:
@@ -49,6 +49,11 @@ class _Vectors:
         """Consecutive floats from ``place`` on."""
         b = self._builder
         return b.load(b.bitcast(b.gep(data, [place]), self.type.as_pointer()), align=4)
+
+    def store(self, vector: Any, data: Any, place: Any) -> None:
+        """To consecutive floats from ``place`` on."""
+        b = self._builder
+        b.store(vector, b.bitcast(b.gep(data, [place]), self.type.as_pointer()), align=4)
 
     def shuffled(self, vector: Any, lanes: list[int], other: Any = None) -> Any:
         """The named lanes of a vector, or of two."""
@@ -103,7 +108,7 @@ def _write_sums(
     taps: int,
 ) -> list[Any]:
     lanes = lanes_of(taps)
-    single, double = _Vectors(builder, lanes), _Vectors(builder, 2 * lanes)
+    single, double = Vectors(builder, lanes), Vectors(builder, 2 * lanes)
 
     def weights(entry: Any, part: Any) -> Any:
         """w and w^2 side by side."""

@@ -12,7 +12,7 @@ from app.errors import CoverageError, KernelFitError, ParameterError, RecipeErro
 from app.pixels.bands import limit_threads
 from app.pixels.coadd import coadd
 from app.pixels.convolve import convolve
-from app.pixels.decorrelate import decorrelate, white_variance_factor, whitening_filter
+from app.pixels.decorrelate import whiten
 from app.pixels.detect import map_scatter, measure_at, significance
 from app.pixels.image import MaskedImage, bits
 from app.pixels.matching import match
@@ -253,30 +253,32 @@ def test_bytes_do_not_depend_on_threads(paint, observe, field):
             assert mine.tobytes() == theirs.tobytes()
 
 
-def test_whitening_makes_noise_white_and_keeps_flux():
+@pytest.mark.parametrize("convolved", ["template", "science"])
+@pytest.mark.parametrize("order", [0, 2])
+def test_whitening_makes_noise_white_and_keeps_flux(paint, observe, field, convolved, order):
     rng = np.random.default_rng(121)
-    shape = (300, 300)
-    u = np.arange(-10, 11)
-    kernel = 1.3 * np.exp(-(u[:, None] ** 2 + u**2) / (2 * 1.6**2)) / (2 * np.pi * 1.6**2)
-    noise = rng.normal(0, 5, shape) - convolve(rng.normal(0, 12, shape).astype(np.float32), kernel)
-    plain = MaskedImage(
-        noise.astype(np.float32),
-        np.full(shape, 25 + 144 * (kernel**2).sum(), np.float32),
-        np.zeros(shape, np.int32),
-    )
-    psi = whitening_filter(kernel, 25.0, 144.0)
-    white = decorrelate(plain, psi, white_variance_factor(kernel, 25.0, 144.0))
-    assert psi.sum() == pytest.approx(1.0)
-    inner = white.usable()
-    pulls = np.where(inner, white.flux / np.sqrt(white.variance), 0.0)
-    assert pulls[inner].std() == pytest.approx(1.0, abs=0.02)
-    before = np.where(inner, plain.flux / np.sqrt(plain.variance), 0.0)
-    for axis in (0, 1):
-        after = (pulls * np.roll(pulls, 1, axis)).mean()
-        assert abs(after) < 0.015
-        assert (before * np.roll(before, 1, axis)).mean() > 0.1
-    raw = map_scatter(significance(white, 4.0, calibrate=False))
-    assert raw == pytest.approx(1.0, abs=0.04)
+    stars, new = field(SHAPE, 90, rng, least=4e3), grid_of_transients(4e3)
+    broad, sharp = (4.8, 3.4) if convolved == "template" else (3.4, 4.8)
+    science = observe(SCALE * paint(SHAPE, stars, broad) + paint(SHAPE, new, broad), rng)
+    template = observe(paint(SHAPE, stars, sharp), rng, noise=12.0)
+    found = match(science, template, spatial_order=order)
+    plain = subtract(science, template, found, rescale_variance=False)
+    white = whiten(plain, science, template, found)
+    assert found.convolved == convolved
+    assert white.image.fwhm_px < plain.image.fwhm_px
+    inner = white.image.usable() & (paint(SHAPE, np.concatenate([stars, new]), 4.8) < 1)
+    for image, correlated in ((plain.image, True), (white.image, False)):
+        pulls = np.where(inner, image.flux / np.sqrt(image.variance), 0.0)
+        assert pulls[inner].std() == pytest.approx(1.0, abs=0.02)
+        for axis in (0, 1):
+            both = inner & np.roll(inner, 1, axis)
+            lag = (pulls * np.roll(pulls, 1, axis))[both].mean()
+            assert lag > 0.022 if correlated else abs(lag) < 0.012
+    assert white.pull_sigma == pytest.approx(1.0, abs=0.02)
+    model = paint((31, 31), np.array([[15.3, 14.8, 1.0]]), max(broad, sharp))
+    model = convolve(model.astype(np.float32), white.psi.centre()).astype(np.float64)
+    fluxes = [measure_at(white.image, x, y, 4.8, psf=model, scatter=1.0)[0] for x, y, _ in new]
+    assert np.mean(fluxes) == pytest.approx(4e3, rel=0.025)
 
 
 def test_gaussian_pair_gives_the_gaussian_kernel(paint, observe, field):

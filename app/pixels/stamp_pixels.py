@@ -1,0 +1,265 @@
+"""The pixels of an image pair around the places that tell the matching kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from app.pixels.background import FIT_REJECT
+from app.pixels.bands import over_rows
+from app.pixels.convolve_block import BLOCK_COLUMNS, BLOCK_ROWS, correlate_block, padded_taps
+from app.pixels.image import MaskedImage
+from app.pixels.kernels import MatchingKernel, gaussian_profile
+from app.pixels.statistics import robust_sigma, thinned
+
+Image = NDArray[np.float32]
+Stack = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+MODEL_ERROR: Final = 0.01
+"""Share of the signal by which a model with one PSF per place may be wrong without blame."""
+CHANGED_SIGMA: Final = 5.0
+CHANGED_SHARE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StampPixels:
+    """K square stamps of ±``half_px`` around the pixels ``x``, ``y``.
+
+    ``sharp`` (K, wide, wide) is the image to convolve, ``reach_px`` more on every side; ``broad``
+    the one it is to look like; both above their sky and 0 where not usable. ``variance`` is that of
+    the residual, the model's own error included, ``sharp_variance`` that of ``sharp``. ``usable``
+    pixels of broad have the whole kernel's footprint of sharp.
+    """
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    half_px: int
+    reach_px: int
+    sharp: Stack
+    broad: Stack
+    variance: Stack
+    sharp_variance: Stack
+    usable: Bools
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def chosen(self, which: Bools) -> StampPixels:
+        """The stamps marked in ``which``."""
+        return StampPixels(
+            self.x[which],
+            self.y[which],
+            self.half_px,
+            self.reach_px,
+            self.sharp[which],
+            self.broad[which],
+            self.variance[which],
+            self.sharp_variance[which],
+            self.usable[which],
+        )
+
+    def without(self, changed: Bools) -> StampPixels:
+        """All stamps, the pixels of ``changed`` (K, size, size) not usable."""
+        return replace(self, usable=self.usable & ~changed)
+
+
+def cut_stamps(
+    sharp: MaskedImage,
+    broad: MaskedImage,
+    skies: tuple[float, float],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    half_px: int,
+    reach_px: int,
+    blur: float,
+) -> StampPixels:
+    """Cut stamps from a pair whose levels are ``skies`` (sharp, broad).
+
+    ``blur`` is the sum of squares of a kernel of sum 1 like the one that is sought.
+    """
+    size, wide = 2 * half_px + 1, 2 * (half_px + reach_px) + 1
+    cuts = np.zeros((len(x), wide, wide), dtype=np.float32)
+    planes = np.zeros((3, len(x), size, size), dtype=np.float32)
+    usable = np.zeros((len(x), size, size), dtype=np.bool_)
+    levels = np.float32(skies[0]), np.float32(skies[1])
+
+    def stamps(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            _cut(
+                sharp.flux, sharp.variance, sharp.mask, broad.flux, broad.variance, broad.mask,
+                levels, FIT_REJECT, x[k], y[k], reach_px,
+                cuts[k], planes[0, k], planes[1, k], planes[2, k], usable[k],
+            )  # fmt: skip
+
+    over_rows(stamps, len(x), band_rows=32)
+    above, variance, sharp_variance = planes
+    ratio = _flux_ratio(cuts[:, reach_px:-reach_px, reach_px:-reach_px], above, usable, half_px)
+    noise = variance + np.float32(ratio**2 * blur) * sharp_variance
+    noise += (np.float32(MODEL_ERROR) * above) ** 2
+    return StampPixels(
+        x, y, half_px, reach_px, cuts, above, np.where(usable, noise, 0), sharp_variance, usable
+    )
+
+
+@njit(cache=True, nogil=True)
+def _cut(
+    flux: Image,
+    variance: Image,
+    mask: NDArray[np.int32],
+    broad_flux: Image,
+    broad_variance: Image,
+    broad_mask: NDArray[np.int32],
+    skies: tuple[float, float],
+    reject: int,
+    x: int,
+    y: int,
+    reach: int,
+    sharp: Image,
+    broad: Image,
+    noise: Image,
+    sharp_noise: Image,
+    usable: Bools,
+) -> None:
+    """Fill the planes of one stamp; pixels beyond the image are not usable."""
+    ny, nx = flux.shape
+    size, wide = usable.shape[0], sharp.shape[0]
+    limit = np.float32(np.inf)
+    lost = np.ones((wide, wide), dtype=np.int64)
+    top, left = y - wide // 2, x - wide // 2
+    for j in range(max(0, -top), min(wide, ny - top)):
+        for i in range(max(0, -left), min(wide, nx - left)):
+            value, spread = flux[top + j, left + i], variance[top + j, left + i]
+            told = (spread > 0) & (spread < limit) & (abs(value) < limit)
+            if told and mask[top + j, left + i] & reject == 0:
+                lost[j, i] = 0
+                sharp[j, i] = value - skies[0]
+                inside = reach <= j < reach + size and reach <= i < reach + size
+                if inside:
+                    sharp_noise[j - reach, i - reach] = spread
+    across = np.empty((wide, size), dtype=np.int64)
+    for j in range(wide):
+        for i in range(size):
+            across[j, i] = lost[j, i : i + 2 * reach + 1].sum()
+    top, left = y - size // 2, x - size // 2
+    for j in range(max(0, -top), min(size, ny - top)):
+        for i in range(max(0, -left), min(size, nx - left)):
+            value, spread = broad_flux[top + j, left + i], broad_variance[top + j, left + i]
+            told = (spread > 0) & (spread < limit) & (abs(value) < limit)
+            told &= broad_mask[top + j, left + i] & reject == 0
+            if told and across[j : j + 2 * reach + 1, i].sum() == 0:
+                usable[j, i] = True
+                broad[j, i] = value - skies[1]
+                noise[j, i] = spread
+
+
+def _flux_ratio(sharp: Stack, broad: Stack, usable: Bools, half_px: int) -> float:
+    """Median over the stamps of broad flux per sharp flux (rough: it weighs noise only)."""
+    core = np.s_[:, max(0, half_px - 5) : half_px + 6, max(0, half_px - 5) : half_px + 6]
+    seen = usable[core]
+    below, above = (
+        np.where(seen, stack[core], np.float32(0)).sum(axis=(1, 2), dtype=np.float64)
+        for stack in (sharp, broad)
+    )
+    bright = below > 0
+    return float(np.median(above[bright] / below[bright])) if bright.any() else 1.0
+
+
+def find_changed(pixels: StampPixels, kernel: MatchingKernel, sky: Floats, fwhm_px: float) -> Bools:
+    """Pixels (K, size, size) around what a fit leaves unexplained: CHANGED_SIGMA and CHANGED_SHARE
+    of the model's own flux, as a point source of ``fwhm_px``.
+
+    A transient or variable star in or near a stamp would else pull the kernel; what an imperfect
+    kernel leaves of a bright star is less. ``sky`` (K) is the fitted level at each stamp.
+    """
+    kernels = kernel.at(pixels.x.astype(np.float64), pixels.y.astype(np.float64))
+    taps = padded_taps(kernels)
+    profile = gaussian_profile(fwhm_px).astype(np.float32)
+    pulls, shares = np.zeros_like(pixels.broad), np.zeros_like(pixels.broad)
+
+    def stamps(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            _pulls(
+                pixels.sharp[k], pixels.broad[k], pixels.variance[k], pixels.usable[k],
+                taps[k], np.float32(sky[k]), profile, pulls[k], shares[k],
+            )  # fmt: skip
+
+    over_rows(stamps, len(pixels), band_rows=16)
+    limit = CHANGED_SIGMA * max(1.0, robust_sigma(thinned(pulls[pixels.usable], 200_000)))
+    found = (np.abs(pulls) > limit) & (shares > CHANGED_SHARE)
+    changed = np.zeros_like(found)
+    _dilate(found, round(1.2 * fwhm_px), changed)
+    return changed & pixels.usable
+
+
+@njit(cache=True, nogil=True)
+def _pulls(
+    sharp: Image,
+    broad: Image,
+    variance: Image,
+    usable: Bools,
+    taps: Image,
+    sky: float,
+    profile: Image,
+    pulls: Image,
+    shares: Image,
+) -> None:
+    """Significance of the smoothed residual, and its size relative to the smoothed model."""
+    size, wide = broad.shape[0], sharp.shape[0]
+    rows, columns = -(-size // BLOCK_ROWS) * BLOCK_ROWS, -(-size // BLOCK_COLUMNS) * BLOCK_COLUMNS
+    padded = np.zeros((wide - size + rows, wide - size + columns), dtype=np.float32)
+    padded[:wide, :wide] = sharp
+    model = np.empty((rows, columns), dtype=np.float32)
+    for y in range(0, rows, BLOCK_ROWS):
+        for x in range(0, columns, BLOCK_COLUMNS):
+            correlate_block(padded, taps, y, x, model)
+    model = model[:size, :size].copy()
+    left = np.zeros((size, size), dtype=np.float32)
+    for y in range(size):
+        for x in range(size):
+            if usable[y, x]:
+                left[y, x] = broad[y, x] - model[y, x] - sky
+            else:
+                model[y, x] = 0.0
+    flux, noise = _smooth(left, profile), _smooth(variance, profile**2)
+    signal = _smooth(model, profile)
+    for y in range(size):
+        for x in range(size):
+            if usable[y, x] and noise[y, x] > 0.0:
+                pulls[y, x] = flux[y, x] / np.sqrt(noise[y, x])
+                shares[y, x] = abs(flux[y, x]) / max(abs(signal[y, x]), np.float32(1e-30))
+
+
+@njit(cache=True, nogil=True)
+def _smooth(plane: Image, profile: Image) -> Image:
+    """Convolve a stamp with a symmetric profile along both axes; beyond it is 0."""
+    size, half = plane.shape[0], profile.size // 2
+    across, out = np.zeros((size, size), dtype=np.float32), np.zeros((size, size), dtype=np.float32)
+    for y in range(size):
+        for t in range(-half, half + 1):
+            weight = profile[t + half]
+            for x in range(max(0, -t), min(size, size - t)):
+                across[y, x] += weight * plane[y, x + t]
+    for y in range(size):
+        for t in range(max(-half, -y), min(half + 1, size - y)):
+            weight = profile[t + half]
+            for x in range(size):
+                out[y, x] += weight * across[y + t, x]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _dilate(found: Bools, reach: int, out: Bools) -> None:
+    """Squares of ±``reach`` around the found pixels of each stamp."""
+    for k in range(found.shape[0]):
+        for y in range(found.shape[1]):
+            for x in range(found.shape[2]):
+                if found[k, y, x]:
+                    out[k, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = (
+                        True
+                    )
