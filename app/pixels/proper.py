@@ -14,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, RecipeError
-from app.pixels.background import FIT_REJECT, sky_level, source_free
+from app.pixels.background import (
+    FIT_REJECT,
+    LEAST_PIXELS,
+    noise_ratio,
+    sky_level,
+    source_free,
+)
 from app.pixels.convolve import convolve
 from app.pixels.convolved import ConvolvedImage
+from app.pixels.gaps import fill_narrow_gaps
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.kernels import polynomial_terms
 from app.pixels.matching import background_plane
@@ -32,7 +39,21 @@ BLOCK_PX: Final = 16
 LEAST_SHARE: Final = 0.5
 """A place has a score when pixels with data hold this share of the PSF's power."""
 NO_DATA: Final = bits("NO_DATA")
+DEFECTS: Final = bits("BAD", "CR")
 EDGE: Final = bits("EDGE")
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseCheck:
+    """Whether the noise is as the variance tells.
+
+    ``pull_sigma``: robust scatter of D / sqrt(V) on ``blank_pixels`` source-free pixels with V as
+    propagated; ``variance_factor``: what V was multiplied by afterwards (1: not rescaled).
+    """
+
+    pull_sigma: float
+    variance_factor: float
+    blank_pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class ProperDifference:
     score: Plane
     psf: CoaddPsf
     registration: Registration
+    noise: NoiseCheck
 
 
 def subtract_properly(
@@ -57,31 +79,36 @@ def subtract_properly(
     template_psf: CoaddPsf,
     *,
     background_order: int = 1,
+    rescale_variance: bool = True,
 ) -> ProperDifference:
     """Science minus template, with white noise.
 
     Scale and shift come from the stars of both; the differential background is a polynomial of
-    ``background_order``. Masks reach as far as the filters do.
+    ``background_order``. Masks reach as far as the filters do. With ``rescale_variance`` the
+    variance is brought to the measured scatter, as resampled inputs need, whose pixels share noise.
 
     Raises RecipeError when shapes differ, KernelFitError when fewer than three stars are in both,
     CoverageError when no pixel has data in both or no place has both PSFs.
     """
     if science.shape != template.shape:
         raise RecipeError(f"science {science.shape} and template {template.shape} differ in shape")
-    pair = _Pair.of(science, template)
     psfs = PsfPair(science_psf, template_psf, science.shape)
+    pair = _Pair.of(science, template, psfs.fwhm_px)
     found = register(pair.science, pair.template, psfs, pair.noise, pair.first_scale())
     filters = psfs.filters(pair.noise, found.scale, found.shift_px)
     kept = _filtered(pair.science, filters.science)
     turned = _filtered(pair.template, filters.template)
     image = _difference(kept, turned, science.mask)
-    level = _level(image, background_order)
+    blank = source_free(image)
+    image = replace(image, flux=image.flux - _level(image, blank, background_order))
+    noise = _noise_check(image, blank, rescale_variance)
     psf = filters.psf_of(science.shape)
     fwhm_px, zero_point = psf.typical_shape().fwhm_px, science.zero_point_mag
-    image = replace(image, flux=image.flux - level, fwhm_px=fwhm_px, zero_point_mag=zero_point)
+    variance = (image.variance * np.float32(noise.variance_factor)).astype(np.float32)
+    image = replace(image, variance=variance, fwhm_px=fwhm_px, zero_point_mag=zero_point)
     turned = replace(turned, fwhm_px=fwhm_px, zero_point_mag=zero_point)
     score = _score(image, turned, filters.psf, found.shift_scatter_px)
-    return ProperDifference(image, turned, score, psf, found)
+    return ProperDifference(image, turned, score, psf, found, noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +120,9 @@ class _Pair:
     noise: Noise
 
     @classmethod
-    def of(cls, science: MaskedImage, template: MaskedImage) -> _Pair:
+    def of(cls, science: MaskedImage, template: MaskedImage, fwhm_px: float) -> _Pair:
         variances = [_typical_variance(each) for each in (science, template)]
-        return cls(_above_sky(science), _above_sky(template), Noise(*variances))
+        return cls(_clean(science, fwhm_px), _clean(template, fwhm_px), Noise(*variances))
 
     def first_scale(self) -> float:
         """What the zero points say; 1 where one is not known."""
@@ -113,8 +140,15 @@ def _typical_variance(image: MaskedImage) -> float:
     raise CoverageError("usable pixels", 0, 1)
 
 
-def _above_sky(image: MaskedImage) -> MaskedImage:
-    return replace(image, flux=image.flux - np.float32(sky_level(image).mean))
+def _clean(image: MaskedImage, fwhm_px: float) -> MaskedImage:
+    """Above the sky, defects replaced by what is beside them: the filters would make rings of them.
+
+    Their planes stay set.
+    """
+    defect = (image.mask & DEFECTS) != 0
+    level = np.where(defect, np.float32(np.nan), image.flux - np.float32(sky_level(image).mean))
+    filled = fill_narrow_gaps(replace(image, flux=level.astype(np.float32)), fwhm_px)
+    return replace(filled, mask=image.mask)
 
 
 def _filtered(image: MaskedImage, kernel: KernelField) -> MaskedImage:
@@ -129,9 +163,17 @@ def _difference(kept: MaskedImage, turned: MaskedImage, own: NDArray[np.int32]) 
     return image
 
 
-def _level(image: MaskedImage, order: int) -> Plane:
+def _noise_check(image: MaskedImage, blank: NDArray[np.bool_], rescale: bool) -> NoiseCheck:
+    """Without enough source-free pixels nothing is measured, and nothing rescaled."""
+    count = int(np.count_nonzero(blank))
+    if count < LEAST_PIXELS:
+        return NoiseCheck(float("nan"), 1.0, count)
+    pull = noise_ratio(image, blank)
+    return NoiseCheck(pull, pull**2 if rescale and pull > 0 else 1.0, count)
+
+
+def _level(image: MaskedImage, blank: NDArray[np.bool_], order: int) -> Plane:
     """The background that is left: a polynomial through the means of source-free blocks."""
-    blank = source_free(image)
     if not blank.any():
         raise CoverageError("source-free pixels of the difference", 0, 1)
     rows, columns = (np.arange(0, size, BLOCK_PX) for size in image.shape)

@@ -88,11 +88,15 @@ class Filters:
 
 
 class PsfPair:
-    """The PSFs of two images of one ``shape``, transformed at places all over them."""
+    """The PSFs of two images of one ``shape``, transformed at places all over them.
+
+    ``fwhm_px`` is the width of the sharper one.
+    """
 
     def __init__(self, science: CoaddPsf, template: CoaddPsf, shape: tuple[int, int]) -> None:
         """Raises CoverageError when no place has both."""
         widths = [psf.typical_shape().fwhm_px for psf in (science, template)]
+        self.fwhm_px = min(widths)
         reach = math.ceil(HALF_PER_FWHM * max(widths))
         self._half = min(max(reach, LEAST_HALF_PX), MOST_HALF_PX)
         self._size = int(next_fast_len(6 * self._half + 1))

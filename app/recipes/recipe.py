@@ -98,6 +98,8 @@ class TemplateOptions:
 class DifferenceOptions:
     """How a template is matched to a science image and subtracted; part of the key."""
 
+    method: Literal["kernel", "zogy"] = "kernel"
+    """By a matching kernel (Alard & Lupton), or proper subtraction by the PSFs of both (ZOGY)."""
     kernel_spatial_order: int = 0
     background_order: int = 1
     convolve: Literal["auto", "template", "science"] = "auto"

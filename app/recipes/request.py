@@ -37,7 +37,8 @@ BRIGHT_NAMES = ("BRIGHT_OBJECTS", "BRIGHT_REGIONS")
 IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER", *BRIGHT_NAMES)
 """What both kinds of build take."""
 TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
-MATCHING_NAMES = ("CONVOLVE", "KERNEL_ORDER", "BACKGROUND_ORDER")
+KERNEL_NAMES = ("CONVOLVE", "KERNEL_ORDER")
+MATCHING_NAMES = ("METHOD", *KERNEL_NAMES, "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
 _TARGET_FORM = "expected 'lon lat', or CIRCLE, RANGE or POLYGON and numbers, all in degrees"
@@ -135,8 +136,13 @@ def parse_difference(parameters: Parameters) -> DifferenceRequest:
     science_id = single(values, "ID", text)
     if science_id is None:
         raise ParameterError("ID", "required: the obs_publisher_did of the science image")
+    method = single(values, "METHOD", one_of(choices(DifferenceOptions, "method")))
+    for name in KERNEL_NAMES if method == "zogy" else ():
+        if single(values, name, text) is not None:
+            raise ParameterError(name, "no kernel is fitted with METHOD=zogy; leave one out")
     order = whole(0, MAX_ORDER)
     given = {
+        "method": method,
         "convolve": single(values, "CONVOLVE", one_of(choices(DifferenceOptions, "convolve"))),
         "kernel_spatial_order": single(values, "KERNEL_ORDER", order),
         "background_order": single(values, "BACKGROUND_ORDER", order),

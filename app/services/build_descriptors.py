@@ -189,17 +189,23 @@ _BRIGHT: Final = (
 
 
 def _matching() -> tuple[InputParameter, ...]:
-    convolve = InputParameter(
-        name="CONVOLVE",
-        description="Which image is convolved to match the other",
-        options=choices(DifferenceOptions, "convolve"),
+    words = (
+        ("METHOD", "method", "By a matching kernel, or proper subtraction by both PSFs"),
+        ("CONVOLVE", "convolve", "Which image is convolved to match the other"),
     )
     orders = (
         ("KERNEL_ORDER", "Order of the polynomial by which the kernel changes over the image"),
         ("BACKGROUND_ORDER", "Order of the polynomial of the differential background"),
     )
     return (
-        convolve,
+        *(
+            InputParameter(
+                name=name,
+                description=description,
+                options=choices(DifferenceOptions, option),
+            )
+            for name, option, description in words
+        ),
         *(
             InputParameter(
                 name=name,

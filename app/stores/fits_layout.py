@@ -35,6 +35,7 @@ def product_fits(
     *,
     bunit: str | None = None,
     psf: CoaddPsf | None = None,
+    score: NDArray[np.float32] | None = None,
     n_image: NDArray[np.int32] | None = None,
     input_map: NDArray[np.uint8] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({}),
@@ -45,9 +46,9 @@ def product_fits(
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
     the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
-    there when the ``psf`` is known. After INPUTS come NIMAGE (int16, the good inputs of each pixel,
-    with the WCS), INPUTMAP (uint8, compressed; bit b of plane p: input 8 p + b) and further
-    ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
+    there when the ``psf`` is known. After INPUTS come SCORE (float32, with the WCS), NIMAGE (int16,
+    the good inputs of each pixel, with the WCS), INPUTMAP (uint8, compressed; bit b of plane p:
+    input 8 p + b) and further ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -58,6 +59,7 @@ def product_fits(
             _mask_hdu(image, wcs),
             _image_hdu("VARIANCE", image.variance, wcs, squared),
             _table_hdu("INPUTS", inputs),
+            *([] if score is None else [_image_hdu("SCORE", score, wcs, None)]),
             *([] if n_image is None else [_count_hdu(n_image, wcs)]),
             *([] if input_map is None else [_map_hdu(input_map, wcs)]),
             *(_table_hdu(name, rows) for name, rows in tables.items()),

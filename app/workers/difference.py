@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-
-import numpy as np
+from dataclasses import asdict
 
 from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.matching import Match, match
-from app.pixels.psf_coadd import CoaddPsf, warp_psf
+from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.subtract import Difference, subtract
 from app.pixels.warp import Window, widened
-from app.pixels.warped import Bounds
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
 from app.workers.inputs import input_psf, with_width
 from app.workers.product import Product, pixel_quality
+from app.workers.proper_difference import proper_product
+from app.workers.science_window import at_pixels, inner_bounds, part_of
 from app.workers.template import Template
 from app.workers.work import Work
 
@@ -47,8 +46,10 @@ def difference_product(
     do not allow a match.
     """
     options = work.plan.recipe.difference or DifferenceOptions()
+    if options.method == "zogy":
+        return proper_product(work, ref, science, template, options)
     grid = Grid.from_text(work.plan.recipe.grid)
-    wide, inner = template.coadd.image, _inner(science.shape, options.border_px)
+    wide, inner = template.coadd.image, inner_bounds(science.shape, options.border_px)
     own = input_psf(work.images, ref, science)
     around = widened(Window(with_width(science, own), inner, 0.0), wide.shape)
     work.at("match", 0, 1)
@@ -62,10 +63,10 @@ def difference_product(
     work.at("subtract", 0, 1)
     difference = subtract(around, wide, found)
     image = mark_bright_objects(
-        _part(difference.image, inner), grid, work.plan.recipe.bright_objects
+        part_of(difference.image, inner), grid, work.plan.recipe.bright_objects
     )
     if found.convolved == "template":
-        psf = None if own is None else _at_pixels(own, grid, ref.dataset_id)
+        psf = None if own is None else at_pixels(own, grid, ref.dataset_id)
     else:
         psf = None if template.psf is None else template.psf.cut(inner)
     science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
@@ -82,26 +83,6 @@ def difference_product(
     )
 
 
-def _at_pixels(psf: CoaddPsf, grid: Grid, name: str) -> CoaddPsf | None:
-    """``psf`` sampled at the pixels of its image, as that of a template is."""
-    sampled = warp_psf(psf, grid, grid)
-    return None if sampled is None else sampled.weighted(1.0, name)
-
-
-def _inner(shape: tuple[int, int], border_px: int) -> Bounds:
-    """Where the science image lies on the pixels of the template."""
-    ny, nx = shape
-    return border_px, border_px + ny, border_px, border_px + nx
-
-
-def _part(image: MaskedImage, bounds: Bounds) -> MaskedImage:
-    y_start, y_stop, x_start, x_stop = bounds
-    part = np.s_[y_start:y_stop, x_start:x_stop]
-    return replace(
-        image, flux=image.flux[part], variance=image.variance[part], mask=image.mask[part]
-    )
-
-
 def _quality(difference: Difference) -> tuple[tuple[str, float], ...]:
     numbers = asdict(difference.quality)
     return tuple((card, float(numbers[name])) for name, card in QUALITY_CARDS.items())
@@ -112,6 +93,7 @@ def _matching_cards(
 ) -> tuple[CardRow, ...]:
     kept = "science" if found.convolved == "template" else "template"
     return (
+        ("SUBMETH", options.method, "how the template was subtracted"),
         ("CONVOLVD", found.convolved, "image convolved to match the other"),
         ("PSFOF", None if psf is None else kept, "image whose PSF this one has, see HDU PSF"),
         ("BORDER", options.border_px, "[pix] template beyond the science image"),

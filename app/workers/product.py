@@ -67,6 +67,8 @@ class Product:
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
     """Further tables by the name of their HDU."""
     psf: CoaddPsf | None = None
+    score: NDArray[np.float32] | None = None
+    """Significance of a point source at each pixel, of a difference by proper subtraction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ def _write(work: Work, product: Product) -> BuildReport:
         input_map=product.input_map,
         tables=product.tables,
         psf=product.psf,
+        score=product.score,
     )
     work.check()
     written = work.images.write(Path(work.plan.output_path), content)

@@ -49,6 +49,10 @@ def transients(flux, step=50):
     return np.stack([x.ravel(), y.ravel(), np.full(x.size, flux)], axis=1)
 
 
+def subtract(*images_and_psfs):
+    return subtract_properly(*images_and_psfs, rescale_variance=False)
+
+
 def blank_pulls(image):
     """D / sigma as an image, NaN where a source or the border is near."""
     pulls = image.flux / np.sqrt(image.variance)
@@ -68,7 +72,7 @@ def lag_one(pulls, axis):
 def test_nothing_but_white_noise_is_left(paint, observe, field, sharp, broad):
     """Whichever image is the sharper one, and when they are alike."""
     images = pair(paint, observe, field, 51, sharp=sharp, broad=broad)
-    done = subtract_properly(*images, *psfs(paint, sharp=sharp, broad=broad))
+    done = subtract(*images, *psfs(paint, sharp=sharp, broad=broad))
     assert done.registration.scale == pytest.approx(SCALE, rel=0.005)
     pulls = blank_pulls(done.image)
     assert np.nanstd(pulls) == pytest.approx(1.0, abs=0.02)
@@ -82,7 +86,7 @@ def test_nothing_but_white_noise_is_left(paint, observe, field, sharp, broad):
 
 def test_new_sources_have_their_flux_their_psf_and_a_score(paint, observe, field):
     new = transients(4e3)
-    done = subtract_properly(*pair(paint, observe, field, 52, new=new), *psfs(paint))
+    done = subtract(*pair(paint, observe, field, 52, new=new), *psfs(paint))
     flux, error, score = [], [], []
     for x, y, _ in new:
         column, row = round(x), round(y)
@@ -105,7 +109,7 @@ def test_new_sources_have_their_flux_their_psf_and_a_score(paint, observe, field
 
 
 def test_the_score_of_noise_has_a_scatter_of_one(paint, observe, field):
-    done = subtract_properly(*pair(paint, observe, field, 53), *psfs(paint))
+    done = subtract(*pair(paint, observe, field, 53), *psfs(paint))
     inner = done.score[20:-20, 20:-20]
     assert np.nanstd(inner) == pytest.approx(1.0, abs=0.05)
     assert np.nanmax(np.abs(inner)) < 5.5
@@ -113,7 +117,7 @@ def test_the_score_of_noise_has_a_scatter_of_one(paint, observe, field):
 
 def test_a_template_that_lies_beside_is_moved(paint, observe, field):
     images = pair(paint, observe, field, 54, shift=(0.3, -0.2))
-    done = subtract_properly(*images, *psfs(paint))
+    done = subtract(*images, *psfs(paint))
     assert done.registration.shift_px == pytest.approx((0.3, -0.2), abs=0.01)
     stars = (done.matched_template.flux > 100) & done.image.usable()
     left = (done.image.flux / np.sqrt(done.image.variance))[stars]
@@ -125,13 +129,19 @@ def test_masks_reach_as_far_as_the_filters_and_holes_stay_holes(paint, observe, 
     template.mask[200, 200] |= bits("SAT")
     template.flux[100:110, 300:310] = np.nan
     science.mask[300, 100] |= bits("CR")
-    done = subtract_properly(science, template, *psfs(paint))
+    science.flux[300, 100] = 1e6
+    template.mask[:, 350] |= bits("BAD")
+    template.flux[:, 350] = -1e5
+    done = subtract(science, template, *psfs(paint))
     assert done.image.mask[203, 200] & bits("SAT_TEMPLATE")
     assert done.image.mask[300, 100] & bits("CR")
     assert (done.image.mask[100:110, 300:310] & bits("NO_DATA")).all()
     assert np.isnan(done.image.flux[100:110, 300:310]).all()
     assert np.isfinite(done.image.flux[150, 150])
     assert not done.image.mask[150, 150]
+    pulls = done.image.flux / np.sqrt(done.image.variance)
+    beside = done.image.usable() & (np.abs(done.matched_template.flux) < 100)
+    assert np.abs(pulls[beside]).max() < 6.0
 
 
 def test_errors_say_what_is_missing(paint, observe, field):
@@ -156,3 +166,13 @@ def test_errors_say_what_is_missing(paint, observe, field):
     nothing = replace(science, flux=np.full(SHAPE, np.nan, dtype=np.float32))
     with pytest.raises(CoverageError):
         subtract_properly(nothing, template, own, other)
+
+
+def test_variance_is_brought_to_the_scatter_when_that_is_asked_for(paint, observe, field):
+    science, template = pair(paint, observe, field, 57)
+    low = [replace(each, variance=each.variance / 4) for each in (science, template)]
+    done = subtract_properly(*low, *psfs(paint))
+    assert done.noise.pull_sigma == pytest.approx(2.0, abs=0.05)
+    assert done.noise.variance_factor == pytest.approx(4.0, abs=0.2)
+    assert np.nanstd(blank_pulls(done.image)) == pytest.approx(1.0, abs=0.02)
+    assert np.nanstd(done.score[20:-20, 20:-20]) == pytest.approx(1.0, abs=0.06)

@@ -155,6 +155,8 @@ def test_the_parameter_at_fault_is_named(parameters: list[tuple[str, str]], name
         ([], "ID"),
         ([("ID", "ivo://a/b?c"), ("POS", "10 20")], "POS"),
         ([("ID", "ivo://a/b?c"), ("CONVOLVE", "both")], "CONVOLVE"),
+        ([("ID", "ivo://a/b?c"), ("METHOD", "subtract")], "METHOD"),
+        ([("ID", "ivo://a/b?c"), ("METHOD", "zogy"), ("KERNEL_ORDER", "1")], "KERNEL_ORDER"),
         ([("ID", "ivo://a/b?c"), ("KERNEL_ORDER", "-1")], "KERNEL_ORDER"),
         ([("ID", "ivo://a/b?c"), ("BACKGROUND_ORDER", "1.5")], "BACKGROUND_ORDER"),
     ],
@@ -211,6 +213,11 @@ def test_matching_options() -> None:
         2,
         0,
     )
+
+
+def test_proper_subtraction() -> None:
+    options = parse_difference([("ID", "ivo://a/b?c"), ("METHOD", "ZOGY")]).options
+    assert options.method == "zogy"
 
 
 def test_json_gives_the_same_request() -> None:

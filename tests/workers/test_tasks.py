@@ -187,6 +187,30 @@ def test_a_difference_shows_the_transient_alone(folder: Path, tmp_path: Path) ->
     assert (report.t_min, report.zero_point_mag) == (60100, pytest.approx(27.0))
 
 
+def test_a_proper_difference_has_the_score_of_the_transient(folder: Path, tmp_path: Path) -> None:
+    *templates, science = standard_exposures()[:5]
+    plan = plan_of(folder, templates, data_dir=tmp_path, science=science)
+    options = DifferenceOptions(method="zogy")
+    report = run(replace(plan, recipe=replace(plan.recipe, difference=options)))
+    with fits.open(report.path) as hdus:
+        header, score = hdus[0].header, hdus["SCORE"].data
+        pull = hdus["IMAGE"].data / np.sqrt(hdus["VARIANCE"].data)
+        good = (hdus["MASK"].data == 0) & np.isfinite(pull) & np.isfinite(score)
+        psf = hdus["PSF"].header
+    assert header["SUBMETH"] == "zogy" and header["PSFOF"] == "difference"
+    assert abs(header["SHIFTX"]) < 0.1 and abs(header["SHIFTY"]) < 0.1
+    assert psf["EXTNAME"] == "PSF"
+    assert aperture(report, *TRANSIENT) == pytest.approx(TRANSIENT_FLUX, rel=0.1)
+    assert aperture(report, *CENTRE, radius_px=5) < 0.1 * TRANSIENT_FLUX
+    x, y = (float(v) for v in Grid.from_text(report.grid).sky_to_pixel(*TRANSIENT))
+    yy, xx = np.indices(pull.shape)
+    far = good & (np.hypot(xx - x, yy - y) > 12)
+    assert np.std(pull[far]) == pytest.approx(1, abs=0.15)
+    peak = np.unravel_index(np.nanargmax(score), score.shape)
+    assert np.hypot(peak[1] - x, peak[0] - y) < 1.5
+    assert np.nanmax(score) > 15 and np.std(score[far]) == pytest.approx(1, abs=0.2)
+
+
 def test_the_same_plan_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     *templates, science = standard_exposures()[:5]
     plan = plan_of(folder, templates, data_dir=tmp_path, science=science)

@@ -1,0 +1,88 @@
+"""The difference of a build by proper subtraction, which needs the PSFs of both images."""
+
+from __future__ import annotations
+
+from app.errors import CoverageError
+from app.pixels.bright_objects import mark_bright_objects
+from app.pixels.grid import Grid
+from app.pixels.image import MaskedImage
+from app.pixels.proper import ProperDifference, subtract_properly
+from app.recipes.photometry import zero_point_of
+from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
+from app.stores.fits_layout import CardRow
+from app.workers.inputs import input_psf
+from app.workers.product import Product, pixel_quality
+from app.workers.science_window import inner_bounds, part_of
+from app.workers.template import Template
+from app.workers.work import Work
+
+
+def proper_product(
+    work: Work,
+    ref: ImageRef,
+    science: MaskedImage,
+    template: Template,
+    options: DifferenceOptions,
+) -> Product:
+    """``science`` minus ``template`` with white noise, and the score of point sources.
+
+    Raises StoppedError when the build is to stop, CoverageError when a PSF is not known, and what
+    :func:`app.pixels.proper.subtract_properly` raises.
+    """
+    grid = Grid.from_text(work.plan.recipe.grid)
+    inner = inner_bounds(science.shape, options.border_px)
+    work.at("match", 0, 1)
+    own = input_psf(work.images, ref, science)
+    other = None if template.psf is None else template.psf.cut(inner)
+    for name, psf in (("science image", own), ("template", other)):
+        if psf is None:
+            raise CoverageError(f"stars that show the PSF of the {name}", 0, 1)
+    assert own is not None and other is not None
+    done = subtract_properly(
+        science,
+        part_of(template.coadd.image, inner),
+        own,
+        other,
+        background_order=options.background_order,
+    )
+    work.at("subtract", 0, 1)
+    image = mark_bright_objects(done.image, grid, work.plan.recipe.bright_objects)
+    return Product(
+        image=image,
+        grid=grid,
+        uses=(
+            InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0),
+            *template.uses,
+        ),
+        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
+        zero_point_mag=zero_point_of(ref),
+        bunit=ref.bunit,
+        quality=(*_quality(done), *pixel_quality(image)),
+        settings=_cards(done, options),
+        psf=done.psf.weighted(1.0, ref.dataset_id),
+        score=done.score,
+    )
+
+
+def _quality(done: ProperDifference) -> tuple[tuple[str, float], ...]:
+    return (
+        ("PHOTSCAL", done.registration.scale),
+        ("NSTAMPS", float(done.registration.stars)),
+        ("PULLSIG", done.noise.pull_sigma),
+        ("VARFACT", done.noise.variance_factor),
+        ("NBLANK", float(done.noise.blank_pixels)),
+    )
+
+
+def _cards(done: ProperDifference, options: DifferenceOptions) -> tuple[CardRow, ...]:
+    found = done.registration
+    return (
+        ("SUBMETH", options.method, "how the template was subtracted"),
+        ("SHIFTX", found.shift_px[0], "[pix] by which the template was off in x"),
+        ("SHIFTY", found.shift_px[1], "[pix] by which the template was off in y"),
+        ("SHIFTSIG", found.shift_scatter_px, "[pix] its scatter from star to star"),
+        ("SCALERR", found.scale_error, "standard error of PHOTSCAL"),
+        ("PSFOF", "difference", "the image that HDU PSF is of"),
+        ("BORDER", options.border_px, "[pix] template beyond the science image"),
+        ("BKGORD", options.background_order, "order of the differential background"),
+    )
