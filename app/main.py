@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, files, psf, skymap, tap
+from app.http import builds, datalink, files, lightcurve, psf, skymap, tap
 from app.http.faults import explain, install_fault_handlers
 from app.http.parameters import read_parameters
 from app.pages.router import pages_router
@@ -98,9 +98,17 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
     app.include_router(
+        lightcurve.router(
+            light_curves=services.light_curves,
+            uploads=services.uploads,
+            address=services.address,
+        )
+    )
+    app.include_router(
         pages_router(
             queries=services.queries,
             skymap=services.skymap,
+            light_curves=services.light_curves,
             links=services.links,
             jobs=services.jobs,
             datasets=services.stores.datasets,

@@ -22,12 +22,16 @@ from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
+from app.services.catalog_rows import CatalogRows
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
+from app.services.forced_photometry import ForcedPhotometer
 from app.services.forecasts import ForecastService
+from app.services.image_psf import ImagePsfs
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
+from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
 from app.services.query import QueryService, TapExecutor
@@ -37,9 +41,9 @@ from app.services.skymap import SkyMapService
 from app.services.uploads import UploadLimits, UploadService
 from app.sky.skymap import SkyMap
 from app.stores.downloads import Downloads
+from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
-from app.stores.previews import PreviewCache
 from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
@@ -53,6 +57,7 @@ from app.workers.work import Limits
 QUERY_SLOTS = 4
 """TAP jobs that one server runs at a time."""
 PREVIEW_CACHE_BYTES = 500_000_000
+PSF_CACHE_BYTES = 500_000_000
 
 BuildParameters = tuple[tuple[str, str], ...]
 
@@ -73,8 +78,9 @@ class Services:
     engine: Engine
     images: ImageStore
     psfs: PsfService
+    light_curves: LightCurveService
     results: ResultStore
-    previews: PreviewCache
+    previews: FileCache
     address: ServiceAddress
 
     def start(self) -> None:
@@ -123,6 +129,14 @@ def build_services(config: Config) -> Services:
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
     images = ImageStore(data_dir=config.data_dir.absolute())
+    psfs = ImagePsfs(
+        images=images,
+        cache=FileCache(
+            folder=config.data_dir.absolute() / "cache" / "psfs",
+            max_bytes=PSF_CACHE_BYTES,
+            suffix=".npy",
+        ),
+    )
     return Services(
         stores=stores,
         queries=queries,
@@ -135,11 +149,17 @@ def build_services(config: Config) -> Services:
         dispatcher=dispatcher,
         engine=engine,
         images=images,
-        psfs=PsfService(datasets=stores.datasets, images=images),
+        psfs=PsfService(datasets=stores.datasets, psfs=psfs),
+        light_curves=LightCurveService(
+            datasets=stores.datasets,
+            rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
+            photometer=ForcedPhotometer(images=images, psfs=psfs),
+        ),
         results=results,
-        previews=PreviewCache(
+        previews=FileCache(
             folder=config.data_dir.absolute() / "cache" / "previews",
             max_bytes=PREVIEW_CACHE_BYTES,
+            suffix=".png",
         ),
         address=ServiceAddress(base_url=config.base_url),
     )

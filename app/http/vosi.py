@@ -21,7 +21,8 @@ _TABLES: Final = 'xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0"'
 _FEATURES: Final = "ivo://ivoa.net/std/TAPRegExt#features-"
 _UPLOADS: Final = "ivo://ivoa.net/std/TAPRegExt#upload-"
 UPLOAD_METHODS: Final = ("inline", "http", "https")
-_SKYMAP: Final = "ivo://skyloom/std#skymap"
+_OWN_RESOURCES: Final = ("skymap", "lightcurve")
+_OWN_STANDARD: Final = "ivo://skyloom/std#"
 """No standard of the IVOA; a capability without any identifier stops STILTS 3.4.7."""
 _ADQL_VERSIONS: Final = (
     ("2.0", "ivo://ivoa.net/std/ADQL#v2.0"),
@@ -168,8 +169,14 @@ def write_tap_capabilities(
             use="base",
             result_type="application/x-votable+xml;content=datalink",
         ),
-        _capability(
-            _SKYMAP, f"{service_url}/skymap", use="base", result_type="application/x-votable+xml"
+        *(
+            _capability(
+                _OWN_STANDARD + name,
+                f"{service_url}/{name}",
+                use="base",
+                result_type="application/x-votable+xml",
+            )
+            for name in _OWN_RESOURCES
         ),
     )
     head = (

@@ -14,8 +14,8 @@ from app.schema.rows import DatasetRow
 from app.services.parameters import ParameterSet
 from app.sky.shapes import Point, Polygon
 from app.sky.stcs import parse_region
+from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
-from app.stores.previews import PreviewCache
 
 PREVIEW_VERSION: Final = 2
 """Raised whenever the same image would give another picture."""
@@ -49,7 +49,7 @@ def parse_preview(parameters: ParameterSet) -> PreviewRequest:
 class PreviewService:
     """Draws previews. Raises ImageFormatError when a file cannot be read."""
 
-    def __init__(self, *, images: ImageStore, cache: PreviewCache) -> None:
+    def __init__(self, *, images: ImageStore, cache: FileCache) -> None:
         self._images = images
         self._cache = cache
 

@@ -25,6 +25,7 @@ from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
 from app.pages.image_view import relate, view_image
 from app.pages.job_view import BUILDS, KINDS, view_job
+from app.pages.light_curve_view import view_light_curve
 from app.pages.position import format_position, parse_place, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
 from app.pages.result_table import Records, fetch, to_cells
@@ -35,12 +36,14 @@ from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
 from app.services.jobs import JobService
+from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
+from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService
 from app.services.skymap import SkyMapService
+from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
-from app.stores.previews import PreviewCache
 from app.stores.tables.control import StatementControl
 from app.stores.tables.datasets import DatasetStore
 from app.uws.job import JobKind
@@ -63,11 +66,12 @@ def pages_router(
     *,
     queries: QueryService,
     skymap: SkyMapService,
+    light_curves: LightCurveService,
     links: LinkService,
     jobs: JobService,
     datasets: DatasetStore,
     images: ImageStore,
-    previews: PreviewCache,
+    previews: FileCache,
     title: str,
     address: Callable[[Request], str],
     parameters: ReadParameters,
@@ -91,6 +95,7 @@ def pages_router(
         ("/previews", reader.preview),
         ("/static/{name}", reader.static),
         ("/sky", sky_page(writer, skymap)),
+        ("/lightcurves", light_curve_page(writer, light_curves)),
         ("/tap", reader.tap),
         ("/tap/examples", reader.examples),
         ("/tap/examples/targets.xml", reader.targets),
@@ -119,6 +124,26 @@ def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Respons
         return writer.write(request, "sky.html", values)
 
     return sky
+
+
+def light_curve_page(
+    writer: PageWriter, light_curves: LightCurveService
+) -> Callable[..., Response]:
+    """The page of the light curve of a place (POS=…)."""
+
+    def light_curve(request: Request, asked: Asked) -> Response:
+        curve = view_light_curve(light_curves, asked, writer.root(request))
+        chosen = {} if curve is None else curve.asked
+        values = {
+            "pos": chosen.get("POS", ""),
+            "band": chosen.get("BAND", ""),
+            "kind": chosen.get("KIND", "").lower(),
+            "kinds": KINDS_OF_IMAGES,
+            "curve": curve,
+        }
+        return writer.write(request, "lightcurves.html", values)
+
+    return light_curve
 
 
 def _asked(request: Request) -> ParameterSet:

@@ -9,7 +9,12 @@ from app.recipes.recipe import DifferenceOptions, TemplateOptions
 from app.recipes.request import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
-from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
+from app.votable.descriptors import (
+    InputParameter,
+    ServiceDescriptor,
+    interval_input,
+    number_input,
+)
 
 _TITLES: Final = {
     "template": "Template on the pixels of this image, from other exposures of the band",
@@ -106,7 +111,7 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
         ),
         number_input("FWHM_MIN", "Leave out sharper images", "arcsec", _SEEING, limits=("0", None)),
         number_input("FWHM_MAX", "Leave out blurred images", "arcsec", _SEEING, limits=("0", None)),
-        _interval(
+        interval_input(
             "EXPTIME", "Use only exposures of this length", "s", "time.duration;obs.exposure"
         ),
         number_input(
@@ -117,10 +122,12 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
             "time.duration;obs.exposure",
             limits=("0", None),
         ),
-        _interval("ZEROPOINT", "Use only images with a zero point in this range", "mag", _MAG),
+        interval_input("ZEROPOINT", "Use only images with a zero point in this range", "mag", _MAG),
         number_input("DEPTH_MIN", "Leave out images of a brighter 5 sigma depth", "mag", _MAG),
-        _interval("TIME", "Use only exposures in this range of MJD; may be repeated", "d", _TIME),
-        _interval(
+        interval_input(
+            "TIME", "Use only exposures in this range of MJD; may be repeated", "d", _TIME
+        ),
+        interval_input(
             "EXCLUDE_TIME", "Leave out exposures in this range of MJD; may be repeated", "d", _TIME
         ),
         InputParameter(
@@ -128,18 +135,6 @@ def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
             ucd="meta.id",
             description="Use exactly these exposures: identifiers separated by commas",
         ),
-    )
-
-
-def _interval(name: str, description: str, unit: str, ucd: str) -> InputParameter:
-    return InputParameter(
-        name=name,
-        datatype="double",
-        arraysize="2",
-        xtype="interval",
-        unit=unit,
-        ucd=ucd,
-        description=description,
     )
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from app.adql.compile import compile_query
-from app.errors import LimitError, RecipeError
+from app.errors import RecipeError
 from app.recipes.coadds import PatchCoadd
 from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
 from app.schema.catalog import CatalogSource
 from app.schema.rows import DatasetRow, Value
 from app.services.builds_rows import SUBTYPES
+from app.services.catalog_rows import CatalogRows, literal
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Region
 from app.sky.stcs import parse_region
@@ -23,13 +23,11 @@ from app.stores.tables.base import TableStore
 from app.stores.tables.datasets import DatasetStore
 
 MAX_CANDIDATES = 20_000
-QUERY_TIME_LIMIT_S = 60.0
 
-_OWN = "access_url LIKE '/%'"
+OWN = "access_url LIKE '/%'"
 """Addresses of this service are stored without its name; those of others are absolute."""
 
 
-_ALL = 2**40
 _AT_ONCE = 2_000
 
 
@@ -50,8 +48,7 @@ class CandidateFinder:
         self, *, datasets: DatasetStore, tables: TableStore, catalogs: CatalogSource
     ) -> None:
         self._datasets = datasets
-        self._tables = tables
-        self._catalogs = catalogs
+        self._catalog = CatalogRows(tables=tables, catalogs=catalogs)
 
     def find(self, region: Region, band: str) -> tuple[Candidate, ...]:
         """Calibrated exposures of ``band`` near ``region`` (its bounding circle), of this service.
@@ -60,10 +57,10 @@ class CandidateFinder:
         images but all of them lie at other services.
         """
         there = (
-            f"{_in_circle(bounding_circle(region))} AND lsst_band = {_literal(band)} "
+            f"{_in_circle(bounding_circle(region))} AND lsst_band = {literal(band)} "
             "AND calib_level = 2"
         )
-        found = self._identifiers(f"{there} AND {_OWN}", MAX_CANDIDATES)
+        found = self._identifiers(f"{there} AND {OWN}", MAX_CANDIDATES)
         if not found and self._rows(f"SELECT TOP 1 obs_id FROM ivoa.ObsCore WHERE {there}", 1):
             raise RecipeError(
                 f"the images in {band} there lie at other services; "
@@ -74,13 +71,13 @@ class CandidateFinder:
     def find_all(self, circle: Circle) -> tuple[Candidate, ...]:
         """Calibrated exposures of every band in a circle, of this service. Raises LimitError when
         there are more than MAX_CANDIDATES."""
-        condition = f"{_in_circle(circle)} AND lsst_band IS NOT NULL AND calib_level = 2 AND {_OWN}"
+        condition = f"{_in_circle(circle)} AND lsst_band IS NOT NULL AND calib_level = 2 AND {OWN}"
         found = self._identifiers(condition, MAX_CANDIDATES)
         return tuple(self._candidate(row) for row in self._datasets.get_many(found))
 
     def of_band(self, band: str) -> Iterator[Candidate]:
         """Every calibrated exposure of ``band`` of this service, wherever it lies."""
-        condition = f"lsst_band = {_literal(band)} AND calib_level = 2 AND {_OWN}"
+        condition = f"lsst_band = {literal(band)} AND calib_level = 2 AND {OWN}"
         found = self._identifiers(f"{condition} AND s_region IS NOT NULL", None)
         for start in range(0, len(found), _AT_ONCE):
             rows = self._datasets.get_many(found[start : start + _AT_ONCE])
@@ -92,7 +89,7 @@ class CandidateFinder:
         found = self._rows(
             "SELECT obs_publisher_did, lsst_tract, lsst_patch, lsst_band FROM ivoa.ObsCore "
             f"WHERE {_in_circle(circle)} AND dataproduct_subtype = "
-            f"{_literal(SUBTYPES['template'])} AND lsst_tract IS NOT NULL "
+            f"{literal(SUBTYPES['template'])} AND lsst_tract IS NOT NULL "
             "AND lsst_patch IS NOT NULL AND lsst_band IS NOT NULL "
             "ORDER BY obs_creation_date, obs_publisher_did",
             MAX_CANDIDATES,
@@ -120,21 +117,7 @@ class CandidateFinder:
         return [str(name) for (name,) in self._rows(query, limit)]
 
     def _rows(self, adql: str, limit: int | None) -> list[tuple[Any, ...]]:
-        query = compile_query(
-            adql,
-            catalog=self._catalogs.current(),
-            target=self._tables.target,
-            maxrec=_ALL if limit is None else limit,
-        )
-        batches = self._tables.stream(query, time_limit_s=QUERY_TIME_LIMIT_S)
-        found = [
-            row
-            for batch in batches
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        ]
-        if limit is not None and len(found) > limit:
-            raise LimitError("images looked at in one region", f"more than {limit}", limit)
-        return found
+        return self._catalog.select(adql, limit, what="images looked at in one region")
 
     def get(self, dataset_id: str) -> Candidate:
         """One dataset. Raises DatasetNotFoundError; RecipeError if its image lies elsewhere."""
@@ -206,11 +189,6 @@ def exposure_of(row: DatasetRow) -> str:
 def _in_circle(circle: Circle) -> str:
     centre = f"{circle.lon_deg!r}, {circle.lat_deg!r}"
     return f"INTERSECTS(s_region, CIRCLE({centre}, {circle.radius_deg!r})) = 1"
-
-
-def _literal(text: str) -> str:
-    """An ADQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _text(value: Value) -> str | None:

@@ -13,6 +13,7 @@ from app.recipes.recipe import ImageRef
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
+from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
@@ -227,9 +228,10 @@ def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[Servic
         return
     if row.columns.get("calib_level") == CALIBRATED:
         yield from build_descriptors(row, service_url, number=number)
-    psf = psf_descriptor(row, service_url, number=number)
-    if psf is not None:
-        yield psf
+    for describe in (psf_descriptor, light_curve_descriptor):
+        found = describe(row, service_url, number=number)
+        if found is not None:
+            yield found
 
 
 def _service_link(row: DatasetRow, descriptor: ServiceDescriptor) -> Link:

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import lru_cache
-from math import isfinite, prod
-from typing import Any, Final, Literal
+from math import isfinite
+from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.errors import CoverageError, LimitError, NotFoundError, ParameterError
+from app.errors import CoverageError, NotFoundError, ParameterError
 from app.pixels.grid import Grid
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfShape
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import image_ref_of
+from app.services.image_psf import ImagePsfs, Origin
 from app.sky.shapes import Point
 from app.sky.stcs import describe_area, parse_region
-from app.stores.images import ImageStore
 from app.stores.tables.datasets import DatasetStore
-from app.workers.inputs import read_image, shown_psf, stored_psf
 
 PICTURE_PX: Final = 320
-MEASURED_PIXELS: Final = 2**25
-"""The largest image whose PSF is measured when it is asked for: its planes take half a gigabyte."""
-MEASURED_KEPT: Final = 64
-
-Origin = Literal["file", "measured"]
 Place = Point | tuple[float, float]
 """Where on an image: a direction, or a pixel (x, y), 0-based: the first one's middle is (0, 0)."""
 
@@ -116,15 +109,11 @@ class PsfAnswer:
 
 
 class PsfService:
-    """Evaluates the PSFs of images: those that their files bring, else what their stars show."""
+    """Evaluates the PSFs of images."""
 
-    def __init__(
-        self, *, datasets: DatasetStore, images: ImageStore, max_pixels: int = MEASURED_PIXELS
-    ) -> None:
+    def __init__(self, *, datasets: DatasetStore, psfs: ImagePsfs) -> None:
         self._datasets = datasets
-        self._images = images
-        self._max_pixels = max_pixels
-        self._measured = lru_cache(maxsize=MEASURED_KEPT)(self._measure)
+        self._psfs = psfs
 
     def evaluate(self, dataset_id: str, place: Place) -> PsfAnswer:
         """The PSF at a place.
@@ -166,25 +155,13 @@ class PsfService:
         )
 
     def _psf_of(self, ref: ImageRef) -> tuple[CoaddPsf, Origin]:
-        stored = stored_psf(self._images, ref)
-        if stored is not None:
-            return stored, "file"
-        measured = self._measured(ref)
-        if measured is None:
+        found = self._psfs.find(ref)
+        if found is None:
             raise NotFoundError(
                 f"A PSF of {ref.dataset_id} (its file brings none that can be read, and the image "
                 "shows no stars to measure it on)"
             )
-        return measured, "measured"
-
-    def _measure(self, ref: ImageRef) -> CoaddPsf | None:
-        pixels = prod(Grid.from_text(ref.grid).shape)
-        if pixels > self._max_pixels:
-            what = (
-                f"pixels of an image whose PSF is measured (the file of {ref.dataset_id} has none)"
-            )
-            raise LimitError(what, pixels, self._max_pixels)
-        return shown_psf(read_image(self._images, ref))
+        return found
 
 
 def _image_of(row: DatasetRow) -> ImageRef:

@@ -43,15 +43,7 @@ def psf_descriptor(row: DatasetRow, service_url: str, *, number: int) -> Service
             InputParameter(
                 name="ID", value=row.dataset_id, ucd="meta.id;meta.main", description="The image"
             ),
-            InputParameter(
-                name="POS",
-                datatype="double",
-                arraysize="2",
-                xtype="point",
-                unit="deg",
-                ucd="pos.eq",
-                description=f"Place on the image, {describe_area(parse_region(str(region)))}",
-            ),
+            place_input(str(region)),
             _pixel("X", "Column", nx),
             _pixel("Y", "Row", ny),
             InputParameter(
@@ -60,6 +52,19 @@ def psf_descriptor(row: DatasetRow, service_url: str, *, number: int) -> Service
                 options=FORMATS,
             ),
         ),
+    )
+
+
+def place_input(region: str) -> InputParameter:
+    """A place in ``region``, that of an image."""
+    return InputParameter(
+        name="POS",
+        datatype="double",
+        arraysize="2",
+        xtype="point",
+        unit="deg",
+        ucd="pos.eq",
+        description=f"Place on the image, {describe_area(parse_region(region))}",
     )
 
 

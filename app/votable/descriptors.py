@@ -49,6 +49,19 @@ def number_input(
     )
 
 
+def interval_input(name: str, description: str, unit: str, ucd: str) -> InputParameter:
+    """Two numbers, both ends included (DALI 1.1, section 3.3.4)."""
+    return InputParameter(
+        name=name,
+        datatype="double",
+        arraysize="2",
+        xtype="interval",
+        unit=unit,
+        ucd=ucd,
+        description=description,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDescriptor:
     """A RESOURCE with utype ``adhoc:service``."""

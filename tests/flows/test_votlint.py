@@ -113,10 +113,14 @@ def test_error_documents_and_links(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("stilts")
-def test_plans_and_patches(service: Service, tmp_path: Path) -> None:
-    there = {"POS": "61.98 -37.07", "BAND": "r", "PLAN": "true"}
-    for path in ("/builds/template/sync", "/skymap"):
-        answer = web.get(service.url + path, params=there)
+def test_plans_patches_and_light_curves(service: Service, tmp_path: Path) -> None:
+    there = {"POS": "61.98 -37.07", "BAND": "r"}
+    for path, more in (
+        ("/builds/template/sync", {"PLAN": "true"}),
+        ("/skymap", {}),
+        ("/lightcurve", {"KIND": "science"}),
+    ):
+        answer = web.get(service.url + path, params={**there, **more})
         assert answer.status_code == 200 and b"<TABLE" in answer.content, answer.text
         assert findings(answer.content, tmp_path / "answer.xml") == ""
 

@@ -24,7 +24,7 @@ from app.pixels.preview import (
     sky_directions,
 )
 from app.sky.shapes import Point
-from app.stores.previews import PreviewCache
+from app.stores.file_cache import FileCache
 from tests.pages.conftest import Site
 
 
@@ -142,7 +142,7 @@ def test_wrong_preview_parameters_are_refused(site: Site, query: str) -> None:
 
 
 def test_the_cache_renders_once_and_stays_small(tmp_path: Path) -> None:
-    cache = PreviewCache(folder=tmp_path, max_bytes=250)
+    cache = FileCache(folder=tmp_path, max_bytes=250, suffix=".png")
     made: list[str] = []
 
     def render(name: str) -> bytes:
@@ -158,7 +158,7 @@ def test_the_cache_renders_once_and_stays_small(tmp_path: Path) -> None:
 
 
 def test_a_failed_rendering_leaves_nothing(tmp_path: Path) -> None:
-    cache = PreviewCache(folder=tmp_path, max_bytes=250)
+    cache = FileCache(folder=tmp_path, max_bytes=250, suffix=".png")
 
     def fail() -> bytes:
         raise ValueError("no")

@@ -15,10 +15,13 @@ from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.dispatcher import Dispatcher
 from app.services.forecasts import ForecastService
+from app.services.image_psf import ImagePsfs
 from app.services.jobs import JobService
 from app.services.quotes import BuildCosts, QuoteService
 from app.services.skymap import SkyMapService
 from app.sky.skymap import SkyMap
+from app.stores.file_cache import FileCache
+from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import upgrade
 from app.stores.results import ResultStore
@@ -88,6 +91,12 @@ class Field:
     def image(self, exposure: Exposure) -> Path:
         """The file of an exposure."""
         return self.folder / "images" / f"{exposure.band}-{exposure.visit}.fits"
+
+    def psfs(self, *, max_pixels: int = 2**25) -> ImagePsfs:
+        """The PSFs of its images, none of them measured yet."""
+        cache = FileCache(folder=self.folder / f"psfs-{max_pixels}", max_bytes=10**8, suffix=".npy")
+        images = ImageStore(data_dir=self.folder)
+        return ImagePsfs(images=images, cache=cache, max_pixels=max_pixels)
 
     def start(self, kind: JobKind, **parameters: object) -> str:
         """Queue a build; the job's identifier."""

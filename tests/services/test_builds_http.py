@@ -14,12 +14,17 @@ from astropy.io.votable import parse
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.http import builds, datalink, files, psf
+from app.http import builds, datalink, files, lightcurve, psf
 from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
+from app.services.catalog_rows import CatalogRows
+from app.services.forced_photometry import ForcedPhotometer
+from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
 from app.services.signatures import FileSigner
+from app.services.uploads import UploadLimits, UploadService
+from app.stores.downloads import Downloads
 from app.stores.images import ImageStore
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, now, open_field, standard_field
@@ -47,6 +52,16 @@ def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> I
         yield opened
 
 
+def light_curves_of(field: Field) -> LightCurveService:
+    """What measures the images of ``field``."""
+    stores = field.stores
+    return LightCurveService(
+        datasets=stores.datasets,
+        rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
+        photometer=ForcedPhotometer(images=ImageStore(data_dir=field.folder), psfs=field.psfs()),
+    )
+
+
 @contextmanager
 def serving(field: Field, *, sync_limit_s: float = 900.0) -> Iterator[TestClient]:
     """A client of the builds of ``field``."""
@@ -67,8 +82,20 @@ def serving(field: Field, *, sync_limit_s: float = 900.0) -> Iterator[TestClient
     )
     app.include_router(files.router(links=links))
     app.include_router(datalink.router(links=links, address=ServiceAddress(base_url=None)))
-    images = ImageStore(data_dir=field.folder)
-    app.include_router(psf.router(psfs=PsfService(datasets=field.stores.datasets, images=images)))
+    app.include_router(
+        psf.router(psfs=PsfService(datasets=field.stores.datasets, psfs=field.psfs()))
+    )
+    app.include_router(
+        lightcurve.router(
+            light_curves=light_curves_of(field),
+            uploads=UploadService(
+                limits=UploadLimits(max_bytes=10**6, max_rows=2000, max_columns=100, max_tables=1),
+                downloads=Downloads(max_bytes=10**6, time_limit_s=10, hosts=()),
+                results=field.results,
+            ),
+            address=ServiceAddress(base_url=None),
+        )
+    )
     with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
         yield client
 

@@ -20,7 +20,6 @@ from starlette.testclient import TestClient
 from app.errors import LimitError
 from app.pixels.detect import gaussian_psf
 from app.services.psf import PsfService
-from app.stores.images import ImageStore
 from app.workers.embedded import EmbeddedEngine
 from tests.psf_recipe import psf_stamp
 from tests.services.builds_fixture import Field, open_field, standard_field
@@ -217,8 +216,7 @@ def test_a_place_that_no_input_reaches(client: TestClient) -> None:
 
 
 def test_an_image_that_is_too_large_is_not_measured(field: Field, template: str) -> None:
-    images = ImageStore(data_dir=field.folder)
-    psfs = PsfService(datasets=field.stores.datasets, images=images, max_pixels=1000)
+    psfs = PsfService(datasets=field.stores.datasets, psfs=field.psfs(max_pixels=1000))
     psfs.evaluate(template, (10.0, 10.0))
     with pytest.raises(LimitError, match="whose PSF is measured"):
         psfs.evaluate(SCIENCE.dataset_id, (10.0, 10.0))

@@ -222,6 +222,16 @@ class DatasetStore:
         """Provenance rows of a product: science first, then templates by identifier."""
         return self._provenance(product_input.c.product_id, product_id)
 
+    def science_of(self, product_ids: Sequence[str]) -> dict[str, str]:
+        """Identifier of each difference -> that of the image it was made from."""
+        query = sa.select(product_input.c.product_id, product_input.c.input_id).where(
+            sa.func.lower(product_input.c.product_id).in_([fold(name) for name in product_ids]),
+            product_input.c.role == "science",
+        )
+        with read_transaction(self._engine) as connection:
+            found = connection.execute(query)
+            return {str(product): str(science) for product, science in found}
+
     def products_of(self, input_id: str) -> list[ProductInput]:
         """Provenance rows in which a dataset is an input, by product."""
         return self._provenance(product_input.c.input_id, input_id)

@@ -1,4 +1,4 @@
-"""Rendered previews on disk, bounded: the ones not looked at for longest go first."""
+"""What was made from images, kept on disk, bounded: what was not asked for longest goes first."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from app.stores.files_atomic import write_atomically
 _AT_ONCE = 2
 
 
-class PreviewCache:
-    """A folder of PNG files by key, at most ``max_bytes`` in all.
+class FileCache:
+    """A folder of files by key, at most ``max_bytes`` in all; their names end in ``suffix``.
 
-    Several threads and processes may share a folder. Few previews are rendered at the same time,
-    however many are asked for: each holds a whole image in memory.
+    Several threads and processes may share a folder. Few files are made at the same time, however
+    many are asked for: each holds a whole image in memory.
     """
 
-    def __init__(self, *, folder: Path, max_bytes: int) -> None:
+    def __init__(self, *, folder: Path, max_bytes: int, suffix: str) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._rendering = threading.BoundedSemaphore(_AT_ONCE)
+        self._suffix = suffix
+        self._making = threading.BoundedSemaphore(_AT_ONCE)
 
-    def get(self, key: str, render: Callable[[], bytes]) -> bytes:
-        """The preview of ``key``; rendered if it is not there. Raises what ``render`` raises."""
-        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.png"
+    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """The content of ``key``; made if it is not there. Raises what ``make`` raises."""
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        path = self._folder / f"{name}{self._suffix}"
         found = _read(path)
         if found is not None:
             return found
-        with self._rendering:
+        with self._making:
             found = _read(path)
             if found is None:
-                found = render()
+                found = make()
                 write_atomically(path, found)
                 self._evict(keep=path)
         return found
@@ -43,7 +45,7 @@ class PreviewCache:
     def _evict(self, *, keep: Path) -> None:
         """Delete the least recently used files until the rest fits."""
         files = []
-        for path in self._folder.glob("*.png"):
+        for path in self._folder.glob(f"*{self._suffix}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 files.append((status.st_mtime_ns, status.st_size, path))

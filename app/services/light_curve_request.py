@@ -1,0 +1,102 @@
+"""What is asked of ``/lightcurve``: where, and on which images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final, Literal, get_args
+
+from app.errors import LimitError, ParameterError
+from app.recipes.request import parse_target
+from app.recipes.values import Interval, Parameters, group, intervals, one_of, single
+from app.schema.fields import Field
+from app.schema.uploads import UploadedTable
+from app.sky.shapes import Point
+
+ImageKind = Literal["science", "template", "difference"]
+KINDS: Final[tuple[ImageKind, ...]] = get_args(ImageKind)
+BACKGROUNDS: Final = ("keep", "subtract")
+NAMES: Final = ("POS", "BAND", "TIME", "COLLECTION", "KIND", "BACKGROUND", "UPLOAD")
+MAX_POSITIONS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightCurveRequest:
+    """``positions`` in the order asked; empty tuples do not constrain. ``times``: MJD intervals of
+    which an exposure has a part in one."""
+
+    positions: tuple[Point, ...]
+    kinds: tuple[ImageKind, ...] = KINDS
+    bands: tuple[str, ...] = ()
+    times: tuple[Interval, ...] = ()
+    collections: tuple[str, ...] = ()
+    subtract_background: bool = False
+
+
+def parse_light_curve(
+    parameters: Parameters, uploads: Sequence[UploadedTable] = ()
+) -> LightCurveRequest:
+    """The request in ``parameters``; names in any case, all but BACKGROUND may be repeated.
+
+    Raises ParameterError naming the parameter and what is allowed, LimitError for too many
+    positions.
+    """
+    values = group(parameters, NAMES)
+    positions = [_position(given) for given in values.get("POS", ())]
+    positions += [point for upload in uploads for point in uploaded_positions(upload)]
+    if not positions:
+        raise ParameterError("POS", "required: longitude and latitude (ICRS, deg), as POS=62 -37")
+    if len(positions) > MAX_POSITIONS:
+        raise LimitError("positions in a request", len(positions), MAX_POSITIONS)
+    word = one_of(KINDS)
+    kinds = {word("KIND", given) for given in values.get("KIND", ())}
+    background = single(values, "BACKGROUND", one_of(BACKGROUNDS))
+    return LightCurveRequest(
+        positions=tuple(positions),
+        kinds=tuple(kind for kind in KINDS if not kinds or kind in kinds),
+        bands=_words(values.get("BAND", ())),
+        times=intervals(values, "TIME"),
+        collections=_words(values.get("COLLECTION", ())),
+        subtract_background=background == "subtract",
+    )
+
+
+def _position(given: str) -> Point:
+    point = parse_target(given)
+    if not isinstance(point, Point):
+        raise ParameterError("POS", f"{given.strip()[:200]!r}: a place is needed, as POS=62 -37")
+    return point
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in given))
+
+
+def uploaded_positions(upload: UploadedTable) -> list[Point]:
+    """The places in a table's columns ``ra`` and ``dec`` (deg), or in those with the UCDs
+    pos.eq.ra and pos.eq.dec. Raises ParameterError naming what is wrong with which row."""
+    fields = upload.table.fields
+    columns = [_column(upload, fields, name) for name in ("ra", "dec")]
+    places: list[Point] = []
+    for row, (lon, lat) in enumerate(zip(*columns, strict=True), 1):
+        known = lon is not None and lat is not None and isfinite(lon) and isfinite(lat)
+        if not (known and 0 <= lon <= 360 and abs(lat) <= 90):
+            reason = f"row {row} of {upload.table.name} has no position: ra {lon}, dec {lat} (deg)"
+            raise ParameterError("UPLOAD", reason)
+        places.append(Point(float(lon) % 360.0, float(lat)))
+    return places
+
+
+def _column(upload: UploadedTable, fields: Sequence[Field], name: str) -> list[float | None]:
+    numbers = [n for n, field in enumerate(fields) if field.kind in ("real", "integer")]
+    ucd = f"pos.eq.{name}"
+    found = [n for n in numbers if fields[n].name.lower() == name] or [
+        n for n in numbers if (fields[n].ucd or "").lower().split(";")[0] == ucd
+    ]
+    if not found:
+        raise ParameterError(
+            "UPLOAD", f"{upload.table.name} has no column of numbers called {name} or of UCD {ucd}"
+        )
+    values: list[float | None] = upload.rows.column(found[0]).to_pylist()
+    return values

@@ -1,0 +1,162 @@
+"""Light curves: forced photometry at places on all images that contain them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import inf, isnan, nan
+from typing import Final
+
+from app.errors import RecipeError
+from app.schema.obscore import CALIBRATED
+from app.schema.rows import DatasetRow, Value
+from app.services.builds_candidates import OWN, image_ref_of
+from app.services.builds_rows import SUBTYPES
+from app.services.catalog_rows import CatalogRows, literal
+from app.services.forced_photometry import ForcedPhotometer, Measurement
+from app.services.light_curve_request import ImageKind, LightCurveRequest
+from app.sky.shapes import Point
+from app.stores.tables.datasets import DatasetStore
+
+MAX_IMAGES: Final = 20_000
+"""At one position."""
+AT_ONCE: Final = 32
+"""Images measured before their rows leave."""
+THREADS: Final = min(4, os.cpu_count() or 1)
+
+_CONDITIONS: Final[Mapping[ImageKind, str]] = {
+    "science": f"calib_level = {CALIBRATED}",
+    "template": f"dataproduct_subtype = {literal(SUBTYPES['template'])}",
+    "difference": f"dataproduct_subtype = {literal(SUBTYPES['difference'])}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What was measured at position number ``position`` (from 1) on one image.
+
+    ``template_flux`` (nJy): at the place on the template of a difference, as the flux of its
+    science image less that of the difference; NaN for other images.
+    """
+
+    position: int
+    point: Point
+    kind: ImageKind
+    row: DatasetRow
+    measured: Measurement
+    template_flux: float = nan
+
+    @property
+    def mid_mjd(self) -> float:
+        """Middle of the exposure (UTC); of a template's, from the first to the last."""
+        return middle_mjd(self.row.columns.get("t_min"), self.row.columns.get("t_max"))
+
+
+def middle_mjd(start: Value, stop: Value) -> float:
+    """The middle of an interval; NaN when an end is not known."""
+    return nan if start is None or stop is None else 0.5 * (float(start) + float(stop))
+
+
+class LightCurveService:
+    """Finds the images of a place through the spatial index and measures them in threads."""
+
+    def __init__(
+        self, *, datasets: DatasetStore, rows: CatalogRows, photometer: ForcedPhotometer
+    ) -> None:
+        self._datasets = datasets
+        self._rows = rows
+        self._photometer = photometer
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="photometry")
+
+    def measure(self, request: LightCurveRequest) -> Generator[list[Epoch], None, None]:
+        """Epochs by position, then by time; images without pixels at a place give none.
+
+        They come as they are measured, in short lists. Raises LimitError when MAX_IMAGES contain a
+        position.
+        """
+        for number, point in enumerate(request.positions, 1):
+            yield from self._measure_at(number, point, request)
+
+    def _measure_at(
+        self, number: int, point: Point, request: LightCurveRequest
+    ) -> Iterator[list[Epoch]]:
+        found = self._find(point, request)
+        for start in range(0, len(found), AT_ONCE):
+            kinds = dict(found[start : start + AT_ONCE])
+            differences = [name for name, kind in kinds.items() if kind == "difference"]
+            science_of = self._datasets.science_of(differences)
+            names = list(dict.fromkeys((*kinds, *science_of.values())))
+            rows = {row.dataset_id: row for row in self._datasets.get_many(names)}
+            measured = self._measure_rows(list(rows.values()), point, request)
+            epochs = (
+                Epoch(
+                    position=number,
+                    point=point,
+                    kind=kind,
+                    row=rows[name],
+                    measured=measured[name],
+                    template_flux=_template_flux(measured, name, science_of.get(name)),
+                )
+                for name, kind in kinds.items()
+                if name in measured
+            )
+            yield list(epochs)
+
+    def _measure_rows(
+        self, rows: Sequence[DatasetRow], point: Point, request: LightCurveRequest
+    ) -> dict[str, Measurement]:
+        def measure(row: DatasetRow) -> Measurement | None:
+            try:
+                ref = image_ref_of(row)
+            except RecipeError:  # it has no pixel grid on the sky
+                return None
+            return self._photometer.measure(
+                ref, point, subtract_background=request.subtract_background
+            )
+
+        found = zip(rows, self._threads.map(measure, rows), strict=True)
+        return {row.dataset_id: each for row, each in found if each is not None}
+
+    def _find(self, point: Point, request: LightCurveRequest) -> list[tuple[str, ImageKind]]:
+        """(identifier, kind) of the images whose region contains a place, by the middle of
+        their time."""
+        place = f"CONTAINS(POINT('ICRS', {point.lon_deg!r}, {point.lat_deg!r}), s_region) = 1"
+        found: list[tuple[float, str, ImageKind]] = []
+        for kind in request.kinds:
+            conditions = [place, OWN, _CONDITIONS[kind], *_choice(request)]
+            adql = (
+                "SELECT t_min, t_max, obs_publisher_did FROM ivoa.ObsCore "
+                f"WHERE {' AND '.join(conditions)}"
+            )
+            rows = self._rows.select(adql, MAX_IMAGES, what="images that contain a position")
+            found += [(middle_mjd(start, stop), name, kind) for start, stop, name in rows]
+        found.sort(key=lambda each: (inf if isnan(each[0]) else each[0], each[1]))
+        return [(name, kind) for _, name, kind in found]
+
+
+def _choice(request: LightCurveRequest) -> Iterator[str]:
+    for column, words in (("lsst_band", request.bands), ("obs_collection", request.collections)):
+        if words:
+            yield f"{column} IN ({', '.join(map(literal, words))})"
+    if request.times:
+        parts = (
+            " AND ".join(
+                (
+                    *((f"t_max >= {low!r}",) if low > -inf else ()),
+                    *((f"t_min <= {high!r}",) if high < inf else ()),
+                )
+            )
+            or "1 = 1"
+            for low, high in request.times
+        )
+        yield f"({' OR '.join(f'({part})' for part in parts)})"
+
+
+def _template_flux(
+    measured: Mapping[str, Measurement], difference: str, science: str | None
+) -> float:
+    if science is None or science not in measured:
+        return nan
+    return measured[science].flux - measured[difference].flux
