@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.figures import machine
 
-SCRIPTS = ("ingest", "rows", "contains", "tap", "writers", "builds", "decam")
+SCRIPTS = ("ingest", "rows", "contains", "tap", "writers", "builds", "decam", "alerts")
 """In the order in which they run; each module offers ``figures() -> Iterable[Figure]``."""
 
 

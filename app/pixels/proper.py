@@ -78,14 +78,17 @@ def subtract_properly(
     science_psf: CoaddPsf,
     template_psf: CoaddPsf,
     *,
-    background_order: int = 1,
+    background_order: int | None = 1,
     rescale_variance: bool = True,
+    known_scale: float | None = None,
 ) -> ProperDifference:
     """Science minus template, with white noise.
 
-    Scale and shift come from the stars of both; the differential background is a polynomial of
-    ``background_order``. Masks reach as far as the filters do. With ``rescale_variance`` the
-    variance is brought to the measured scatter, as resampled inputs need, whose pixels share noise.
+    Scale and shift come from the stars of both, unless the scale (science flux per template flux)
+    is known: the images then count as registered. The differential background is a polynomial of
+    ``background_order``; None says that neither image has one. Masks reach as far as the filters
+    do. With ``rescale_variance`` the variance is brought to the measured scatter, as resampled
+    inputs need, whose pixels share noise.
 
     Raises RecipeError when shapes differ, KernelFitError when fewer than three stars are in both,
     CoverageError when no pixel has data in both or no place has both PSFs.
@@ -93,14 +96,21 @@ def subtract_properly(
     if science.shape != template.shape:
         raise RecipeError(f"science {science.shape} and template {template.shape} differ in shape")
     psfs = PsfPair(science_psf, template_psf, science.shape)
-    pair = _Pair.of(science, template, psfs.fwhm_px)
-    found = register(pair.science, pair.template, psfs, pair.noise, pair.first_scale())
+    skies = (0.0, 0.0)
+    if background_order is not None:
+        skies = (sky_level(science).mean, sky_level(template).mean)
+    pair = _Pair.of(science, template, skies, psfs.fwhm_px)
+    if known_scale is None:
+        found = register(pair.science, pair.template, psfs, pair.noise, pair.first_scale())
+    else:
+        found = Registration(known_scale, 0.0, (0.0, 0.0), 0.0, 0)
     filters = psfs.filters(pair.noise, found.scale, found.shift_px)
     kept = _filtered(pair.science, filters.science)
     turned = _filtered(pair.template, filters.template)
     image = _difference(kept, turned, science.mask)
     blank = source_free(image)
-    image = replace(image, flux=image.flux - _level(image, blank, background_order))
+    if background_order is not None:
+        image = replace(image, flux=image.flux - _level(image, blank, background_order))
     noise = _noise_check(image, blank, rescale_variance)
     psf = filters.psf_of(science.shape)
     fwhm_px, zero_point = psf.typical_shape().fwhm_px, science.zero_point_mag
@@ -120,9 +130,18 @@ class _Pair:
     noise: Noise
 
     @classmethod
-    def of(cls, science: MaskedImage, template: MaskedImage, fwhm_px: float) -> _Pair:
-        variances = [_typical_variance(each) for each in (science, template)]
-        return cls(_clean(science, fwhm_px), _clean(template, fwhm_px), Noise(*variances))
+    def of(
+        cls,
+        science: MaskedImage,
+        template: MaskedImage,
+        skies: tuple[float, float],
+        fwhm_px: float,
+    ) -> _Pair:
+        return cls(
+            _clean(science, skies[0], fwhm_px),
+            _clean(template, skies[1], fwhm_px),
+            Noise(_typical_variance(science), _typical_variance(template)),
+        )
 
     def first_scale(self) -> float:
         """What the zero points say; 1 where one is not known."""
@@ -140,13 +159,13 @@ def _typical_variance(image: MaskedImage) -> float:
     raise CoverageError("usable pixels", 0, 1)
 
 
-def _clean(image: MaskedImage, fwhm_px: float) -> MaskedImage:
-    """Above the sky, defects replaced by what is beside them: the filters would make rings of them.
+def _clean(image: MaskedImage, sky: float, fwhm_px: float) -> MaskedImage:
+    """Above the ``sky``, defects filled from beside: the filters would make rings of them.
 
     Their planes stay set.
     """
     defect = (image.mask & DEFECTS) != 0
-    level = np.where(defect, np.float32(np.nan), image.flux - np.float32(sky_level(image).mean))
+    level = np.where(defect, np.float32(np.nan), image.flux - np.float32(sky))
     filled = fill_narrow_gaps(replace(image, flux=level.astype(np.float32)), fwhm_px)
     return replace(filled, mask=image.mask)
 
