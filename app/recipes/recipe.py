@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from app.pixels.bright_objects import BrightObject
+from app.schema.rows import SourceRow
 
 RECIPE_VERSION = 4
 """Raised whenever the pixels that a recipe gives would change."""
@@ -194,5 +195,7 @@ class BuildReport:
     exposure_s: float | None
     uses: tuple[InputUse, ...]
     quality: tuple[tuple[str, float], ...] = ()
+    sources: tuple[SourceRow, ...] = ()
+    """What was found on a difference."""
     duration_s: float | None = None
     """How long the build took, as far as that was measured."""

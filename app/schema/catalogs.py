@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app.schema.columns import integer, real, text
+from app.schema.dia_source import DIA_SOURCE
 from app.schema.fields import ForeignKey, Schema, Table
 
 PRODUCT_INPUT: Final = Table(
@@ -221,6 +222,11 @@ BUILD_QUALITY: Final = Table(
             "Scatter of the residuals of bright stars, in sigma (differences)",
             ucd="stat.fit.residual",
         ),
+        integer(
+            "n_dia_sources",
+            "Sources found on it, which are in dia_source (differences)",
+            ucd="meta.number;src",
+        ),
         real("build_s", "How long the build took", unit="s", ucd="time.processing"),
     ),
     description="How good each built image is; what does not apply to its kind is null",
@@ -237,5 +243,5 @@ BUILD_QUALITY: Final = Table(
 SKYLOOM: Final = Schema(
     name="skyloom",
     description="What this service adds to the standard tables",
-    tables=(PRODUCT_INPUT, BUILD_QUALITY),
+    tables=(PRODUCT_INPUT, BUILD_QUALITY, DIA_SOURCE),
 )

@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 Value = str | int | float | None
 
+SourceRow = Mapping[str, Value]
+"""Column of ``skyloom.dia_source`` -> value."""
+
 
 def links_path(dataset_id: str) -> str:
     """Path of the DataLink document of a dataset, below the address of the service."""

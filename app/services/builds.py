@@ -132,6 +132,7 @@ class BuildService:
             row,
             product_inputs(plan, report),
             product_quality(plan, report),
+            sources=report.sources,
             result_media_type=FITS_MEDIA_TYPE,
             now=now,
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, MaskedImage
 from app.pixels.psf_coadd import CoaddPsf
+from app.stores.dia_source_files import dia_sources_hdu
 from app.stores.psf_files import psf_hdus
 
 CardValue = str | int | float | bool | None
@@ -39,6 +40,7 @@ def product_fits(
     n_image: NDArray[np.int32] | None = None,
     input_map: NDArray[np.uint8] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({}),
+    sources: Sequence[Mapping[str, Cell]] | None = None,
 ) -> bytes:
     """A product as FITS bytes.
 
@@ -48,7 +50,8 @@ def product_fits(
     the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
     there when the ``psf`` is known. After INPUTS come SCORE (float32, with the WCS), NIMAGE (int16,
     the good inputs of each pixel, with the WCS), INPUTMAP (uint8, compressed; bit b of plane p:
-    input 8 p + b) and further ``tables``, when they are given. Each HDU has CHECKSUM and DATASUM.
+    input 8 p + b), further ``tables`` and DIASOURCES (:mod:`app.stores.dia_source_files`), when
+    they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -63,6 +66,7 @@ def product_fits(
             *([] if n_image is None else [_count_hdu(n_image, wcs)]),
             *([] if input_map is None else [_map_hdu(input_map, wcs)]),
             *(_table_hdu(name, rows) for name, rows in tables.items()),
+            *([] if sources is None else [dia_sources_hdu(sources)]),
             *([] if psf is None else psf_hdus(psf)),
         ]
     )

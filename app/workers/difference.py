@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
@@ -14,6 +14,7 @@ from app.pixels.warp import Window, widened
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
+from app.workers.dia_sources import with_sources
 from app.workers.inputs import input_psf, with_width
 from app.workers.product import Product, pixel_quality
 from app.workers.proper_difference import proper_product
@@ -40,7 +41,7 @@ def difference_product(
 ) -> Product:
     """``science``, on the grid of the recipe, minus ``template``, which has a border around it.
 
-    Its PSF is that of the image that was not convolved.
+    Its PSF is that of the image that was not convolved. Its sources are found and measured.
 
     Raises StoppedError when the build is to stop, KernelFitError and CoverageError when the pixels
     do not allow a match.
@@ -65,12 +66,13 @@ def difference_product(
     image = mark_bright_objects(
         part_of(difference.image, inner), grid, work.plan.recipe.bright_objects
     )
+    matched = part_of(difference.matched_template, inner)
     if found.convolved == "template":
         psf = None if own is None else at_pixels(own, grid, ref.dataset_id)
     else:
         psf = None if template.psf is None else template.psf.cut(inner)
     science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
-    return Product(
+    product = Product(
         image=image,
         grid=grid,
         uses=(science_use, *template.uses),
@@ -81,6 +83,8 @@ def difference_product(
         settings=_matching_cards(found, options, psf),
         psf=psf,
     )
+    shown = replace(science, fwhm_px=found.science_fwhm_px)
+    return with_sources(work, ref, product, science=(shown, own), template=(matched, psf))
 
 
 def _quality(difference: Difference) -> tuple[tuple[str, float], ...]:

@@ -16,6 +16,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
+from app.schema.rows import SourceRow
 from app.sky.stcs import format_region
 from app.stores.files_atomic import WrittenFile
 from app.stores.fits_layout import CardRow, Cell
@@ -41,9 +42,10 @@ QUALITY_COMMENTS: Final = {
     "VARFACT": "factor put on the variance to make PULLSIG 1",
     "BRIGHCHI": "rms of IMAGE/error on the brightest pixels",
     "NBLANK": "pixels outside sources",
+    "NDIASRC": "sources that were found, see HDU DIASOURCES",
 }
 """Comments on the cards that tell how good a product is."""
-COUNTS: Final = frozenset({"NPSF", "NPSFSTAR", "NSTAMPS", "NSTAMREJ", "NBLANK"})
+COUNTS: Final = frozenset({"NPSF", "NPSFSTAR", "NSTAMPS", "NSTAMREJ", "NBLANK", "NDIASRC"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class Product:
     psf: CoaddPsf | None = None
     score: NDArray[np.float32] | None = None
     """Significance of a point source at each pixel, of a difference by proper subtraction."""
+    sources: tuple[SourceRow, ...] | None = None
+    """Of a difference; None where they could not be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +212,5 @@ def build_report(
         exposure_s=times.exposure_s,
         uses=product.uses,
         quality=product.quality,
+        sources=product.sources or (),
     )

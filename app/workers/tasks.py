@@ -85,6 +85,7 @@ def _write(work: Work, product: Product) -> BuildReport:
         tables=product.tables,
         psf=product.psf,
         score=product.score,
+        sources=product.sources,
     )
     work.check()
     written = work.images.write(Path(work.plan.output_path), content)

@@ -24,6 +24,7 @@ Stage = Literal[
     "coadd",
     "match",
     "subtract",
+    "detect",
     "write",
 ]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)

@@ -105,4 +105,5 @@ def test_the_standard_keys_and_those_of_provenance_are_there() -> None:
         ("skyloom.product_input", "product_id", "ivoa.ObsCore", "obs_publisher_did"),
         ("skyloom.build_quality", "obs_publisher_did", "ivoa.ObsCore", "obs_publisher_did"),
         ("skyloom.product_input", "input_id", "ivoa.ObsCore", "obs_publisher_did"),
+        ("skyloom.dia_source", "obs_publisher_did", "ivoa.ObsCore", "obs_publisher_did"),
     }

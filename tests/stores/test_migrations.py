@@ -65,7 +65,8 @@ def test_upgrading_again_changes_nothing_and_refreshes_tap_schema(stores: Metada
         connection.execute(tap_schema["tap_columns"].delete())
     done = upgrade(stores.engine)
     assert (done.changed, done.new_revision, done.regions_indexed) == (False, head_revision(), 0)
-    assert len(execute(stores, "SELECT * FROM tap_columns")) == 112
+    columns = sum(len(t.fields) for s in CATALOG.schemas for t in s.tables)
+    assert len(execute(stores, "SELECT * FROM tap_columns")) == columns
     assert stores.datasets.get_many([dataset(1).dataset_id]) == [dataset(1)]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.errors import DatasetNotFoundError
-from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
+from app.schema.rows import DatasetRow, ProductInput, ProductQuality, SourceRow, Value
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_rows import instant_text, results_text
+from app.stores.tables.dia_sources import replace_sources
 from app.stores.tables.physical import build_quality, job, obscore, product_input
 from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
@@ -154,14 +155,15 @@ class DatasetStore:
         inputs: Sequence[ProductInput],
         quality: ProductQuality,
         *,
+        sources: Sequence[SourceRow] = (),
         result_media_type: str,
         now: datetime,
     ) -> None:
         """Make a built product known, in one transaction.
 
-        The ObsCore row is upserted, its provenance and quality rows are replaced, and every job
-        with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one result
-        named ``result`` that points to the dataset.
+        The ObsCore row is upserted, its provenance, quality and ``sources`` are replaced, and
+        every job with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one
+        result named ``result`` that points to the dataset.
         """
         result = JobResult(
             result_id="result",
@@ -174,6 +176,7 @@ class DatasetStore:
             self._upsert(connection, {fold(row.dataset_id): to_record(row)})
             _replace_inputs(connection, row.dataset_id, inputs)
             _replace_quality(connection, quality)
+            replace_sources(connection, row.dataset_id, sources)
             if row.recipe_key is not None:
                 connection.execute(_complete_jobs(row.recipe_key, result, now))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.schema.catalogs import BUILD_QUALITY, PRODUCT_INPUT
+from app.schema.dia_source import DIA_SOURCE
 from app.schema.fields import Field, Kind, Table
 from app.schema.obscore import OBSCORE, REQUIRED
 from app.schema.tap_schema import TAP_SCHEMA_TABLES
@@ -66,6 +67,12 @@ obscore: Final = _table(
 product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
 
 build_quality: Final = _table(BUILD_QUALITY, required=("obs_publisher_did",))
+
+dia_source: Final = _table(
+    DIA_SOURCE,
+    sa.Column("row_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    required=("dia_source_id", "obs_publisher_did"),
+)
 
 tap_schema: Final = {table.physical: _table(table) for table in TAP_SCHEMA_TABLES}
 

@@ -1,0 +1,137 @@
+"""What sources of a difference are measured on: the difference and the two images under it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import CoverageError
+from app.pixels.background import FIT_REJECT
+from app.pixels.detect import gaussian_psf
+from app.pixels.image import MaskedImage
+from app.pixels.kernels import FWHM_TO_SIGMA
+from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.psf_field import Profile, PsfField
+
+Floats = NDArray[np.float64]
+
+STAMP_FWHM: Final = 1.5
+"""Half the side of the stamps that sources are measured on, in FWHM of the PSF."""
+LEAST_HALF_PX: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An image and its PSF.
+
+    ``level`` (flux units of a pixel) is what the image stands on and is taken off when a source is
+    measured. Where the ``psf`` does not reach it is taken to be the typical one.
+    """
+
+    image: MaskedImage
+    psf: CoaddPsf
+    level: float = 0.0
+    typical: Profile = field(init=False)
+    fwhm_px: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises CoverageError when the PSF has no place or no width."""
+        object.__setattr__(self, "typical", _typical_profile(self.psf))
+        object.__setattr__(self, "fwhm_px", self.typical.shape().fwhm_px)
+
+    @property
+    def sigma_px(self) -> float:
+        """That of a Gaussian as wide as the PSF."""
+        return self.fwhm_px * FWHM_TO_SIGMA
+
+    @property
+    def half_px(self) -> int:
+        """Half the side of a stamp."""
+        return int(max(LEAST_HALF_PX, math.ceil(STAMP_FWHM * self.fwhm_px)))
+
+    def profile(self, x: float, y: float) -> Profile:
+        """The PSF at a pixel position."""
+        try:
+            return self.psf.profile(x, y)
+        except CoverageError:
+            return self.typical
+
+
+@dataclass(frozen=True, slots=True)
+class DiaImages:
+    """Three layers on one grid and one flux scale.
+
+    ``science`` and ``template`` are as they were before the subtraction; the PSF of each layer is
+    its own.
+    """
+
+    difference: Layer
+    science: Layer
+    template: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Square planes around the pixel (``x``, ``y``); off the image nothing is ``good``."""
+
+    x: int
+    y: int
+    flux: Floats
+    variance: Floats
+    mask: NDArray[np.int32]
+    good: NDArray[np.bool_]
+
+    @property
+    def half_px(self) -> int:
+        """Half the side."""
+        return len(self.flux) // 2
+
+    def offsets(self, x: float, y: float) -> tuple[Floats, Floats]:
+        """x and y of the pixels from a place on the image."""
+        line = np.arange(-self.half_px, self.half_px + 1, dtype=np.float64)
+        dx, dy = np.meshgrid(line + (self.x - x), line + (self.y - y))
+        return dx, dy
+
+
+def cut_stamp(layer: Layer, x: int, y: int, half_px: int) -> Stamp:
+    """The (2 half + 1)² pixels around (x, y), level taken off; not usable ones are 0."""
+    image, size = layer.image, 2 * half_px + 1
+    ny, nx = image.shape
+    top, left = y - half_px, x - half_px
+    rows = slice(max(0, top), max(0, min(ny, top + size)))
+    columns = slice(max(0, left), max(0, min(nx, left + size)))
+    inner = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    part = MaskedImage(
+        image.flux[rows, columns], image.variance[rows, columns], image.mask[rows, columns]
+    )
+    flux, variance = np.zeros((size, size)), np.ones((size, size))
+    mask, good = np.zeros((size, size), np.int32), np.zeros((size, size), np.bool_)
+    usable = part.usable(FIT_REJECT)
+    good[inner] = usable
+    mask[inner] = part.mask
+    flux[inner] = np.where(usable, part.flux - layer.level, 0.0)
+    variance[inner] = np.where(usable, part.variance, 1.0)
+    return Stamp(x, y, flux, variance, mask, good)
+
+
+def gaussian_coadd_psf(fwhm_px: float, shape: tuple[int, int]) -> CoaddPsf:
+    """The PSF of an image of ``shape`` of which no more than a width is known."""
+    stamp = gaussian_psf(fwhm_px)
+    return CoaddPsf.of_one(PsfField(stamp[None], 0, (0.0, 0.0), (1.0, 1.0)), shape)
+
+
+def _typical_profile(psf: CoaddPsf) -> Profile:
+    """At the place nearest to the middle. Raises CoverageError where no input is."""
+    ny, nx = psf.shape
+    x, y = psf.places()
+    x, y = np.append(x, (nx - 1) / 2), np.append(y, (ny - 1) / 2)
+    for n in np.argsort(np.hypot(x - (nx - 1) / 2, y - (ny - 1) / 2), kind="stable"):
+        try:
+            return psf.profile(float(x[n]), float(y[n]))
+        except CoverageError:
+            continue
+    raise CoverageError("places with a PSF", 0, 1)

@@ -1,0 +1,61 @@
+"""The sources of a difference that a build made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.errors import CoverageError
+from app.pixels.background import sky_level
+from app.pixels.dia_images import DiaImages, Layer, gaussian_coadd_psf
+from app.pixels.dia_sources import THRESHOLD, DiaSources, find_dia_sources
+from app.pixels.image import MaskedImage
+from app.pixels.psf_coadd import CoaddPsf
+from app.recipes.recipe import ImageRef
+from app.workers.dia_table import dia_source_rows
+from app.workers.product import Product
+from app.workers.work import Work
+
+Shown = tuple[MaskedImage, CoaddPsf | None]
+"""An image and its PSF; a Gaussian of its width where that is not known."""
+
+
+def with_sources(
+    work: Work, ref: ImageRef, product: Product, *, science: Shown, template: Shown
+) -> Product:
+    """``product`` with its sources, which its mask then marks.
+
+    ``template`` is matched, on the scale and the pixels of the science image. Nothing is looked for
+    where no image shows a PSF or too few pixels are usable.
+
+    Raises StoppedError when the build is to stop.
+    """
+    work.at("detect", 0, 1)
+    try:
+        found = _find((product.image, product.psf), science, template)
+    except CoverageError:
+        return product
+    rows = dia_source_rows(work.plan, ref, found.sources)
+    cards = (
+        ("DIATHRES", THRESHOLD, "[sigma] sources were looked for beyond this"),
+        ("SCORESIG", found.score_scatter, "scatter of the score image before scaling"),
+    )
+    return replace(
+        product,
+        image=replace(product.image, mask=found.mask),
+        sources=rows,
+        quality=(*product.quality, ("NDIASRC", float(len(rows)))),
+        settings=(*product.settings, *cards),
+    )
+
+
+def _find(difference: Shown, science: Shown, template: Shown) -> DiaSources:
+    sky = sky_level(science[0]).mean
+    images = DiaImages(_layer(difference), _layer(science, sky), _layer(template))
+    return find_dia_sources(images)
+
+
+def _layer(shown: Shown, level: float = 0.0) -> Layer:
+    image, psf = shown
+    if psf is None and image.fwhm_px is None:
+        raise CoverageError("images with a PSF", 0, 1)
+    return Layer(image, psf or gaussian_coadd_psf(image.fwhm_px or 0.0, image.shape), level)
