@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT
 from app.pixels.detect import gaussian_psf
-from app.pixels.image import MaskedImage
+from app.pixels.image import MaskedImage, bits
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfField
@@ -76,13 +76,14 @@ class DiaImages:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Square planes around the pixel (``x``, ``y``); off the image nothing is ``good``."""
+    """Square planes around the pixel (``x``, ``y``). Off the image nothing is ``good`` and the mask
+    says NO_DATA."""
 
     x: int
     y: int
     flux: Floats
     variance: Floats
-    mask: NDArray[np.int32]
+    mask: NDArray[np.int64]
     good: NDArray[np.bool_]
 
     @property
@@ -109,7 +110,7 @@ def cut_stamp(layer: Layer, x: int, y: int, half_px: int) -> Stamp:
         image.flux[rows, columns], image.variance[rows, columns], image.mask[rows, columns]
     )
     flux, variance = np.zeros((size, size)), np.ones((size, size))
-    mask, good = np.zeros((size, size), np.int32), np.zeros((size, size), np.bool_)
+    mask, good = np.full((size, size), bits("NO_DATA")), np.zeros((size, size), np.bool_)
     usable = part.usable(FIT_REJECT)
     good[inner] = usable
     mask[inner] = part.mask

@@ -110,13 +110,11 @@ def shape(layer: Layer, fit: PsfFit) -> Moments:
     return Moments(float(found[2]), float(found[3]), float(found[4]))
 
 
-def flags_of(stamp: Stamp, half_px: int) -> frozenset[str]:
-    """Names of the flags that the mask sets on a stamp, around its middle and within ``half_px``.
-    Pixels off the image are no data."""
-    middle = stamp.half_px
-    core = np.bitwise_or.reduce(stamp.mask[middle - 1 : middle + 2, middle - 1 : middle + 2], None)
-    inner = np.s_[middle - half_px : middle + half_px + 1]
-    whole = np.bitwise_or.reduce(stamp.mask[inner, inner], None)
+def flags_of(stamp: Stamp) -> frozenset[str]:
+    """Names of the flags that the mask sets around the middle of a stamp and on all of it."""
+    middle = np.s_[stamp.half_px - 1 : stamp.half_px + 2]
+    core = np.bitwise_or.reduce(stamp.mask[middle, middle], None)
+    whole = np.bitwise_or.reduce(stamp.mask, None)
     found = {name for name, planes in CENTRE_FLAGS.items() if core & planes}
     return frozenset(found | {name for name, planes in STAMP_FLAGS.items() if whole & planes})
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT
 from app.pixels.convolve import convolve, convolve_present
 from app.pixels.detect import map_scatter
@@ -31,6 +32,15 @@ class Score:
 
     values: Plane
     scatter: float
+
+    def rescaled(self, blank: NDArray[np.bool_]) -> Score:
+        """The same with a scatter of 1 on the pixels that are ``blank``; as it is when they are
+        too few."""
+        try:
+            scatter = map_scatter(np.where(blank, self.values, np.float32(np.nan)))
+        except CoverageError:
+            return self
+        return Score(self.values / np.float32(scatter), self.scatter * scatter)
 
 
 def score_image(layer: Layer) -> Score:

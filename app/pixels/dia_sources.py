@@ -31,7 +31,7 @@ from app.pixels.dia_measure import (
     shape,
 )
 from app.pixels.dia_psf_fit import PsfFit, fit_psf, forced_psf
-from app.pixels.dia_score import score_image
+from app.pixels.dia_score import Score, score_image
 from app.pixels.image import MaskedImage, bits
 
 THRESHOLD: Final = 5.0
@@ -87,8 +87,7 @@ def find_dia_sources(images: DiaImages, *, threshold: float = THRESHOLD) -> DiaS
     Raises CoverageError when too few pixels of the difference are usable.
     """
     layer = images.difference
-    score = score_image(layer)
-    footprints = find_footprints(score.values, threshold, GROW_SIGMA * layer.sigma_px, MERGE_PX)
+    score, footprints = _detect(layer, threshold)
     sources = [
         source
         for footprint in footprints.found
@@ -96,6 +95,14 @@ def find_dia_sources(images: DiaImages, *, threshold: float = THRESHOLD) -> DiaS
     ]
     sources.sort(key=lambda each: (each.fit.y, each.fit.x))
     return DiaSources(tuple(sources), _detected(layer.image, footprints), score.scatter)
+
+
+def _detect(layer: Layer, threshold: float) -> tuple[Score, Footprints]:
+    """The score with a scatter of 1 beside the sources, and what stands out of it."""
+    grow_px, score = GROW_SIGMA * layer.sigma_px, score_image(layer)
+    crowded = find_footprints(score.values, threshold, grow_px, MERGE_PX)
+    score = score.rescaled(crowded.signs == 0)
+    return score, find_footprints(score.values, threshold, grow_px, MERGE_PX)
 
 
 def _detected(image: MaskedImage, footprints: Footprints) -> NDArray[np.int32]:
@@ -140,7 +147,7 @@ def _measured(
     model = fit.flux * layer.profile(fit.x, fit.y).values(*stamp.offsets(fit.x, fit.y))
     radius_px = APERTURE_FWHM * layer.fwhm_px
     moments = shape(layer, fit)
-    flags = set(flags_of(stamp, stamp.half_px))
+    flags = set(flags_of(stamp))
     if not fit.converged:
         flags.add("centroid_flag")
     if not np.isfinite(moments.ixx):

@@ -149,7 +149,7 @@ _SHAPE: Final = (
     real(
         "positive_ratio",
         "Sum of the positive pixels of the aperture over that of all, in absolute values",
-        ucd="arith.ratio",
+        ucd="phot.flux;arith.ratio",
     ),
 )
 

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from app.errors import NotFoundError
 from app.recipes.recipe import ImageRef
+from app.schema.dia_source import DIA_SOURCE
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
 from app.services.light_curve_descriptor import light_curve_descriptor
+from app.services.builds_rows import SUBTYPES
 from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
@@ -120,6 +122,8 @@ class LinkService:
                 row, used.input_id, service_url, "#progenitor", _describe_input(used)
             )
         yield from self._derivations(row, service_url)
+        if row.columns.get("dataproduct_subtype") == SUBTYPES["difference"] and row.recipe_key:
+            yield _sources_link(row, service_url)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:
         title = row.columns.get("obs_title") or row.columns.get("dataproduct_subtype") or "Image"
@@ -258,6 +262,25 @@ def _dataset_link(
         content_type=MEDIA_TYPE,
         content_qualifier="#image",
         local_semantics=semantics.removeprefix("#"),
+        link_auth="false",
+        link_authorized=True,
+    )
+
+
+def _sources_link(row: DatasetRow, service_url: str) -> Link:
+    quoted = row.dataset_id.replace("'", "''")
+    asked = {
+        "LANG": "ADQL",
+        "QUERY": f"SELECT * FROM {DIA_SOURCE.name} WHERE obs_publisher_did = '{quoted}'",
+    }
+    return Link(
+        ID=row.dataset_id,
+        semantics="#derivation",
+        access_url=f"{service_url}/tap/sync?{urlencode(asked, quote_via=quote)}",
+        description=f"Sources found on this image: its rows of {DIA_SOURCE.name}",
+        content_type="application/x-votable+xml",
+        content_qualifier="#measurements",
+        local_semantics="dia-sources",
         link_auth="false",
         link_authorized=True,
     )
