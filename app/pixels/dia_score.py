@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT
-from app.pixels.convolve import convolve, convolve_present
-from app.pixels.detect import map_scatter
+from app.pixels.bands import over_rows
+from app.pixels.convolve import TILE_PX, convolve_strip, kernels_of_rows, rows_around
+from app.pixels.detect import LEAST_SHARE, map_scatter
 from app.pixels.dia_images import Layer
 
 Floats = NDArray[np.float64]
@@ -48,13 +49,25 @@ def score_image(layer: Layer) -> Score:
 
     Raises CoverageError when too few pixels are usable.
     """
-    cells = _PsfCells(layer)
-    image = layer.image
+    cells, image = _PsfCells(layer), layer.image
     good = image.usable(FIT_REJECT)
-    signal = convolve(np.where(good, image.flux - np.float32(layer.level), np.float32(0)), cells.at)
-    noise, gain = convolve_present(image.variance, good, cells.squared_at, 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = signal / np.sqrt(noise / gain)
+    signal = np.where(good, image.flux - np.float32(layer.level), np.float32(0.0))
+    noise = np.where(good, image.variance, np.float32(0.0))
+    values = np.empty(image.shape, np.float32)
+
+    def rows(start: int, stop: int) -> None:
+        kernels = kernels_of_rows(cells.at, start, stop, image.shape[1])
+        half, squares = kernels.shape[1] // 2, kernels**2
+        summed, power = (
+            convolve_strip(rows_around(plane, start, stop, half), each)
+            for plane, each in ((signal, kernels), (noise, squares))
+        )
+        present = rows_around(good, start, stop, half).astype(np.float32)
+        seen = convolve_strip(present, squares, present=True) >= LEAST_SHARE
+        root = np.sqrt(np.where(seen, power, np.float32(1.0)))
+        values[start:stop] = np.where(seen, summed / root, np.float32(np.nan))
+
+    over_rows(rows, image.shape[0], band_rows=TILE_PX)
     scatter = map_scatter(values)
     values /= np.float32(scatter)
     return Score(values, scatter)
@@ -83,7 +96,3 @@ class _PsfCells:
         row = np.clip((y * self._rows / ny).astype(np.intp), 0, self._rows - 1)
         found: Floats = self._stamps[row * self._columns + column]
         return found
-
-    def squared_at(self, x: Floats, y: Floats) -> Floats:
-        """Their squares."""
-        return self.at(x, y) ** 2

@@ -7,9 +7,11 @@ from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.proper import ProperDifference, subtract_properly
+from app.pixels.scaling import rescaled
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
+from app.workers.dia_sources import with_sources
 from app.workers.inputs import input_psf
 from app.workers.product import Product, pixel_quality
 from app.workers.science_window import inner_bounds, part_of
@@ -24,7 +26,7 @@ def proper_product(
     template: Template,
     options: DifferenceOptions,
 ) -> Product:
-    """``science`` minus ``template`` with white noise, and the score of point sources.
+    """``science`` minus ``template`` with white noise, the score of point sources, and those found.
 
     Raises StoppedError when the build is to stop, CoverageError when a PSF is not known, and what
     :func:`app.pixels.proper.subtract_properly` raises.
@@ -38,16 +40,17 @@ def proper_product(
         if psf is None:
             raise CoverageError(f"stars that show the PSF of the {name}", 0, 1)
     assert own is not None and other is not None
+    under = part_of(template.coadd.image, inner)
     done = subtract_properly(
         science,
-        part_of(template.coadd.image, inner),
+        under,
         own,
         other,
         background_order=options.background_order,
     )
     work.at("subtract", 0, 1)
     image = mark_bright_objects(done.image, grid, work.plan.recipe.bright_objects)
-    return Product(
+    product = Product(
         image=image,
         grid=grid,
         uses=(
@@ -62,6 +65,8 @@ def proper_product(
         psf=done.psf.weighted(1.0, ref.dataset_id),
         score=done.score,
     )
+    matched = rescaled(under, done.registration.scale, image.zero_point_mag)
+    return with_sources(work, ref, product, science=(science, own), template=(matched, other))
 
 
 def _quality(done: ProperDifference) -> tuple[tuple[str, float], ...]:

@@ -52,8 +52,9 @@ def build(field: Field, **parameters: object) -> str:
     return str(job.results[0].dataset_id)
 
 
-def test_the_transient_is_found_by_its_place(field: Field) -> None:
-    product_id = build(field)
+@pytest.mark.parametrize("method", ["kernel", "zogy"])
+def test_the_transient_is_found_by_its_place(field: Field, method: str) -> None:
+    product_id = build(field, METHOD=method)
     (row,) = select(field, NEAR_THE_TRANSIENT)
     njy = 10 ** (0.4 * (31.4 - ZERO_POINT_MAG))
     assert row["image"] == row["obs_publisher_did"] == product_id
