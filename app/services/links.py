@@ -14,8 +14,8 @@ from app.schema.dia_source import DIA_SOURCE
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
-from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.builds_rows import SUBTYPES
+from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
 from app.stores.files import PublishedFile, find_file, get_file
