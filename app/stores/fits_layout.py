@@ -19,6 +19,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, MaskedImage
 from app.pixels.psf_coadd import CoaddPsf
 from app.stores.dia_source_files import dia_sources_hdu
+from app.stores.kernel_files import KeptKernel, kernel_hdus
 from app.stores.psf_files import psf_hdus
 
 CardValue = str | int | float | bool | None
@@ -36,6 +37,7 @@ def product_fits(
     *,
     bunit: str | None = None,
     psf: CoaddPsf | None = None,
+    kernel: KeptKernel | None = None,
     score: NDArray[np.float32] | None = None,
     n_image: NDArray[np.int32] | None = None,
     input_map: NDArray[np.uint8] | None = None,
@@ -48,10 +50,11 @@ def product_fits(
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
     the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
-    there when the ``psf`` is known. After INPUTS come SCORE (float32, with the WCS), NIMAGE (int16,
-    the good inputs of each pixel, with the WCS), INPUTMAP (uint8, compressed; bit b of plane p:
-    input 8 p + b), further ``tables`` and DIASOURCES (:mod:`app.stores.dia_source_files`), when
-    they are given. Each HDU has CHECKSUM and DATASUM.
+    there when the ``psf`` is known, at the end KERNEL and KERNEL_STARS (see
+    :mod:`app.stores.kernel_files`) of a ``kernel``. After INPUTS come SCORE (float32, with the
+    WCS), NIMAGE (int16, the good inputs of each pixel, with the WCS), INPUTMAP (uint8, compressed;
+    bit b of plane p: input 8 p + b), further ``tables`` and DIASOURCES
+    (:mod:`app.stores.dia_source_files`), when they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
@@ -68,6 +71,7 @@ def product_fits(
             *(_table_hdu(name, rows) for name, rows in tables.items()),
             *([] if sources is None else [dia_sources_hdu(sources)]),
             *([] if psf is None else psf_hdus(psf)),
+            *([] if kernel is None else kernel_hdus(kernel)),
         ]
     )
     for unit in units:

@@ -14,6 +14,7 @@ from app.pixels.warp import Window, widened
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
+from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
 from app.workers.inputs import input_psf, with_width
 from app.workers.product import Product, pixel_quality
@@ -82,6 +83,7 @@ def difference_product(
         quality=(*_quality(difference), *pixel_quality(image)),
         settings=_matching_cards(found, options, psf),
         psf=psf,
+        kernel=KeptKernel(found, options.border_px),
     )
     shown = replace(science, fwhm_px=found.science_fwhm_px)
     return with_sources(work, ref, product, science=(shown, own), template=(matched, psf))

@@ -20,6 +20,7 @@ from app.schema.rows import SourceRow
 from app.sky.stcs import format_region
 from app.stores.files_atomic import WrittenFile
 from app.stores.fits_layout import CardRow, Cell
+from app.stores.kernel_files import KeptKernel
 
 IMAGE_HDU, MASK_HDU, VARIANCE_HDU = 1, 2, 3
 
@@ -69,6 +70,7 @@ class Product:
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
     """Further tables by the name of their HDU."""
     psf: CoaddPsf | None = None
+    kernel: KeptKernel | None = None
     score: NDArray[np.float32] | None = None
     """Significance of a point source at each pixel, of a difference by proper subtraction."""
     sources: tuple[SourceRow, ...] | None = None

@@ -84,6 +84,7 @@ def _write(work: Work, product: Product) -> BuildReport:
         input_map=product.input_map,
         tables=product.tables,
         psf=product.psf,
+        kernel=product.kernel,
         score=product.score,
         sources=product.sources,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -185,6 +185,30 @@ def test_a_difference_shows_the_transient_alone(folder: Path, tmp_path: Path) ->
     assert header["CONVOLVD"] == "template" and header["PRODKIND"] == "difference"
     assert [use.role for use in report.uses] == ["science"] + ["template"] * 4
     assert (report.t_min, report.zero_point_mag) == (60100, pytest.approx(27.0))
+
+
+def test_a_difference_keeps_its_kernel(folder: Path, tmp_path: Path) -> None:
+    """The recipe of docs/kernel.md gives kernels of the sum that the header tells."""
+    *templates, science = standard_exposures()[:5]
+    plan = plan_of(folder, templates, data_dir=tmp_path, science=science)
+    options = DifferenceOptions(kernel_spatial_order=1)
+    report = run(replace(plan, recipe=replace(plan.recipe, difference=options)))
+    guide = (Path(__file__).parents[2] / "docs" / "kernel.md").read_text()
+    recipe: dict[str, Any] = {}
+    exec(guide.partition("```python")[2].partition("```")[0], recipe)
+    kernels = [recipe["kernel_at"](report.path, x, y) for x, y in ((0, 0), (199, 100))]
+    with fits.open(report.path) as hdus:
+        assert [k.sum() for k in kernels] == pytest.approx([hdus[0].header["KERNSUM"]] * 2)
+        assert hdus["KERNEL"].header["KERNORD"] == 1
+        stars = hdus["KERNEL_STARS"].data
+        assert stars["USED"].sum() == hdus[0].header["NSTAMPS"]
+        assert (~stars["USED"]).sum() == hdus[0].header["NSTAMREJ"]
+    border = options.border_px
+    for axis in ("X", "Y"):
+        assert -border <= stars[axis].min() and stars[axis].max() < 200 + border
+    assert not np.allclose(*kernels)
+    brightest = np.unravel_index(np.argmax(kernels[0]), kernels[0].shape)
+    assert np.hypot(*(np.array(brightest) - kernels[0].shape[0] // 2)) < 2
 
 
 def test_a_proper_difference_has_the_score_of_the_transient(folder: Path, tmp_path: Path) -> None:
