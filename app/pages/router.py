@@ -28,6 +28,7 @@ from app.pages.job_view import BUILDS, KINDS, view_job
 from app.pages.light_curve_view import view_light_curve
 from app.pages.position import format_position, parse_place, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
+from app.pages.quality_view import PANELS, panel_png, view_quality
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.sky_view import MAX_PATCHES, view_patches
@@ -35,6 +36,7 @@ from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyv
 from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
+from app.services.build_checks import check_difference, has_checks
 from app.services.jobs import JobService
 from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
 from app.services.light_curves import LightCurveService
@@ -95,6 +97,8 @@ def pages_router(
         ("/previews", reader.preview),
         ("/static/{name}", reader.static),
         ("/sky", sky_page(writer, skymap)),
+        ("/quality", quality_page(writer, datasets, images)),
+        ("/quality/{panel}.png", quality_panel(datasets, images)),
         ("/lightcurves", light_curve_page(writer, light_curves)),
         ("/tap", reader.tap),
         ("/tap/examples", reader.examples),
@@ -124,6 +128,35 @@ def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Respons
         return writer.write(request, "sky.html", values)
 
     return sky
+
+
+def quality_page(
+    writer: PageWriter, datasets: DatasetStore, images: ImageStore
+) -> Callable[..., Response]:
+    """The page of how a difference (ID=…) went."""
+
+    def quality(request: Request, asked: Asked) -> Response:
+        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        values = {
+            "image": view_image(row, service_url=writer.service_url(request)),
+            "view": view_quality(check_difference(images, row)),
+        }
+        return writer.write(request, "quality.html", values)
+
+    return quality
+
+
+def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., Response]:
+    """Its pictures: the kernel, and what is left of stars."""
+
+    def panel(panel: str, asked: Asked) -> Response:
+        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        content = panel_png(check_difference(images, row), panel) if panel in PANELS else b""
+        if not content:
+            raise NotFoundError(f"The picture {panel!r} of {row.dataset_id}")
+        return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    return panel
 
 
 def light_curve_page(
@@ -273,6 +306,7 @@ class _ReadPages:
             ],
             "preview_size": (0, 0) if row.is_external else preview_size(row),
             "stretch_text": _stretch_text(row),
+            "has_checks": has_checks(row),
             "download_url": self._links.file_url(row.dataset_id, service_url),
             "inputs": relate(
                 self._datasets.inputs_of(row.dataset_id), self._datasets, product=False

@@ -19,6 +19,7 @@ from app.pixels.stored import forget_infinite, invert_weight
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.files_atomic import WrittenFile, write_atomically
 from app.stores.fits_files import Bounds, format_faults, open_fits, read_plane
+from app.stores.kernel_files import StoredKernel, find_kernel
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
 from app.stores.psf_files import find_psf
 
@@ -72,6 +73,27 @@ class ImageStore:
         path = self._data_dir / image.path
         with format_faults(path.name), open_fits(path) as hdulist:
             return find_psf(hdulist, image.hdu, Grid.from_text(ref.grid).shape)
+
+    def read_kernel(self, ref: ImageRef) -> StoredKernel | None:
+        """The matching kernel that the file of a difference keeps, None when it keeps none."""
+        path = self._path(ref)
+        if path is None:
+            return None
+        with format_faults(path.name), open_fits(path) as hdulist:
+            return find_kernel(hdulist)
+
+    def read_cards(self, ref: ImageRef, names: Iterable[str]) -> dict[str, float]:
+        """Those of the numbers ``names`` that the primary header has."""
+        path = self._path(ref)
+        if path is None:
+            return {}
+        with format_faults(path.name), open_fits(path) as hdulist:
+            header = hdulist[0].header
+            return {name: float(header[name]) for name in names if name in header}
+
+    def _path(self, ref: ImageRef) -> Path | None:
+        image = find_plane(ref, "image")
+        return None if image is None else self._data_dir / image.path
 
     def write(self, path: Path, product: bytes | Iterable[bytes]) -> WrittenFile:
         """Write a file that is whole or not there (temporary file, fsync, rename).

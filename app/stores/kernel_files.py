@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
+from app.pixels.kernels import polynomial_terms
 from app.pixels.matching import Match
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,45 @@ def kernel_hdus(kept: KeptKernel) -> list[Any]:
         name="KERNEL_STARS",
     )
     return [cube, table]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKernel:
+    """What a file tells of its matching kernel.
+
+    ``stamps`` (terms, size, size) are what the terms of polynomials of ``order`` over images of
+    ``shape`` multiply; the difference's first pixel lies ``border_px`` (x, y) from their corner.
+    ``x``, ``y``: pixels of the difference where stamps were; ``used`` tells which agreed.
+    """
+
+    stamps: Floats
+    order: int
+    shape: tuple[int, int]
+    border_px: tuple[int, int]
+    x: Floats
+    y: Floats
+    used: NDArray[np.bool_]
+
+    def at(self, x: Floats, y: Floats) -> Floats:
+        """The kernels (P, size, size) at P pixel positions of the difference."""
+        place = (x + self.border_px[0], y + self.border_px[1])
+        here: Floats = np.einsum(
+            "tp,tyx->pyx", polynomial_terms(self.order, *place, self.shape), self.stamps
+        )
+        return here
+
+
+def find_kernel(hdulist: Any) -> StoredKernel | None:
+    """The kernel that :func:`kernel_hdus` wrote; None when the file has none."""
+    if "KERNEL" not in hdulist or "KERNEL_STARS" not in hdulist:
+        return None
+    header, stars = hdulist["KERNEL"].header, hdulist["KERNEL_STARS"].data
+    return StoredKernel(
+        stamps=np.asarray(hdulist["KERNEL"].data, dtype=np.float64),
+        order=int(header["KERNORD"]),
+        shape=(int(header["KERNNY"]), int(header["KERNNX"])),
+        border_px=(int(header["KERNX0"]), int(header["KERNY0"])),
+        x=np.asarray(stars["X"], dtype=np.float64),
+        y=np.asarray(stars["Y"], dtype=np.float64),
+        used=np.asarray(stars["USED"], dtype=np.bool_),
+    )

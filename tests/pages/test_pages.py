@@ -141,6 +141,14 @@ def test_identifiers_ignore_case(site: Site) -> None:
     assert site.image_id in get(site, f"/images?ID={quote(site.image_id.upper(), safe='')}")
 
 
+@pytest.mark.parametrize("path", ["/quality", "/quality/kernel.png"])
+def test_only_differences_have_a_page_of_their_quality(site: Site, path: str) -> None:
+    answer = site.client.get(path, params={"ID": site.image_id})
+    assert answer.status_code == 404 and "no difference" in answer.text
+    assert site.client.get(path).status_code == 400
+    assert "/quality?" not in get(site, f"/images?ID={quote(site.image_id, safe='')}")
+
+
 @pytest.mark.parametrize("path", ["/images?ID=ivo://x/y?z", "/jobs/difference/none", "/jobs/x/y"])
 def test_what_is_not_there_is_a_friendly_404(site: Site, path: str) -> None:
     text = get(site, path, 404)
