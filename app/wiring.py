@@ -16,8 +16,7 @@ from app.demo.truth import SurveyTruth
 from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
-from app.recipes.request import parse_target
-from app.services.batches import BatchReport, BatchRequest, TemplateBatch
+from app.services.batches import DifferenceBatch, TemplateBatch
 from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
@@ -73,6 +72,7 @@ class Services:
     links: LinkService
     builds: BuildService
     forecasts: ForecastService
+    finder: CandidateFinder
     skymap: SkyMapService
     dispatcher: Dispatcher
     engine: Engine
@@ -145,6 +145,7 @@ def build_services(config: Config) -> Services:
         links=LinkService(datasets=stores.datasets, signer=signer),
         builds=builds,
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
+        finder=finder,
         skymap=SkyMapService(skymap=skymap, finder=finder),
         dispatcher=dispatcher,
         engine=engine,
@@ -348,10 +349,7 @@ def run_builds(
     config: Config, requests: Sequence[tuple[BuildKind, BuildParameters]]
 ) -> Iterator[tuple[str, Path]]:
     """Run one build after the other, as :func:`run_build` does."""
-    initialise(config)
-    services = build_services(config)
-    services.start()
-    try:
+    with running(config) as services:
         for kind, parameters in requests:
             services.builds.prepare(kind, parameters)
             job = services.jobs.create(kind, parameters, service_url="")
@@ -359,39 +357,43 @@ def run_builds(
             done = wait_for(services, job.job_id, config.sync_time_limit_s)
             row = services.stores.datasets.get(str(done.results[0].dataset_id))
             yield row.dataset_id, Path(row.file_path)
-    finally:
-        services.close()
 
 
-def run_batch(
-    config: Config,
-    *,
-    band: str,
-    pos: str | None,
-    tract: int | None,
-    patch: int | None,
-    parameters: tuple[tuple[str, str], ...],
-    progress: Callable[[int, int], None],
-) -> BatchReport:
-    """Build the templates of many patches; see :class:`app.services.batches.TemplateBatch`."""
+@contextmanager
+def running(config: Config) -> Iterator[Services]:
+    """The services at work over a database that is made when missing."""
     initialise(config)
     services = build_services(config)
     services.start()
     try:
-        batch = TemplateBatch(
+        yield services
+    finally:
+        services.close()
+
+
+@contextmanager
+def open_template_batch(config: Config) -> Iterator[TemplateBatch]:
+    """What builds the templates of many patches."""
+    with running(config) as services:
+        yield TemplateBatch(
             skymap=make_skymap(config),
             patches=services.skymap,
             builds=services.builds,
             jobs=services.jobs,
             in_flight=2 * config.workers,
         )
-        shape = None if pos is None else parse_target(pos)
-        request = BatchRequest(
-            band=band, shape=shape, tract=tract, patch=patch, parameters=parameters
+
+
+@contextmanager
+def open_difference_batch(config: Config) -> Iterator[DifferenceBatch]:
+    """What builds the differences of many exposures."""
+    with running(config) as services:
+        yield DifferenceBatch(
+            finder=services.finder,
+            builds=services.builds,
+            jobs=services.jobs,
+            in_flight=2 * config.workers,
         )
-        return batch.run(request, progress)
-    finally:
-        services.close()
 
 
 def wait_for(services: Services, job_id: str, limit_s: float) -> Job:

@@ -75,6 +75,7 @@ class Field:
     folder: Path
     stores: MetadataStores
     builds: BuildService
+    finder: CandidateFinder
     jobs: JobService
     results: ResultStore
     dispatcher: Dispatcher
@@ -190,6 +191,7 @@ def open_field(
         results=results,
         dispatcher=dispatcher,
         engine=counting,
+        finder=finder,
         skymap=SkyMapService(skymap=SKYMAP, finder=finder),
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
     )

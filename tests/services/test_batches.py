@@ -1,19 +1,27 @@
-"""Templates of many patches: each built once, whatever happens to the run."""
+"""Templates of many patches, differences of many exposures: each built once, whatever happens
+to the run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.errors import CoverageError, ParameterError, RegionError
 from app.recipes.values import Parameters
-from app.services.batches import BatchReport, BatchRequest, TemplateBatch
+from app.services.batches import (
+    BatchRequest,
+    DifferenceBatch,
+    DifferenceBatchRequest,
+    TemplateBatch,
+)
+from app.services.build_runs import BatchReport
 from app.sky.shapes import Circle, Point
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import SKYMAP, Field, open_field, standard_field
-from tests.services.survey import CENTRE
+from tests.services.survey import CENTRE, Exposure, standard_exposures
 
 HERE = Circle(*CENTRE, 0.02)
 HOME = SKYMAP.locate(Point(*CENTRE))
@@ -72,31 +80,34 @@ def patches_with(field: Field, band: str, exposures: int) -> set[tuple[int, int]
 def test_the_whole_sky_map_is_built_once(field: Field) -> None:
     seen: list[tuple[int, int]] = []
     first = run(field, seen=seen)
-    found = {(each.tract, each.patch) for each in first.outcomes}
+    found = {(each.of["tract"], each.of["patch"]) for each in first.outcomes}
     assert found == patches_with(field, "i", 2) and len(found) >= 2
     assert first.counts()["built"] == len(found) and first.exit_status == 0
     assert seen[0] == (0, len(found)) and seen[-1] == (len(found), len(found))
     for each in first.outcomes:
         row = field.builds.get_product(str(each.dataset_id))
-        assert (row.columns["lsst_tract"], row.columns["lsst_patch"]) == (each.tract, each.patch)
+        assert (
+            row.columns.items()
+            >= {"lsst_tract": each.of["tract"], "lsst_patch": each.of["patch"]}.items()
+        )
     submitted = len(field.engine.submitted)
     second = run(field)
     assert second.counts()["already there"] == len(found)
     assert [e.dataset_id for e in second.outcomes] == [
-        e.dataset_id for e in sorted(first.outcomes, key=lambda e: (e.tract, e.patch))
+        e.dataset_id for e in sorted(first.outcomes, key=lambda e: (e.of["tract"], e.of["patch"]))
     ]
     assert len(field.engine.submitted) == submitted
 
 
 def test_a_region_a_tract_and_a_patch(field: Field) -> None:
     one = run(field, tract=HOME.tract, patch=HOME.patch)
-    assert [(e.tract, e.patch) for e in one.outcomes] == [(HOME.tract, HOME.patch)]
+    assert [(e.of["tract"], e.of["patch"]) for e in one.outcomes] == [(HOME.tract, HOME.patch)]
     wanted = set(SKYMAP.find_numbers(HERE)) & patches_with(field, "i", 2)
     region = run(field, shape=HERE)
-    assert {(e.tract, e.patch) for e in region.outcomes} == wanted
+    assert {(e.of["tract"], e.of["patch"]) for e in region.outcomes} == wanted
     assert region.counts()["already there"] >= 1
     tract = run(field, tract=HOME.tract)
-    assert {e.tract for e in tract.outcomes} == {HOME.tract}
+    assert {e.of["tract"] for e in tract.outcomes} == {HOME.tract}
 
 
 def test_a_job_that_was_left_behind_is_taken_up(field: Field) -> None:
@@ -147,3 +158,53 @@ def test_what_cannot_be_asked(field: Field) -> None:
         run(field, parameters=(("WIDTH", "2"),))
     with pytest.raises(RegionError, match="tracts are numbered"):
         run(field, tract=10**8)
+
+
+def differences(field: Field) -> DifferenceBatch:
+    """A batch of differences."""
+    return DifferenceBatch(finder=field.finder, builds=field.builds, jobs=field.jobs, in_flight=2)
+
+
+def build_differences(
+    batch: DifferenceBatch, *, band: str = "i", **more: Any
+) -> dict[str, tuple[str, str | None]]:
+    """Run a batch: science image -> state and product."""
+    report = batch.run(DifferenceBatchRequest(band=band, **more), lambda _done, _all: None)
+    assert report.exit_status == 0
+    return {str(e.of["science"]): (e.state, e.dataset_id) for e in report.outcomes}
+
+
+def test_the_differences_of_a_band_are_built_once(field: Field) -> None:
+    first = build_differences(differences(field))
+    assert set(first) == {e.dataset_id for e in standard_exposures()[:5]}
+    for science, (state, product) in first.items():
+        assert state == "built"
+        uses = field.stores.datasets.inputs_of(str(product))
+        assert [use.input_id for use in uses if use.role == "science"] == [science]
+    submitted = len(field.engine.submitted)
+    again = build_differences(differences(field))
+    assert again == {name: ("already there", product) for name, (_, product) in first.items()}
+    assert len(field.engine.submitted) == submitted
+    far = differences(field).run(
+        DifferenceBatchRequest(band="i", shape=Point(10.0, 10.0)), lambda _done, _all: None
+    )
+    assert far.outcomes == [] and far.exit_status == 0
+
+
+def test_a_batch_that_goes_on_sees_what_is_new(field: Field) -> None:
+    batch, (lonely,) = differences(field), standard_exposures()[5:]
+    few = build_differences(batch, band="z")
+    assert few == {lonely.dataset_id: ("not enough exposures", None)}
+    assert build_differences(batch, band="z") == {}
+    more = [Exposure(visit=visit, band="z", mjd=60000.0 + visit) for visit in (10, 11)]
+    field.add(*more)
+    found = build_differences(batch, band="z", parameters=(("MAX_INPUTS", "2"),))
+    assert set(found) == {e.dataset_id for e in (lonely, *more)}
+    assert {state for state, _ in found.values()} == {"built"}
+    assert build_differences(batch, band="z") == {}
+
+
+def test_wrong_parameters_of_differences_are_refused(field: Field) -> None:
+    for name, value in (("CONVOLVE", "both"), ("TRACT", "1")):
+        with pytest.raises(ParameterError, match=name):
+            build_differences(differences(field), parameters=((name, value),))
