@@ -36,7 +36,7 @@ def _semantics(table: Table) -> list[str]:
 
 def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client) -> None:
     table = _links(client, IMAGE)
-    assert _semantics(table) == ["#this", "#weight", "#derivation", *["#proc"] * 5]
+    assert _semantics(table) == ["#this", "#weight", "#derivation", *["#proc"] * 6]
     this = table[0]
     assert this["content_type"] == "application/fits"
     data = web.get(str(this["access_url"]))
@@ -85,7 +85,7 @@ def test_post_and_formats(client: httpx.Client) -> None:
     assert b"links-1.1" in answer.content
     for accepted in ("votable", "application/x-votable+xml", DATALINK):
         table = _links(client, IMAGE, RESPONSEFORMAT=accepted)
-        assert len(table) == 8
+        assert len(table) == 9
     refused = client.get("/datalink/links", params={"ID": IMAGE, "RESPONSEFORMAT": "text/html"})
     assert refused.status_code == 400
     assert "UsageFault: Parameter RESPONSEFORMAT" in refused.text
@@ -105,7 +105,7 @@ def test_pyvo_reads_links_and_services(archive: Archive) -> None:
     links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
     (this,) = links.bysemantics("#this", include_narrower=False)
     assert web.get(this.access_url).status_code == 200
-    assert len(list(links.iter_procs())) == 5
+    assert len(list(links.iter_procs())) == 6
     template = links.get_first_proc()
     assert template.access_url == f"{archive.url}/builds/template/sync"
     names = [parameter.name for parameter in template.input_params]
