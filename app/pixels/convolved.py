@@ -30,7 +30,6 @@ Floats = NDArray[np.float64]
 NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
 EDGE_SHARE: Final = 0.02
-"""A pixel whose kernel lacks more of its sum than this is an EDGE."""
 EXACT: Final = 1e-4
 VARIANCE_SHARE: Final = 0.9999
 """The squared kernel is cut to the box that holds this share of its sum."""
@@ -66,6 +65,8 @@ class ConvolvedImage:
 
     image: MaskedImage
     kernel: VaryingKernel
+    edge_share: float = EDGE_SHARE
+    """A pixel whose kernel lacks more of its sum than this is an EDGE."""
 
     def rows(self, start: int, stop: int, *, variance: bool = True) -> MaskedImage:
         """One row of tiles, or a part of it. Without ``variance`` that plane is 0."""
@@ -82,15 +83,15 @@ class ConvolvedImage:
             noise = self._variance(np.where(present, around.variance, np.float32(0.0)), kernels)
         else:
             noise = np.zeros((rows, self.image.shape[1]), dtype=np.float32)
+        lent = np.where(present, around.mask, around.mask & ~(NO_DATA | EDGE))
         done = MaskedImage(
             convolve_strip(np.where(present, around.flux, np.float32(0.0)), kernels),
             noise,
-            or_window(around.mask & ~NO_DATA, self.kernel.reach_px())[half : half + rows],
+            or_window(lent, self.kernel.reach_px())[half : half + rows],
         )
         share = convolve_strip(present.astype(np.float32), kernels, present=True)
-        _renormalise(
-            done, share / np.float32(self.kernel.centre().sum()), present[half : half + rows]
-        )
+        share /= np.float32(self.kernel.centre().sum())
+        _renormalise(done, share, present[half : half + rows], self.edge_share)
         return done
 
     def _variance(self, variance: Plane, kernels: Floats) -> Plane:
@@ -117,7 +118,9 @@ class ConvolvedImage:
         return MaskedImage(flux, variance, mask, zero_point_mag=self.image.zero_point_mag)
 
 
-def _renormalise(done: MaskedImage, share: Plane, present: NDArray[np.bool_]) -> None:
+def _renormalise(
+    done: MaskedImage, share: Plane, present: NDArray[np.bool_], edge_share: float
+) -> None:
     """Divide by the share of the kernel that lay on data, and flag what lacks some of it."""
     if present.all() and np.abs(share - 1.0).max() < EXACT:
         return
@@ -126,5 +129,5 @@ def _renormalise(done: MaskedImage, share: Plane, present: NDArray[np.bool_]) ->
     share[absent] = np.nan
     done.flux[:] /= share
     done.variance[:] /= share * share
-    done.mask[np.abs(share - 1.0) > EDGE_SHARE] |= EDGE
+    done.mask[np.abs(share - 1.0) > edge_share] |= EDGE
     done.mask[absent] |= NO_DATA

@@ -25,7 +25,8 @@ from app.pixels.detect import gaussian_psf
 from app.pixels.image import MaskedImage, lattice
 from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
 from app.pixels.matching import Match
-from app.pixels.psf_field import Profile, fit_stamps
+from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.psf_field import Profile, fit_field, fit_stamps
 from app.pixels.subtract import Difference, measure_noise, row_sample
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,8 @@ Plane = NDArray[np.float32]
 HALF_PX: Final = 15
 PLACES: Final = 5
 """Filters are made at so many places along each axis."""
+EDGE_SHARE: Final = 0.1
+"""What the filter may lack without making an EDGE: its wings only share out noise."""
 KEPT_SHARE: Final = 0.998
 """The box that holds this share of |psi| is kept."""
 
@@ -77,7 +80,7 @@ def whiten(
         fwhm_px=plain.fwhm_px,
         zero_point_mag=plain.zero_point_mag,
     )
-    filtered = ConvolvedImage(plain, psi)
+    filtered = ConvolvedImage(plain, psi, EDGE_SHARE)
 
     def rows(start: int, stop: int) -> None:
         part = slice(start, stop)
@@ -175,3 +178,34 @@ def _variance_shares(
     both = kernels.sum(axis=(1, 2)) ** 2 + ratio * (1.0 - own)
     shares = np.stack([own, both / (kernels**2).sum(axis=(1, 2))])
     return np.repeat(shares, TILE_PX, axis=1)[:, : kernel.shape[1]].astype(np.float32)
+
+
+def whitened_psf(psf: CoaddPsf, psi: MatchingKernel, corner: tuple[int, int]) -> CoaddPsf | None:
+    """``psf`` (sampled at pixels) of an image after the filter; None where no input reaches it.
+
+    ``corner`` (x, y): where the image's first pixel lies in that of the filter.
+    """
+    parts = []
+    for each in psf.components:
+        x, y = CoaddPsf((each,), psf.shape).places()
+        if len(x) == 0:
+            continue
+        profiles = [
+            fftconvolve(each.field.profile(*place).samples, filter_here)
+            for *place, filter_here in zip(
+                x.tolist(), y.tolist(), psi.at(x + corner[0], y + corner[1]), strict=True
+            )
+        ]
+        terms = (each.field.degree + 1) * (each.field.degree + 2) // 2
+        field = fit_field(
+            np.stack(profiles),
+            x,
+            y,
+            degree=each.field.degree if len(x) > terms else 0,
+            zero=each.field.zero,
+            scale=each.field.scale,
+            sampling=each.field.sampling,
+            stars=each.field.stars,
+        )
+        parts.append(replace(each, field=field))
+    return CoaddPsf(tuple(parts), psf.shape) if parts else None

@@ -10,7 +10,7 @@ from typing import Literal
 from app.pixels.bright_objects import BrightObject
 from app.schema.rows import SourceRow
 
-RECIPE_VERSION = 5
+RECIPE_VERSION = 6
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
@@ -101,7 +101,10 @@ class DifferenceOptions:
 
     method: Literal["kernel", "zogy"] = "kernel"
     """By a matching kernel (Alard & Lupton), or proper subtraction by the PSFs of both (ZOGY)."""
-    kernel_spatial_order: int = 0
+    kernel_spatial_order: int | Literal["auto"] = "auto"
+    """How the kernel changes over the image; ``auto``: as much as its stars can tell, up to 2."""
+    decorrelate: bool = True
+    """Filter the difference so that the noise of neighbouring pixels is independent."""
     background_order: int = 1
     convolve: Literal["auto", "template", "science"] = "auto"
     border_px: int = 20

@@ -37,7 +37,7 @@ BRIGHT_NAMES = ("BRIGHT_OBJECTS", "BRIGHT_REGIONS")
 IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER", *BRIGHT_NAMES)
 """What both kinds of build take."""
 TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
-KERNEL_NAMES = ("CONVOLVE", "KERNEL_ORDER")
+KERNEL_NAMES = ("CONVOLVE", "KERNEL_ORDER", "DECORRELATE")
 MATCHING_NAMES = ("METHOD", *KERNEL_NAMES, "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
@@ -145,6 +145,7 @@ def parse_difference(parameters: Parameters) -> DifferenceRequest:
         "method": method,
         "convolve": single(values, "CONVOLVE", one_of(choices(DifferenceOptions, "convolve"))),
         "kernel_spatial_order": single(values, "KERNEL_ORDER", order),
+        "decorrelate": single(values, "DECORRELATE", truth),
         "background_order": single(values, "BACKGROUND_ORDER", order),
         "border_px": single(values, "BORDER", whole(0, MAX_BORDER_PX)),
     }

@@ -185,8 +185,9 @@ _BRIGHT: Final = (
 
 def _matching() -> tuple[InputParameter, ...]:
     words = (
-        ("METHOD", "method", "By a matching kernel, or proper subtraction by both PSFs"),
-        ("CONVOLVE", "convolve", "Which image is convolved to match the other"),
+        ("METHOD", choices(DifferenceOptions, "method"), "By a kernel, or by both PSFs (zogy)"),
+        ("CONVOLVE", choices(DifferenceOptions, "convolve"), "Which image is convolved"),
+        ("DECORRELATE", _TRUTH, "Whether noise is made white, where a kernel is fitted"),
     )
     orders = (
         ("KERNEL_ORDER", "Order of the polynomial by which the kernel changes over the image"),
@@ -194,12 +195,8 @@ def _matching() -> tuple[InputParameter, ...]:
     )
     return (
         *(
-            InputParameter(
-                name=name,
-                description=description,
-                options=choices(DifferenceOptions, option),
-            )
-            for name, option, description in words
+            InputParameter(name=name, description=description, options=options)
+            for name, options, description in words
         ),
         *(
             InputParameter(

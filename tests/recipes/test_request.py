@@ -206,8 +206,10 @@ def test_matching_options() -> None:
             ("CONVOLVE", "Science"),
             ("KERNEL_ORDER", "2"),
             ("BACKGROUND_ORDER", "0"),
+            ("DECORRELATE", "false"),
         ]
     ).options
+    assert not options.decorrelate
     assert (options.convolve, options.kernel_spatial_order, options.background_order) == (
         "science",
         2,

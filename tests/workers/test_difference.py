@@ -43,7 +43,7 @@ def test_the_psf_is_that_of_the_image_that_was_not_convolved(
     kept: str,
     fwhm_px: float,
 ) -> None:
-    made = difference(folder, tmp_path, DifferenceOptions(convolve=convolve))
+    made = difference(folder, tmp_path, DifferenceOptions(convolve=convolve, decorrelate=False))
     with fits.open(made.path) as hdus:
         assert hdus[0].header["PSFOF"] == kept
         names = set(hdus["PSF"].data["INPUT"])
@@ -53,6 +53,32 @@ def test_the_psf_is_that_of_the_image_that_was_not_convolved(
     assert made.fwhm_arcsec == pytest.approx(fwhm_px * SCALE_ARCSEC, rel=0.03)
     inputs = [SCIENCE] if kept == "science" else TEMPLATES
     assert names == {each.dataset_id for each in inputs}
+
+
+@pytest.mark.parametrize(("convolve", "narrower"), [("template", True), ("science", False)])
+def test_noise_is_made_white_and_the_psf_follows(
+    folder: Path, tmp_path: Path, convolve: Literal["template", "science"], narrower: bool
+) -> None:
+    """Smoothed noise is sharpened; that of an image which had to be sharpened is smoothed."""
+    lags, shapes, pulls = [], [], []
+    for decorrelate in (False, True):
+        options = DifferenceOptions(convolve=convolve, decorrelate=decorrelate)
+        made = difference(folder, tmp_path / str(decorrelate), options)
+        with fits.open(made.path) as hdus:
+            assert hdus[0].header["DECORR"] is decorrelate
+            assert hdus[0].header["KERNORD"] in (0, 1, 2)
+            pull = hdus["IMAGE"].data / np.sqrt(hdus["VARIANCE"].data)
+            quiet = (hdus["MASK"].data == 0) & (np.abs(pull) < 4)
+        pulls.append(float(pull[quiet].std()))
+        pull = np.where(quiet, pull, 0.0)
+        both = quiet & np.roll(quiet, 1, 1)
+        lags.append(float((pull * np.roll(pull, 1, 1))[both].mean()))
+        shape = Profile(psf_stamp(made.path, 100.0, 90.0), 1.0).shape()
+        shapes.append(shape.fwhm_px)
+        assert made.fwhm_arcsec == pytest.approx(shape.fwhm_px * SCALE_ARCSEC, rel=0.03)
+    assert (shapes[1] < shapes[0]) is narrower
+    assert abs(lags[1]) < 0.5 * abs(lags[0])
+    assert pulls == pytest.approx([1.0, 1.0], abs=0.05)
 
 
 def test_with_a_border_the_kernel_finds_its_pixels_at_the_edges(
