@@ -31,6 +31,7 @@ LARGEST_SHARE: Final = 0.65
 MOST_ROUNDS: Final = 25
 TOLERANCE_PX: Final = 3e-3
 LARGEST_STEP_PX: Final = 0.5
+WORST_CONDITION: Final = 1e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +141,22 @@ class _Fit:
             for weight, stamp in zip(weights, self._stamps, strict=True)
         ]
         seen = [stamp.flux[self._good] for stamp in self._stamps]
+        self._sky = self._sky_rows()
         self._seen = np.concatenate([w * s for w, s in zip(self._weights, seen, strict=True)])
 
     def step(self, places: Floats) -> tuple[Floats, Floats] | None:
         """Fluxes of the lobes and how far their places are to move (Gauss-Newton); None when the
         pixels do not determine them."""
         profiles, slopes = self._lobes(places)
-        linear = np.stack([*self._rows(profiles), *self._sky()])
-        if linear.shape[1] <= linear.shape[0] + len(places):
+        linear = [*self._rows(profiles), *self._sky]
+        known = _least_squares(linear, self._seen)
+        if known is None:
             return None
-        fluxes = np.linalg.lstsq(linear.T, self._seen, rcond=None)[0][:2]
-        moving = [fluxes[n // 2] * row for n, row in enumerate(self._rows(slopes))]
-        found, _, rank, _ = np.linalg.lstsq(
-            np.concatenate([linear, np.stack(moving)]).T, self._seen, rcond=None
-        )
-        if rank < len(linear) + len(places):
+        moving = [known[n // 2] * row for n, row in enumerate(self._rows(slopes))]
+        found = _least_squares([*linear, *moving], self._seen)
+        if found is None:
             return None
-        return fluxes, np.clip(found[-4:], -LARGEST_STEP_PX, LARGEST_STEP_PX)
+        return known[:2], np.clip(found[-4:], -LARGEST_STEP_PX, LARGEST_STEP_PX)
 
     def dipole(self, places: Floats, fluxes: Floats, scatter: float) -> Dipole:
         """The result at the places where the fit ended."""
@@ -197,7 +197,7 @@ class _Fit:
             )
         return rows
 
-    def _sky(self) -> list[Floats]:
+    def _sky_rows(self) -> list[Floats]:
         """A plane under science and template."""
         stamp: Stamp = self._stamps[0]
         dx, dy = stamp.offsets(stamp.x, stamp.y)
@@ -211,3 +211,17 @@ class _Fit:
         return np.concatenate(
             [w * plane[self._good] for w, plane in zip(self._weights, planes, strict=True)]
         )
+
+
+def _least_squares(rows: Sequence[Floats], seen: Floats) -> Floats | None:
+    """Factors of the rows by normal equations; None where they are not determined."""
+    design = np.stack(rows)
+    size = np.sqrt((design**2).sum(axis=1))
+    if design.shape[1] <= len(design) or not size.all():
+        return None
+    design /= size[:, None]
+    matrix = design @ design.T
+    if not np.linalg.cond(matrix) < WORST_CONDITION:
+        return None
+    factors: Floats = np.linalg.solve(matrix, design @ seen) / size
+    return factors
