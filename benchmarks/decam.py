@@ -20,6 +20,7 @@ import numpy as np
 import pyvo
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -32,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DECAM = SHARED / "realdata" / "decam_i_2016_2018"
 PROFILE = ROOT / "tests" / "profiles" / "decam_i_2016_2018.toml"
 TARGET = SkyCoord(318.10824, -66.01572, unit="deg")
+MOVING_STAR = SkyCoord(318.11754, -66.01047, unit="deg")
+"""The dipole of the published difference."""
 SMOOTHING_FWHM_PX = 4.5
 
 
@@ -44,6 +47,13 @@ class Measured:
     header: fits.Header
     noise_ratio: float
     seconds: float
+    sources: Table
+    """The HDU DIASOURCES."""
+
+    def near(self, place: SkyCoord, arcsec: float) -> Table:
+        """The sources within a distance of a place."""
+        found = SkyCoord(self.sources["ra"], self.sources["dec"], unit="deg")
+        return self.sources[found.separation(place).arcsec < arcsec]
 
 
 def sources(flux: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -116,6 +126,7 @@ def run(service: Service) -> list[Measured]:
                 product["IMAGE"].header,
                 noise_ratio(product, science_pixels(identifier)),
                 seconds,
+                Table(product["DIASOURCES"].data),
             )
         )
     return measured
@@ -155,6 +166,7 @@ def figures() -> Iterator[Figure]:
         yield Figure(name=f"std(D/sqrt V) outside sources, {name}", ours=m.noise_ratio, unit="")
         found = significance(m.flux, m.header)
         yield Figure(name=f"transient in {name}", ours=found, unit="sigma")
+        yield Figure(name=f"sources found in {name}", ours=len(m.sources), unit="")
     yield Figure(
         name="transient in the mean of the five differences",
         ours=mean_significance(measured),

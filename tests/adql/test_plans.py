@@ -26,6 +26,7 @@ T = "ivoa.ObsCore"
 
 REGION = "obscore_s_region"
 POSITION = "obscore_s_ra"
+SOURCES = "dia_source_ra"
 
 SEARCHES = [
     (f"SELECT obs_id FROM {T} WHERE CONTAINS(POINT(62, -37), s_region) = 1", REGION),
@@ -44,6 +45,12 @@ SEARCHES = [
     ),
     (f"SELECT obs_id FROM {T} WHERE DISTANCE(POINT(s_ra, s_dec), POINT(62, -37)) < 1", POSITION),
     (f"SELECT obs_id FROM {T} WHERE DISTANCE(62, -37, s_ra, s_dec) <= 1", POSITION),
+    (
+        "SELECT dia_source_id FROM skyloom.dia_source"
+        " WHERE CONTAINS(POINT(ra, dec), CIRCLE(62, -37, 0.01)) = 1 AND is_dipole = 0",
+        SOURCES,
+    ),
+    ("SELECT snr FROM skyloom.dia_source WHERE DISTANCE(ra, dec, 62, -37) < 0.01", SOURCES),
     (
         f"SELECT obs_id FROM {T} WHERE CONTAINS(POINT(62, -37), CIRCLE(s_ra, s_dec, 1)) = 1",
         POSITION,

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.decam import decam_service, mean_significance, published_significance, run
+from benchmarks.decam import (
+    MOVING_STAR,
+    TARGET,
+    decam_service,
+    mean_significance,
+    published_significance,
+    run,
+)
 
 
 @pytest.mark.needs("shared")
@@ -24,3 +31,9 @@ def test_transient_of_2018_stands_out(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found * published > 0
     for m in measured:
         assert abs(m.noise_ratio - 1) < 0.1, m.name
+        (source,) = m.near(TARGET, 0.3)
+        assert source["is_negative"] == int(published < 0) and not source["is_dipole"], m.name
+        assert source["reliability"] > 0.5 and source["snr"] > 5
+        (star,) = m.near(MOVING_STAR, 0.5)
+        assert star["is_dipole"] and 0.03 < star["dipole_length"] < 0.3, m.name
+        assert 100 < star["dipole_angle"] < 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from astropy.table import Table
 from astropy.units import Unit
 
 from app.schema.dia_source import DIA_SOURCE
+from app.services.links import LinkService
+from app.services.signatures import FileSigner
 from app.stores.database import write_transaction
 from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
-from tests.services.builds_fixture import Field, open_field, standard_field
+from tests.services.builds_fixture import Field, now, open_field, standard_field
 from tests.services.survey import SCALE_ARCSEC, TRANSIENT, TRANSIENT_FLUX, ZERO_POINT_MAG
 from tests.services.test_builds import SCIENCE, select
 
@@ -130,6 +133,22 @@ def test_differences_of_the_same_exposure_keep_their_own_sources(field: Field) -
     near = select(field, NEAR_THE_TRANSIENT)
     assert sorted(str(row["image"]) for row in near) == sorted([one, other])
     assert len({row["dia_source_id"] for row in near}) == 2
+
+
+def test_links_of_a_difference_lead_to_its_sources(field: Field) -> None:
+    product_id = build(field)
+    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    links = LinkService(datasets=field.stores.datasets, signer=signer)
+    found = links.find_links([product_id], "http://x").links
+    (link,) = [each for each in found if each.local_semantics == "dia-sources"]
+    assert (link.semantics, link.content_type) == ("#derivation", "application/x-votable+xml")
+    address = urlsplit(link.access_url or "")
+    asked = parse_qs(address.query)
+    assert (address.netloc, address.path, asked["LANG"]) == ("x", "/tap/sync", ["ADQL"])
+    rows = select(field, asked["QUERY"][0])
+    assert rows == select(field, "SELECT * FROM skyloom.dia_source") and rows
+    of_the_science = links.find_links([SCIENCE.dataset_id], "http://x").links
+    assert "dia-sources" not in {each.local_semantics for each in of_the_science}
 
 
 def test_every_column_is_described() -> None:
