@@ -30,7 +30,7 @@ WHISKER_PX: Final = 1500.0
 PIXEL: Final = 4
 GAP: Final = 4
 MOST_SIGMA: Final = 5.0
-PANELS: Final = {"kernel": 3, "stars": 8}
+PANELS: Final = {"kernel": 3, "stars": 4}
 """Pictures of stamps, and how many stand in a row of them."""
 
 
@@ -49,12 +49,16 @@ class QualityView:
 def view_quality(checks: BuildChecks) -> QualityView:
     """The page of a difference."""
     return QualityView(
-        numbers=[(name, f"{value:.5g}", meaning) for name, value, meaning in checks.numbers],
+        numbers=[(name, _short(value), meaning) for name, value, meaning in checks.numbers],
         pulls=Markup(to_svg(_draw_pulls(checks))),
         stamps=Markup(to_svg(_draw_stamps(checks)) if checks.kernel else ""),
         whiskers=Markup(to_svg(_draw_whiskers(checks)) if checks.psf else ""),
         panels=[name for name in PANELS if len(_panel(checks, name))],
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() else f"{value:.5g}"
 
 
 def _draw_pulls(checks: BuildChecks) -> Figure:

@@ -49,7 +49,7 @@ class BuildChecks:
     ``numbers``: (keyword, value, meaning). ``pulls``: counts of IMAGE / error of pixels that show
     no source, in BINS from -MOST_PULL to MOST_PULL, and ``pull_sigma`` their robust scatter.
     ``kernels`` (9, size, size) from the image's lower left to its upper right; ``stars`` (size,
-    size) are IMAGE / error around the brightest stamps of the fit.
+    size) are IMAGE / error around the brightest stamps of the fit, NaN where not usable.
     """
 
     shape: tuple[int, int]
@@ -105,13 +105,16 @@ def _kernels(kernel: StoredKernel, shape: tuple[int, int]) -> Floats:
 def _stars(kernel: StoredKernel, image: MaskedImage) -> tuple[Floats, ...]:
     """Stamps were chosen by brightness, so the first ones are the brightest."""
     ny, nx = image.shape
+    usable = image.usable()
     found: list[Floats] = []
     for x, y in zip(kernel.x[kernel.used], kernel.y[kernel.used], strict=True):
         column, row = round(float(x)), round(float(y))
         if min(column, row, nx - 1 - column, ny - 1 - row) >= HALF_PX:
             box = np.s_[row - HALF_PX : row + HALF_PX + 1, column - HALF_PX : column + HALF_PX + 1]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found.append((image.flux[box] / np.sqrt(image.variance[box])).astype(np.float64))
+            star = np.full((2 * HALF_PX + 1,) * 2, np.nan)
+            good = usable[box]
+            star[good] = image.flux[box][good] / np.sqrt(image.variance[box][good])
+            found.append(star)
         if len(found) == MOST_STARS:
             break
     return tuple(found)
