@@ -185,7 +185,11 @@ def _time_apart(pair: Pair, runs: int) -> None:
 
 PEERS: Final = {
     "sfft": ("run_sfft.py", ("sfft==1.7.3", "numpy<2.4"), ("--mode", "custom")),
-    "properimage": ("run_properimage.py", ("setuptools<70", "properimage==0.7.2", "numpy<2"), ()),
+    "properimage": (
+        "run_properimage.py",
+        ("setuptools<70", "wheel", "tinynpydb", "properimage==0.7.2", "numpy<2"),
+        (),
+    ),
 }
 """Script of the tools folder, what it needs, and how it is run."""
 
@@ -199,8 +203,7 @@ def _run_peer(name: str, pair: Pair, tools: Path, folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
         for need in needs:
             install = [str(python), "-m", "pip", "install", "-q", "--no-build-isolation"]
-            extra = [] if need.startswith("setuptools") else [n for n in needs if "numpy" in n]
-            if subprocess.run([*install, need, *extra], check=False, env=clean).returncode:
+            if subprocess.run([*install, need, needs[-1]], check=False, env=clean).returncode:
                 print(f"{name}: not installable here")
                 return
     out = pair.folder / f"{name}.fits"

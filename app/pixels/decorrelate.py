@@ -109,7 +109,10 @@ def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
     half = len(psi.centre()) // 2
     wide = np.pad(gaussian_psf(image.fwhm_px), half)
     stamp = fftconvolve(wide, psi.centre(), mode="same")
-    return replace(image, fwhm_px=Profile(stamp, 1.0).shape().fwhm_px)
+    try:
+        return replace(image, fwhm_px=Profile(stamp, 1.0).shape().fwhm_px)
+    except CoverageError:  # too undersampled to have a width
+        return image
 
 
 def _typical_variance(image: MaskedImage) -> float:
