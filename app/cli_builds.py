@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.errors import UsageError
+from app.errors import CoverageError, UsageError
 from app.recipes.recipe import BuildKind
 from app.recipes.request import parse_target
 from app.services.parameters import is_storable
@@ -146,6 +146,8 @@ def build_differences(
     config = load_config(data_dir=data_dir, workers=workers)
     with open_difference_batch(config) as batch:
         outcome = _run_differences(batch, request)
+        if watch is None and not (outcome.outcomes or outcome.interrupted):
+            raise CoverageError(f"No image of band {band} there to make differences of", 0, 1)
         _tell_differences(outcome, report)
         while watch is not None and not outcome.interrupted and _slept(watch):
             more = _run_differences(batch, request)
