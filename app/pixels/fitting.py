@@ -21,7 +21,7 @@ MOST_ROUNDS: Final = 20
 FREE_ROUNDS: Final = 4
 """After these no stamp comes back, so that the choice settles."""
 SOFT_ROUNDS: Final = 4
-UNBIASING_ROUNDS: Final = 2
+UNBIASING_ROUNDS: Final = 3
 """More gain little where stars are bright, and let noise into the kernel where they are faint."""
 PRIOR_SIGMA: Final = 0.3
 """Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
