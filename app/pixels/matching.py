@@ -41,7 +41,7 @@ FEW_STAMPS: Final = 4
 MOST_CLEANINGS: Final = 3
 UNKNOWN_FWHM_PX: Final = 3.5
 MOST_ORDER: Final = 2
-STAMPS_PER_TERM: Final = 20
+STAMPS_PER_TERM: Final = 12
 """What an automatic choice of the spatial order asks for: its like, and that order."""
 LEAST_SIGMAS: Final = 10.0
 """A kernel sum less significant than this says that the two images have nothing in common."""

@@ -188,6 +188,7 @@ def add_images(archive: Archive, count: int = 3) -> list[str]:
         ProductQuality(product_id=product.dataset_id, numbers={"n_inputs": len(uses)}),
         result_media_type="application/fits",
         now=archive.clock(),
+        sources=[{"dia_source_id": 1, "obs_publisher_did": product.dataset_id, "ra": 10, "dec": 0}],
     )
     return [row.dataset_id for row in (*images, product)]
 
