@@ -13,8 +13,17 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.services.build_checks import BINS, MOST_PULL, BuildChecks
+from app.schema.rows import DatasetRow
+from app.services.build_checks import (
+    BINS,
+    KERNELS,
+    MOST_PULL,
+    BuildChecks,
+    kernels_over,
+    star_residuals,
+)
 from app.services.figure import Dot, Figure, Item, Line, Words, to_svg
+from app.stores.images import ImageStore
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +39,7 @@ WHISKER_PX: Final = 1500.0
 PIXEL: Final = 4
 GAP: Final = 4
 MOST_SIGMA: Final = 5.0
-PANELS: Final = {"kernel": 3, "stars": 4}
+PANELS: Final = {"kernel": KERNELS, "stars": 4}
 """Pictures of stamps, and how many stand in a row of them."""
 
 
@@ -53,7 +62,7 @@ def view_quality(checks: BuildChecks) -> QualityView:
         pulls=Markup(to_svg(_draw_pulls(checks))),
         stamps=Markup(to_svg(_draw_stamps(checks)) if checks.kernel else ""),
         whiskers=Markup(to_svg(_draw_whiskers(checks)) if checks.psf else ""),
-        panels=[name for name in PANELS if len(_panel(checks, name))],
+        panels=[] if checks.kernel is None else list(PANELS),
     )
 
 
@@ -145,20 +154,9 @@ def _draw_whiskers(checks: BuildChecks) -> Figure:
     return Figure(width, height, "Ellipticity of the PSF over the image", tuple(items))
 
 
-def _panel(checks: BuildChecks, name: str) -> list[Floats]:
-    """Stamps between -1 and 1."""
-    if name == "kernel":
-        if checks.kernels is None:
-            return []
-        most = float(np.abs(checks.kernels).max()) or 1.0
-        ordered = [n + 3 * row for row in (2, 1, 0) for n in range(3)]  # the top of the image first
-        return [checks.kernels[n] / most for n in ordered]
-    return [np.clip(star / MOST_SIGMA, -1.0, 1.0) for star in checks.stars]
-
-
-def panel_png(checks: BuildChecks, name: str) -> bytes:
+def panel_png(images: ImageStore, row: DatasetRow, name: str) -> bytes:
     """Stamps side by side, blue below zero and red above. Empty when there are none."""
-    stamps = _panel(checks, name)
+    stamps = _stamps(images, row, name)
     if not stamps:
         return b""
     across = min(PANELS[name], len(stamps))
@@ -172,6 +170,16 @@ def panel_png(checks: BuildChecks, name: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _stamps(images: ImageStore, row: DatasetRow, name: str) -> list[Floats]:
+    """Between -1 and 1, in the order in which they are drawn."""
+    if name == "stars":
+        return [np.clip(star / MOST_SIGMA, -1.0, 1.0) for star in star_residuals(images, row)]
+    kernels = kernels_over(images, row)
+    most = max((float(np.abs(kernel).max()) for kernel in kernels), default=0.0) or 1.0
+    top_first = [n + KERNELS * line for line in reversed(range(KERNELS)) for n in range(KERNELS)]
+    return [kernels[n] / most for n in top_first] if kernels else []
 
 
 def _colours(values: Floats) -> NDArray[np.uint8]:

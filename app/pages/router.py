@@ -36,7 +36,8 @@ from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyv
 from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
-from app.services.build_checks import check_difference, has_checks
+from app.services.build_checks import check_difference
+from app.services.builds_rows import is_built_difference
 from app.services.jobs import JobService
 from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
 from app.services.light_curves import LightCurveService
@@ -151,7 +152,7 @@ def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., R
 
     def panel(panel: str, asked: Asked) -> Response:
         row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
-        content = panel_png(check_difference(images, row), panel) if panel in PANELS else b""
+        content = panel_png(images, row, panel) if panel in PANELS else b""
         if not content:
             raise NotFoundError(f"The picture {panel!r} of {row.dataset_id}")
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
@@ -306,7 +307,7 @@ class _ReadPages:
             ],
             "preview_size": (0, 0) if row.is_external else preview_size(row),
             "stretch_text": _stretch_text(row),
-            "has_checks": has_checks(row),
+            "is_built_difference": is_built_difference(row),
             "download_url": self._links.file_url(row.dataset_id, service_url),
             "inputs": relate(
                 self._datasets.inputs_of(row.dataset_id), self._datasets, product=False

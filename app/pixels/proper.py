@@ -112,7 +112,7 @@ def subtract_properly(
     if background_order is not None:
         image = replace(image, flux=image.flux - _level(image, blank, background_order))
     noise = _noise_check(image, blank, rescale_variance)
-    psf = filters.psf_of(science.shape)
+    psf = CoaddPsf.of_one(filters.psf_field(), science.shape)
     fwhm_px, zero_point = psf.typical_shape().fwhm_px, science.zero_point_mag
     variance = (image.variance * np.float32(noise.variance_factor)).astype(np.float32)
     image = replace(image, variance=variance, fwhm_px=fwhm_px, zero_point_mag=zero_point)

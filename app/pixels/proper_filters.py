@@ -81,10 +81,9 @@ class Filters:
     template: KernelField
     psf: KernelField
 
-    def psf_of(self, shape: tuple[int, int]) -> CoaddPsf:
-        """The PSF of a difference of ``shape``."""
-        field = PsfField(self.psf.stamps, self.psf.degree, self.psf.zero, self.psf.scale)
-        return CoaddPsf.of_one(field, shape)
+    def psf_field(self) -> PsfField:
+        """``psf`` as other PSFs are kept."""
+        return PsfField(self.psf.stamps, self.psf.degree, self.psf.zero, self.psf.scale)
 
 
 class PsfPair:

@@ -18,7 +18,7 @@ from app.pixels.candidates import find_sources
 from app.pixels.convolve import convolve
 from app.pixels.image import MaskedImage
 from app.pixels.proper_filters import Filters, Noise, PsfPair
-from app.pixels.psf_field import Profile, PsfField
+from app.pixels.psf_field import Profile
 from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
@@ -90,7 +90,7 @@ class _Boxes:
         """Scale and shift once more, with the filters of those before."""
         x, y = np.array(self._middles, dtype=np.float64).T
         kept, turned = filters.science.at(x, y), filters.template.at(x, y)
-        psf = PsfField(filters.psf.stamps, filters.psf.degree, filters.psf.zero, filters.psf.scale)
+        psf = filters.psf_field()
         found = np.empty((len(x), 3))
         errors = np.empty((len(x), 3))
         for n, (column, row) in enumerate(self._middles):

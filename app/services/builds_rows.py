@@ -37,6 +37,12 @@ OF_THE_SCIENCE = (*INHERITED, "lsst_visit", "lsst_detector", "lsst_ccdvisitid")
 Columns = Mapping[str, Value]
 
 
+def is_built_difference(row: DatasetRow) -> bool:
+    """Whether an image is a difference that was built here."""
+    subtype = row.columns.get("dataproduct_subtype")
+    return row.recipe_key is not None and subtype == SUBTYPES["difference"]
+
+
 def product_row(
     plan: BuildPlan,
     report: BuildReport,

@@ -14,7 +14,7 @@ from app.schema.dia_source import DIA_SOURCE
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.services.build_descriptors import build_descriptors
-from app.services.builds_rows import SUBTYPES
+from app.services.builds_rows import is_built_difference
 from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
@@ -122,7 +122,7 @@ class LinkService:
                 row, used.input_id, service_url, "#progenitor", _describe_input(used)
             )
         yield from self._derivations(row, service_url)
-        if row.columns.get("dataproduct_subtype") == SUBTYPES["difference"] and row.recipe_key:
+        if is_built_difference(row):
             yield _sources_link(row, service_url)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:

@@ -36,10 +36,10 @@ def proper_product(
     work.at("match", 0, 1)
     own = input_psf(work.images, ref, science)
     other = None if template.psf is None else template.psf.cut(inner)
-    for name, psf in (("science image", own), ("template", other)):
-        if psf is None:
-            raise CoverageError(f"stars that show the PSF of the {name}", 0, 1)
-    assert own is not None and other is not None
+    if own is None:
+        raise CoverageError("stars that show the PSF of the science image", 0, 1)
+    if other is None:
+        raise CoverageError("stars that show the PSF of the template", 0, 1)
     under = part_of(template.coadd.image, inner)
     done = subtract_properly(
         science,

@@ -12,7 +12,13 @@ from PIL import Image
 from app.errors import NotFoundError
 from app.pages.quality_view import panel_png, view_quality
 from app.schema.rows import DatasetRow
-from app.services.build_checks import BuildChecks, check_difference, has_checks
+from app.services.build_checks import (
+    BuildChecks,
+    check_difference,
+    kernels_over,
+    star_residuals,
+)
+from app.services.builds_rows import is_built_difference
 from app.stores.images import ImageStore
 from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
@@ -37,13 +43,17 @@ def built(field: Field, **options: str) -> DatasetRow:
     return field.stores.datasets.get(str(job.results[0].dataset_id))
 
 
+def images_of(field: Field) -> ImageStore:
+    return ImageStore(data_dir=field.folder)
+
+
 def checks_of(field: Field, row: DatasetRow) -> BuildChecks:
-    return check_difference(ImageStore(data_dir=field.folder), row)
+    return check_difference(images_of(field), row)
 
 
 def test_a_difference_tells_how_it_went(field: Field) -> None:
     row = built(field)
-    assert has_checks(row)
+    assert is_built_difference(row)
     checks = checks_of(field, row)
     told = {name: value for name, value, _ in checks.numbers}
     assert told["NSTAMPS"] == checks.kernel.used.sum()
@@ -51,36 +61,40 @@ def test_a_difference_tells_how_it_went(field: Field) -> None:
     assert checks.pull_sigma == pytest.approx(1.0, abs=0.1)
     middle = np.average(np.arange(len(checks.pulls)), weights=checks.pulls)
     assert middle == pytest.approx((len(checks.pulls) - 1) / 2, abs=1)
-    assert np.sum(checks.kernels, axis=(1, 2)) == pytest.approx([told["KERNSUM"]] * 9, rel=1e-3)
-    assert checks.stars and all(star.shape == (31, 31) for star in checks.stars)
+    kernels, stars = (read(images_of(field), row) for read in (kernels_over, star_residuals))
+    assert np.sum(kernels, axis=(1, 2)) == pytest.approx([told["KERNSUM"]] * 9, rel=1e-3)
+    assert stars and all(star.shape == (31, 31) for star in stars)
     assert all(1 < place.fwhm_px < 8 for place in checks.psf)
 
 
 def test_its_drawings_and_pictures_are_drawn(field: Field) -> None:
-    checks = checks_of(field, built(field))
+    images, row = images_of(field), built(field)
+    checks = checks_of(field, row)
     view = view_quality(checks)
     assert view.panels == ["kernel", "stars"]
     assert f"{int(checks.kernel.used.sum())} stamps used" in view.stamps
     assert "robust scatter" in view.pulls and "FWHM" in view.whiskers
     assert view.stamps.count("<circle") == len(checks.kernel.x)
-    kernel = np.array(Image.open(io.BytesIO(panel_png(checks, "kernel"))))
-    size = checks.kernels.shape[1]
+    kernel = np.array(Image.open(io.BytesIO(panel_png(images, row, "kernel"))))
+    size = kernels_over(images, row)[0].shape[0]
     assert kernel.shape[:2] == (3 * (4 * size + 4) - 4,) * 2
     centre = kernel[4 * (size // 2) + 1, 4 * (size // 2) + 1]
     assert centre[0] == 255 and centre[2] < 100  # the middle of a kernel is red
-    assert Image.open(io.BytesIO(panel_png(checks, "stars"))).size[0] > 100
+    assert Image.open(io.BytesIO(panel_png(images, row, "stars"))).size[0] > 100
 
 
 def test_a_proper_difference_has_no_kernel_to_show(field: Field) -> None:
-    checks = checks_of(field, built(field, METHOD="zogy"))
-    assert checks.kernel is None and checks.stars == ()
+    row = built(field, METHOD="zogy")
+    checks = checks_of(field, row)
+    assert checks.kernel is None
     view = view_quality(checks)
     assert view.panels == [] and view.stamps == "" and view.pulls
-    assert panel_png(checks, "kernel") == b""
+    assert panel_png(images_of(field), row, "kernel") == b""
+    assert panel_png(images_of(field), row, "stars") == b""
 
 
 def test_other_images_have_no_checks(field: Field) -> None:
     row = field.stores.datasets.get(SCIENCE.dataset_id)
-    assert not has_checks(row)
+    assert not is_built_difference(row)
     with pytest.raises(NotFoundError, match="no difference"):
         checks_of(field, row)
