@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from anyio import CapacityLimiter
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,27 +19,24 @@ from app.errors import (
     NotFoundError,
     ServiceError,
 )
+from app.pages.asked import Asked
 from app.pages.document import PageWriter, read_static
 from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
 from app.pages.image_view import relate, view_image
 from app.pages.job_view import BUILDS, KINDS, view_job
-from app.pages.light_curve_view import view_light_curve
-from app.pages.position import format_position, parse_place, parse_position
+from app.pages.position import format_position, parse_position
 from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
-from app.pages.quality_view import PANELS, panel_png, view_quality
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
-from app.pages.sky_view import MAX_PATCHES, view_patches
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
+from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
 from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
-from app.services.build_checks import check_difference
 from app.services.builds_rows import is_built_difference
 from app.services.jobs import JobService
-from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.parameters import ParameterSet
@@ -111,81 +108,6 @@ def pages_router(
     router.add_api_route("/jobs/{kind}", worker.start, methods=["POST"])
     router.add_api_route("/jobs/{kind}/{job_id}", worker.steer, methods=["POST"])
     return router
-
-
-def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Response]:
-    """The page of the sky map (POS=…)."""
-
-    def sky(request: Request, asked: Asked) -> Response:
-        text = asked.single("POS") or ""
-        shape = parse_place(text) if text else None
-        covers = () if shape is None else skymap.cover(shape, most=MAX_PATCHES + 1)
-        values = {
-            "pos": text,
-            "covers": covers[:MAX_PATCHES],
-            "truncated": len(covers) > MAX_PATCHES,
-            "view": None if shape is None else view_patches(covers[:MAX_PATCHES], shape),
-        }
-        return writer.write(request, "sky.html", values)
-
-    return sky
-
-
-def quality_page(
-    writer: PageWriter, datasets: DatasetStore, images: ImageStore
-) -> Callable[..., Response]:
-    """The page of how a difference (ID=…) went."""
-
-    def quality(request: Request, asked: Asked) -> Response:
-        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
-        values = {
-            "image": view_image(row, service_url=writer.service_url(request)),
-            "view": view_quality(check_difference(images, row)),
-        }
-        return writer.write(request, "quality.html", values)
-
-    return quality
-
-
-def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., Response]:
-    """Its pictures: the kernel, and what is left of stars."""
-
-    def panel(panel: str, asked: Asked) -> Response:
-        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
-        content = panel_png(images, row, panel) if panel in PANELS else b""
-        if not content:
-            raise NotFoundError(f"The picture {panel!r} of {row.dataset_id}")
-        return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
-
-    return panel
-
-
-def light_curve_page(
-    writer: PageWriter, light_curves: LightCurveService
-) -> Callable[..., Response]:
-    """The page of the light curve of a place (POS=…)."""
-
-    def light_curve(request: Request, asked: Asked) -> Response:
-        curve = view_light_curve(light_curves, asked, writer.root(request))
-        chosen = {} if curve is None else curve.asked
-        values = {
-            "pos": chosen.get("POS", ""),
-            "band": chosen.get("BAND", ""),
-            "kind": chosen.get("KIND", "").lower(),
-            "kinds": KINDS_OF_IMAGES,
-            "curve": curve,
-        }
-        return writer.write(request, "lightcurves.html", values)
-
-    return light_curve
-
-
-def _asked(request: Request) -> ParameterSet:
-    """What the route has read."""
-    return cast(ParameterSet, request.state.parameters)
-
-
-Asked = Annotated[ParameterSet, Depends(_asked)]
 
 
 class _ReadPages:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -12,8 +9,7 @@ from astropy.io.votable.ucd import parse_ucd
 
 from app.schema.catalogs import BUILD_QUALITY
 from app.uws.job import Phase
-from app.workers.embedded import EmbeddedEngine
-from tests.services.builds_fixture import Field, open_field, standard_field
+from tests.services.builds_fixture import Field
 from tests.services.survey import SCALE_ARCSEC, Exposure, standard_exposures
 from tests.services.test_builds import POSITION, SCIENCE, select
 
@@ -21,22 +17,6 @@ QUALITY = (
     "SELECT q.*, o.s_resolution, o.t_exptime FROM ivoa.ObsCore AS o "
     "JOIN skyloom.build_quality AS q ON q.obs_publisher_did = o.obs_publisher_did"
 )
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """One worker process for all tests."""
-    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def field(tmp_path: Path, engine: EmbeddedEngine, database_url: str) -> Iterator[Field]:
-    """The standard exposures, published."""
-    with open_field(tmp_path, engine, url=database_url) as opened:
-        standard_field(opened)
-        yield opened
 
 
 def assert_told(header: fits.Header) -> None:

@@ -40,14 +40,6 @@ POSITION = f"{CENTRE[0]} {CENTRE[1]}"
 SCIENCE = standard_exposures()[4]
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """One worker process for all tests."""
-    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def field(tmp_path: Path, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures, published, with a running dispatcher."""

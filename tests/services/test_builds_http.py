@@ -37,14 +37,6 @@ TEMPLATE, DIFFERENCE = "/builds/template", "/builds/difference"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """One worker process."""
-    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures, published."""
     with open_field(tmp_path_factory.mktemp("field"), engine) as opened:

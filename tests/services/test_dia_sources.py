@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,8 +18,7 @@ from app.services.links import LinkService
 from app.services.signatures import FileSigner
 from app.stores.database import write_transaction
 from app.uws.job import Phase
-from app.workers.embedded import EmbeddedEngine
-from tests.services.builds_fixture import Field, now, open_field, standard_field
+from tests.services.builds_fixture import Field, now
 from tests.services.survey import SCALE_ARCSEC, TRANSIENT, TRANSIENT_FLUX, ZERO_POINT_MAG
 from tests.services.test_builds import SCIENCE, select
 
@@ -30,22 +28,6 @@ NEAR_THE_TRANSIENT = (
     f"WHERE CONTAINS(POINT(d.ra, d.dec), CIRCLE({TRANSIENT[0]}, {TRANSIENT[1]}, 0.0003)) = 1"
 )
 LEAP_SECONDS = 37.0
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """One worker process for all tests."""
-    made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def field(tmp_path: Path, engine: EmbeddedEngine, database_url: str) -> Iterator[Field]:
-    """The standard exposures, published."""
-    with open_field(tmp_path, engine, url=database_url) as opened:
-        standard_field(opened)
-        yield opened
 
 
 def build(field: Field, **parameters: object) -> str:

@@ -1,0 +1,90 @@
+"""Pages of one topic each: the sky map, a light curve, the quality of a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import NotFoundError
+from app.pages.asked import Asked
+from app.pages.document import PageWriter
+from app.pages.image_view import view_image
+from app.pages.light_curve_view import view_light_curve
+from app.pages.position import parse_place
+from app.pages.quality_view import PANELS, panel_png, view_quality
+from app.pages.sky_view import MAX_PATCHES, view_patches
+from app.services.build_checks import check_difference
+from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
+from app.services.light_curves import LightCurveService
+from app.services.skymap import SkyMapService
+from app.stores.images import ImageStore
+from app.stores.tables.datasets import DatasetStore
+
+
+def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Response]:
+    """The page of the sky map (POS=…)."""
+
+    def sky(request: Request, asked: Asked) -> Response:
+        text = asked.single("POS") or ""
+        shape = parse_place(text) if text else None
+        covers = () if shape is None else skymap.cover(shape, most=MAX_PATCHES + 1)
+        values = {
+            "pos": text,
+            "covers": covers[:MAX_PATCHES],
+            "truncated": len(covers) > MAX_PATCHES,
+            "view": None if shape is None else view_patches(covers[:MAX_PATCHES], shape),
+        }
+        return writer.write(request, "sky.html", values)
+
+    return sky
+
+
+def quality_page(
+    writer: PageWriter, datasets: DatasetStore, images: ImageStore
+) -> Callable[..., Response]:
+    """The page of how a difference (ID=…) went."""
+
+    def quality(request: Request, asked: Asked) -> Response:
+        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        values = {
+            "image": view_image(row, service_url=writer.service_url(request)),
+            "view": view_quality(check_difference(images, row)),
+        }
+        return writer.write(request, "quality.html", values)
+
+    return quality
+
+
+def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., Response]:
+    """Its pictures: the kernel, and what is left of stars."""
+
+    def panel(panel: str, asked: Asked) -> Response:
+        row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        content = panel_png(images, row, panel) if panel in PANELS else b""
+        if not content:
+            raise NotFoundError(f"The picture {panel!r} of {row.dataset_id}")
+        return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    return panel
+
+
+def light_curve_page(
+    writer: PageWriter, light_curves: LightCurveService
+) -> Callable[..., Response]:
+    """The page of the light curve of a place (POS=…)."""
+
+    def light_curve(request: Request, asked: Asked) -> Response:
+        curve = view_light_curve(light_curves, asked, writer.root(request))
+        chosen = {} if curve is None else curve.asked
+        values = {
+            "pos": chosen.get("POS", ""),
+            "band": chosen.get("BAND", ""),
+            "kind": chosen.get("KIND", "").lower(),
+            "kinds": KINDS_OF_IMAGES,
+            "curve": curve,
+        }
+        return writer.write(request, "lightcurves.html", values)
+
+    return light_curve
