@@ -15,7 +15,8 @@ from app.schema.batches import RowLimit, cast_integers
 from app.schema.fields import Field
 
 GROUP_BYTES: Final = 8 * 2**20
-"""A row group is written when so many bytes of rows have come, or GROUP_ROWS rows."""
+"""A row group is written when so many bytes of rows have come, or GROUP_ROWS rows, or as many
+bytes as in all groups before: the first ones are small and on their way at once."""
 GROUP_ROWS: Final = 2**17
 
 # Columns whose values hardly repeat give up their dictionary early: a fifth faster, and smaller.
@@ -97,13 +98,14 @@ def write(
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Batches that come one after the other, until they are enough for a row group."""
     gathered: list[pa.RecordBatch] = []
-    rows = n_bytes = 0
+    rows = n_bytes = enough = 0
     for batch in batches:
         gathered.append(batch)
         rows += batch.num_rows
         n_bytes += batch.nbytes
-        if rows >= GROUP_ROWS or n_bytes >= GROUP_BYTES:
+        if rows >= GROUP_ROWS or n_bytes >= enough:
             yield gathered
+            enough = min(enough + n_bytes, GROUP_BYTES)
             gathered, rows, n_bytes = [], 0, 0
     if gathered:
         yield gathered

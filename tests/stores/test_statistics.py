@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.adql.compile import compile_query
 from app.schema.catalog import CATALOG
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.tables.published import PublishedStore
 from tests.stores.contract import dataset
 
 QUERY = (
@@ -47,11 +48,12 @@ def test_groups_are_counted_from_an_index_alone_once_rows_were_loaded(
     fresh_postgres_url: str,
 ) -> None:
     postgres = open_stores(fresh_postgres_url)
-    postgres.datasets.upsert(dataset(number) for number in range(2000))
-    with postgres.engine.begin() as connection:  # the servers of tests do not wait for the disk
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
-        connection.exec_driver_sql("CREATE TABLE flushed (x int)")
-    postgres.datasets.refresh_statistics()
+    with PublishedStore(engine=postgres.engine).loading():  # as the command that loads rows does
+        postgres.datasets.upsert(dataset(number) for number in range(2000))
+        with postgres.engine.begin() as connection:  # the servers of tests do not wait for the disk
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+            connection.exec_driver_sql("CREATE TABLE flushed (x int)")
+        postgres.datasets.refresh_statistics()
     query = compile_query(
         "SELECT dataproduct_subtype, COUNT(*) AS n FROM ivoa.ObsCore GROUP BY dataproduct_subtype",
         catalog=CATALOG,

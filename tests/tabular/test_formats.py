@@ -118,6 +118,21 @@ def test_parquet() -> None:
     assert footer[b"query_status"] == b"OVERFLOW"
 
 
+def test_parquet_begins_with_a_small_row_group() -> None:
+    asked = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(8):
+            asked.append(number)
+            yield _batch()
+
+    chunks = PARQUET.write(FIELDS, batches(), 10**9)
+    head, group = next(chunks), next(chunks)
+    assert head.startswith(b"PAR1") and len(group) > 0 and len(asked) <= 2
+    footer = pa.parquet.read_metadata(io.BytesIO(head + group + b"".join(chunks)))
+    assert [footer.row_group(n).num_rows for n in range(footer.num_row_groups)] == [3, 3, 6, 12]
+
+
 @pytest.mark.parametrize("output", ALL, ids=lambda f: f.name)
 def test_no_byte_before_the_first_batch(output: OutputFormat) -> None:
     def broken() -> Iterator[pa.RecordBatch]:

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from app.errors import StoreUnavailableError, UsageError
 from app.schema.fields import Table
 from app.stores.database import read_transaction, sqlite_file, write_transaction
+from app.stores.database_faults import database_faults
 from app.stores.tables.bulk import insert_batch
 from app.stores.tables.catalog_store import (
     LOOK_S,
@@ -75,11 +76,15 @@ class PublishedStore:
                     raise busy from None
                 yield
             return
-        with read_transaction(self._engine) as connection:
-            asked = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
-            if not connection.execute(asked, {"key": _LOAD_LOCK}).scalar_one():
+        with database_faults(), self._engine.connect() as connection:
+            # Held by the session: a transaction open as long would keep VACUUM from the new rows.
+            session = connection.execution_options(isolation_level="AUTOCOMMIT")
+            if not session.scalar(sa.select(sa.func.pg_try_advisory_lock(_LOAD_LOCK))):
                 raise busy
-            yield
+            try:
+                yield
+            finally:
+                session.execute(sa.select(sa.func.pg_advisory_unlock(_LOAD_LOCK)))
 
     def find(self, name: str) -> PublishedTable | None:
         """The published table of that name in any case."""
