@@ -46,6 +46,7 @@ from app.sky.tangent_planes import OUTER_MARGIN_RAD
 from app.sky.vectors import unit_vector
 
 _DEG2_PER_STERADIAN: Final = (180 / 3.141592653589793) ** 2
+SMALL_DEG: Final = 0.5
 _SIDES: Final = (0, 1)
 """A frame on the sky, and what of it lies beyond the seam at longitude 0."""
 
@@ -102,7 +103,10 @@ class PostgresSpatial(SqlWriter):
             return self._centre_sieve(inner, outer)
         if use.target.kind != "region" and use.other.kind == "point":
             return ""
-        return f"{self._in_frames(use.target, self._frames(use.other))} AND "
+        found = f"{self._in_frames(use.target, self._frames(use.other))} AND "
+        # Every overlap of boxes is taken to hold for one row in 200. Said twice of what is small,
+        # it is one in 40,000, and no other index is read beside this one.
+        return found * 2 if _is_small(use.other) else found
 
     def _centre_sieve(self, point: typed.Geometry, circle: typed.Geometry) -> str:
         """The boxes in which the centres of circles lie that may hold a point."""
@@ -347,3 +351,11 @@ class PostgresSpatial(SqlWriter):
             return f"scircle({centre}, radians({self._double(shape.radius_deg)}))"
         assert isinstance(shape, Polygon)
         return f"CAST({self.bind(spoly_text(shape))} AS spoly)"
+
+
+def _is_small(shape: typed.Geometry) -> bool:
+    """Whether few regions of a survey reach into a shape."""
+    if shape.kind == "point":
+        return True
+    circle = shape.shape if isinstance(shape, typed.Constant) else None
+    return isinstance(circle, Circle) and circle.radius_deg <= SMALL_DEG

@@ -18,9 +18,10 @@ from app.schema.catalog import CATALOG
 from app.schema.fields import Field, Table
 from app.schema.uploads import UploadedTable, to_uploaded, with_uploads
 from app.stores.database import postgres_connection
-from app.stores.metadata import MetadataStores
+from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.uploads import drop_sqlite, load_postgres, load_sqlite
 from tests.adql.conftest import ask
+from tests.stores.contract import dataset
 
 T = "ivoa.ObsCore"
 
@@ -223,6 +224,23 @@ def test_postgres_searches_by_its_index(
     lines = [line for line in found.splitlines() if "Index" in line and index in line]
     assert lines, found
     assert "Index Cond" in found
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize(
+    "condition",
+    ["CONTAINS(POINT(62, -37), s_region)", "INTERSECTS(CIRCLE(62, -37, 0.1), s_region)"],
+)
+def test_postgres_reads_no_other_index_beside_that_of_regions(
+    fresh_postgres_url: str, condition: str
+) -> None:
+    stores = open_stores(fresh_postgres_url)
+    stores.datasets.upsert(dataset(n, lsst_band="ugrizy"[n % 6]) for n in range(6000))
+    text = f"SELECT * FROM {T} WHERE {condition} = 1 AND lsst_band = 'i' AND calib_level = 2"
+    found = plan(stores, text)
+    stores.close()
+    assert "Index Scan using obscore_s_region_outline" in found
+    assert "BitmapAnd" not in found
 
 
 @pytest.mark.needs("postgresql")
