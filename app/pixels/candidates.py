@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.bands import over_rows
+from app.pixels.binning import binned
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import gaussian_profile
 from app.pixels.peaks import Peaks, find_peaks
@@ -21,6 +22,8 @@ LEAST_SIGNIFICANCE: Final = 20.0
 SEEN_IN_BOTH: Final = 5.0
 MOST_STAMPS: Final = 500
 MOST_TILES: Final = 2000
+SAMPLED_PX: Final = 2.5
+"""A PSF of this FWHM is still found with hardly any loss of significance."""
 SCATTER_SAMPLE: Final = 200_000
 CORE_PX: Final = 3
 """Pixels to each side of a peak that must all be usable."""
@@ -86,28 +89,26 @@ def peaks_above(values: NDArray[np.float32], fwhm_px: float, threshold: float) -
     return find_peaks(values, threshold, max(2, round(fwhm_px)))
 
 
-def find_stamps(
-    image: MaskedImage, other: MaskedImage, fwhm_px: tuple[float, float], half_px: int
-) -> Places:
+def find_stamps(image: MaskedImage, other: MaskedImage, fwhm_px: float, half_px: int) -> Places:
     """Stamps around sources of ``image`` that ``other`` shows too, with usable cores in both.
 
     What only one of them shows has changed. Static neighbours do no harm (the model holds for any
     unchanging scene), so sources need not be isolated; stamps closer than 3/4 of their width share
-    too many pixels and the fainter is left.
+    too many pixels and the fainter is left. Sources are looked for in pixels as coarse as
+    ``fwhm_px`` allows.
     """
-    peaks = find_sources(image, fwhm_px[0], LEAST_SIGNIFICANCE)
-    seen = source_map(other, fwhm_px[1])
+    step = max(1, int(fwhm_px / SAMPLED_PX))
+    one, two = (binned(each, step, FIT_REJECT) for each in (image, other))
+    x_all, y_all = _brightest(image.flux, _seen_in_both(one, two, fwhm_px / step), step)
     ny, nx = image.shape
     taken = np.zeros((MOST_STAMPS, 2), dtype=np.int64)
     count, near = 0, int(1.5 * half_px)
-    for x, y in zip(peaks.x.tolist(), peaks.y.tolist(), strict=True):
+    for x, y in zip(x_all.tolist(), y_all.tolist(), strict=True):
         if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX:
             continue
         if (np.abs(taken[:count] - (x, y)).max(axis=1) < near).any():
             continue
         core = np.s_[y - CORE_PX : y + CORE_PX + 1, x - CORE_PX : x + CORE_PX + 1]
-        if seen[y - 1 : y + 2, x - 1 : x + 2].max() <= SEEN_IN_BOTH:
-            continue
         if not (_is_usable(image, core) and _is_usable(other, core)):
             continue
         taken[count] = x, y
@@ -115,6 +116,26 @@ def find_stamps(
         if count == MOST_STAMPS:
             break
     return Places(taken[:count, 0].copy(), taken[:count, 1].copy(), half_px)
+
+
+def _seen_in_both(image: MaskedImage, other: MaskedImage, fwhm_px: float) -> Peaks:
+    """Sources of ``image`` at which ``other`` shows something too."""
+    peaks = find_sources(image, fwhm_px, LEAST_SIGNIFICANCE)
+    seen = np.pad(source_map(other, fwhm_px), 1)
+    near_y, near_x = (each.ravel() for each in np.mgrid[:3, :3])
+    around = seen[peaks.y[:, None] + near_y, peaks.x[:, None] + near_x]
+    shown = around.max(axis=1) > SEEN_IN_BOTH
+    return Peaks(peaks.x[shown], peaks.y[shown], peaks.value[shown])
+
+
+def _brightest(
+    flux: NDArray[np.float32], peaks: Peaks, step: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(x, y) of the brightest pixel in the square of ``step`` pixels that each peak is."""
+    down, across = (each.ravel() for each in np.mgrid[:step, :step])
+    y, x = peaks.y[:, None] * step + down, peaks.x[:, None] * step + across
+    which = np.argmax(flux[y, x], axis=1)
+    return peaks.x * step + across[which], peaks.y * step + down[which]
 
 
 def _is_usable(image: MaskedImage, part: tuple[slice, slice]) -> bool:

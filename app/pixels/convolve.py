@@ -60,9 +60,11 @@ def _correlate(padded: Image, taps: NDArray[np.float32], out: Image, ones: bool)
                     correlate_block(padded, kernel, y, x, out)
 
 
-def _strip_shape(rows: int, nx: int) -> tuple[int, int]:
-    """The next whole number of blocks and tiles: what a strip is filled by."""
-    return -(-rows // BLOCK_ROWS) * BLOCK_ROWS, -(-nx // TILE_PX) * TILE_PX
+def padded_shape(rows: int, nx: int, kernels: Kernel) -> tuple[int, int]:
+    """What a strip of ``rows`` is filled by, the next whole number of blocks and tiles, and half
+    the kernel more on every side."""
+    high, wide = -(-rows // BLOCK_ROWS) * BLOCK_ROWS, -(-nx // TILE_PX) * TILE_PX
+    return high + kernels.shape[1] - 1, wide + kernels.shape[2] - 1
 
 
 def kernels_of_rows(kernel: KernelField, start: int, stop: int, nx: int) -> Kernel:
@@ -106,10 +108,16 @@ def convolve_strip(plane: Image, kernels: Kernel, *, present: bool = False) -> I
     """
     half_y, half_x = kernels.shape[1] // 2, kernels.shape[2] // 2
     rows, nx = plane.shape[0] - 2 * half_y, plane.shape[1]
-    out = np.empty(_strip_shape(rows, nx), dtype=np.float32)
-    padded = np.zeros((out.shape[0] + 2 * half_y, out.shape[1] + 2 * half_x), dtype=np.float32)
+    padded = np.zeros(padded_shape(rows, nx, kernels), dtype=np.float32)
     padded[: len(plane), half_x : half_x + nx] = plane
-    _correlate(padded, padded_taps(kernels), out, present)
+    return correlated(padded, kernels, rows, nx, ones=present)
+
+
+def correlated(padded: Image, kernels: Kernel, rows: int, nx: int, *, ones: bool = False) -> Image:
+    """As :func:`convolve_strip`, of a plane of :func:`padded_shape` with zeros around it."""
+    shape = padded.shape[0] - kernels.shape[1] + 1, padded.shape[1] - kernels.shape[2] + 1
+    out = np.empty(shape, dtype=np.float32)
+    _correlate(padded, padded_taps(kernels), out, ones)
     return out[:rows, :nx]
 
 
@@ -120,21 +128,65 @@ def tile_middles(size: int) -> Kernel:
 
 def or_window(mask: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
     """OR of the mask over the (2 reach + 1) square around each pixel; outside counts as 0."""
-    if reach == 0 or not mask.any():
+    if reach == 0:
         return mask.copy()
-    return _or_rows(np.ascontiguousarray(_or_rows(mask, reach).T), reach).T.copy()
+    out = np.zeros(mask.shape, dtype=np.int32)
+    _or_tiles(np.ascontiguousarray(mask), reach, out)
+    return out
 
 
-def _or_rows(mask: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
-    """OR over rows y - reach … y + reach, by doubling the window."""
-    rows = mask.shape[0]
+@njit(cache=True, nogil=True)
+def _or_tiles(mask: NDArray[np.int32], reach: int, out: NDArray[np.int32]) -> None:
+    """Fill ``out``, which is 0, tile by tile; most have nothing around them."""
+    ny, nx = mask.shape
     size = 2 * reach + 1
-    wide = np.zeros((rows + 2 * reach, mask.shape[1]), dtype=np.int32)
-    wide[reach : reach + rows] = mask
+    for top in range(0, ny, TILE_PX):
+        bottom = min(ny, top + TILE_PX)
+        for left in range(0, nx, TILE_PX):
+            right = min(nx, left + TILE_PX)
+            first, last = max(0, top - reach), min(ny, bottom + reach)
+            begin, end = max(0, left - reach), min(nx, right + reach)
+            around = mask[first:last, begin:end]
+            if not _any_bit(around):
+                continue
+            wide = np.zeros((bottom - top + 2 * reach, right - left + 2 * reach), dtype=np.int32)
+            y, x = first - top + reach, begin - left + reach
+            wide[y : y + around.shape[0], x : x + around.shape[1]] = around
+            _or_down(wide, size)
+            _or_across(wide[: bottom - top], size)
+            out[top:bottom, left:right] = wide[: bottom - top, : right - left]
+
+
+@njit(cache=True, nogil=True)
+def _any_bit(mask: NDArray[np.int32]) -> bool:
+    for y in range(mask.shape[0]):
+        bits = 0
+        for x in range(mask.shape[1]):
+            bits |= mask[y, x]
+        if bits:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _or_down(mask: NDArray[np.int32], size: int) -> None:
+    """OR of ``size`` rows from each row on, by doubling; the last rows have fewer."""
     window = 1
-    while 2 * window <= size:
-        wide[: len(wide) - window] |= wide[window:].copy()
-        window *= 2
-    rest = size - window
-    result: NDArray[np.int32] = np.bitwise_or(wide[:rows], wide[rest : rest + rows])
-    return result
+    while window < size:
+        step = min(window, size - window)
+        for y in range(mask.shape[0] - step):
+            for x in range(mask.shape[1]):
+                mask[y, x] |= mask[y + step, x]
+        window += step
+
+
+@njit(cache=True, nogil=True)
+def _or_across(mask: NDArray[np.int32], size: int) -> None:
+    """OR of ``size`` columns from each column on."""
+    window = 1
+    while window < size:
+        step = min(window, size - window)
+        for y in range(mask.shape[0]):
+            for x in range(mask.shape[1] - step):
+                mask[y, x] |= mask[y, x + step]
+        window += step

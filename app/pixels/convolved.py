@@ -10,22 +10,24 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
 from app.pixels.convolve import (
     LEAST_COVERAGE,
     TILE_PX,
-    convolve_strip,
+    correlated,
     kernels_of_rows,
     or_window,
-    rows_around,
+    padded_shape,
 )
 from app.pixels.image import MaskedImage, bits
 from app.pixels.kernels import box_reach_px
 
 Plane = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Bits = NDArray[np.int32]
 
 NO_DATA: Final = bits("NO_DATA")
 EDGE: Final = bits("EDGE")
@@ -33,6 +35,7 @@ EDGE_SHARE: Final = 0.02
 EXACT: Final = 1e-4
 VARIANCE_SHARE: Final = 0.9999
 """The squared kernel is cut to the box that holds this share of its sum."""
+_NO_MASK: Final[Bits] = np.empty((0, 0), dtype=np.int32)
 
 
 class VaryingKernel(Protocol):
@@ -72,36 +75,40 @@ class ConvolvedImage:
         """One row of tiles, or a part of it. Without ``variance`` that plane is 0."""
         kernels = kernels_of_rows(self.kernel.at, start, stop, self.image.shape[1])
         half, rows = kernels.shape[1] // 2, stop - start
-        around = MaskedImage(
-            rows_around(self.image.flux, start, stop, half),
-            rows_around(self.image.variance, start, stop, half),
-            rows_around(self.image.mask, start, stop, half),
-        )
-        y = np.arange(start - half, stop + half)[:, None]
-        present = present_pixels(around) & (y >= 0) & (y < self.image.shape[0])
-        if variance:
-            noise = self._variance(np.where(present, around.variance, np.float32(0.0)), kernels)
-        else:
-            noise = np.zeros((rows, self.image.shape[1]), dtype=np.float32)
-        lent = np.where(present, around.mask, around.mask & ~(NO_DATA | EDGE))
+        shape = padded_shape(rows, self.image.shape[1], kernels)
+        flux, present = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        reach = self.kernel.reach_px()
+        lent = np.zeros((rows + 2 * half, self.image.shape[1]), dtype=np.int32)
+        planes = self.image.flux, self.image.variance, self.image.mask
+        _gather(*planes, start - half, half, NO_DATA, ~(NO_DATA | EDGE), flux, present, lent)
         done = MaskedImage(
-            convolve_strip(np.where(present, around.flux, np.float32(0.0)), kernels),
-            noise,
-            or_window(lent, self.kernel.reach_px())[half : half + rows],
+            correlated(flux, kernels, rows, self.image.shape[1]),
+            self._variance(start, stop, kernels)
+            if variance
+            else np.zeros((rows, self.image.shape[1]), dtype=np.float32),
+            or_window(lent[half - reach : half + rows + reach], reach)[reach : reach + rows],
         )
-        share = convolve_strip(present.astype(np.float32), kernels, present=True)
+        share = correlated(present, kernels, rows, self.image.shape[1], ones=True)
         share /= np.float32(self.kernel.centre().sum())
-        _renormalise(done, share, present[half : half + rows], self.edge_share)
+        core = present[half : half + rows, half : half + self.image.shape[1]]
+        _renormalise(
+            done.flux, done.variance, done.mask, share, core, self.edge_share, EDGE, NO_DATA
+        )
         return done
 
-    def _variance(self, variance: Plane, kernels: Floats) -> Plane:
+    def _variance(self, start: int, stop: int, kernels: Floats) -> Plane:
         """Convolved with the squared kernels, cut to what matters and scaled to the sum of all."""
         centre = self.kernel.centre()
         cut = len(centre) // 2 - box_reach_px(centre**2, VARIANCE_SHARE)
         squares = kernels**2
         inner = squares[:, cut : len(centre) - cut, cut : len(centre) - cut]
         scale = squares.sum(axis=(1, 2)) / inner.sum(axis=(1, 2))
-        return convolve_strip(variance[cut : len(variance) - cut], inner * scale[:, None, None])
+        rows, nx, half = stop - start, self.image.shape[1], inner.shape[1] // 2
+        shape = padded_shape(rows, nx, inner)
+        around, present = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        planes = self.image.variance, self.image.flux, self.image.mask
+        _gather(*planes, start - half, half, NO_DATA, 0, around, present, _NO_MASK)
+        return correlated(around, inner * scale[:, None, None], rows, nx)
 
     def whole(self) -> MaskedImage:
         """All rows."""
@@ -118,16 +125,58 @@ class ConvolvedImage:
         return MaskedImage(flux, variance, mask, zero_point_mag=self.image.zero_point_mag)
 
 
+@njit(cache=True, nogil=True)
+def _gather(
+    plane: Plane,
+    other: Plane,
+    mask: Bits,
+    first: int,
+    left: int,
+    no_data: int,
+    lends: int,
+    out: Plane,
+    present: Plane,
+    lent: Bits,
+) -> None:
+    """Fill zeroed planes from the rows ``first`` on, ``left`` columns in: the values of ``plane``
+    where both planes have one, 1 there, and what the mask lends (``lends`` elsewhere)."""
+    ny, nx = plane.shape
+    limit = np.float32(np.inf)
+    for j in range(max(0, -first), min(len(out), ny - first)):
+        values, others, bits_here = plane[first + j], other[first + j], mask[first + j]
+        here, shown = out[j, left : left + nx], present[j, left : left + nx]
+        for x in range(nx):
+            told = (abs(values[x]) < limit) & (abs(others[x]) < limit)
+            told &= bits_here[x] & no_data == 0
+            here[x] = values[x] if told else np.float32(0.0)
+            shown[x] = np.float32(1.0) if told else np.float32(0.0)
+        if j < len(lent):
+            for x in range(nx):
+                lent[j, x] = bits_here[x] if shown[x] > 0 else bits_here[x] & lends
+
+
+@njit(cache=True, nogil=True)
 def _renormalise(
-    done: MaskedImage, share: Plane, present: NDArray[np.bool_], edge_share: float
+    flux: Plane,
+    variance: Plane,
+    mask: Bits,
+    share: Plane,
+    present: Plane,
+    edge_share: float,
+    edge: int,
+    no_data: int,
 ) -> None:
     """Divide by the share of the kernel that lay on data, and flag what lacks some of it."""
-    if present.all() and np.abs(share - 1.0).max() < EXACT:
-        return
-    share[np.abs(share - 1.0) < EXACT] = 1.0
-    absent = ~present | (share < LEAST_COVERAGE)
-    share[absent] = np.nan
-    done.flux[:] /= share
-    done.variance[:] /= share * share
-    done.mask[np.abs(share - 1.0) > edge_share] |= EDGE
-    done.mask[absent] |= NO_DATA
+    for y in range(share.shape[0]):
+        for x in range(share.shape[1]):
+            lacking = abs(share[y, x] - np.float32(1.0))
+            if lacking < EXACT and present[y, x] > 0:
+                continue
+            if present[y, x] == 0 or share[y, x] < LEAST_COVERAGE:
+                flux[y, x] = variance[y, x] = np.nan
+                mask[y, x] |= no_data
+            elif lacking >= EXACT:
+                flux[y, x] /= share[y, x]
+                variance[y, x] /= share[y, x] * share[y, x]
+                if lacking > edge_share:
+                    mask[y, x] |= edge

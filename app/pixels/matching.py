@@ -87,12 +87,12 @@ def background_plane(
     ny, nx = shape
     u = 2.0 * np.arange(nx) / max(nx - 1, 1) - 1.0
     v = 2.0 * np.arange(start, ny if stop is None else stop) / max(ny - 1, 1) - 1.0
-    down = np.zeros((len(v), order + 1))
+    down = np.zeros((order + 1, len(v), 1))
     for coefficient, (i, j) in zip(coefficients, polynomial_powers(order), strict=True):
-        down[:, i] += coefficient * v**j
-    level = np.zeros((len(v), nx))
-    for i in range(order + 1):
-        level += down[:, i, None] * u**i
+        down[i, :, 0] += coefficient * v**j
+    level = np.broadcast_to(down[order], (len(v), nx))
+    for terms in down[order - 1 :: -1] if order else ():
+        level = level * u + terms
     return level.astype(np.float32)
 
 
@@ -223,7 +223,7 @@ def _places(
 ) -> Places:
     """Stamps around sources that both images show, or tiles when there are too few of those."""
     half = max(kernel_half_px, round(2.2 * fwhm_px))
-    places = find_stamps(sharp, broad, (fwhm_px, fwhm_px), half)
+    places = find_stamps(sharp, broad, fwhm_px, half)
     if len(places) < FEW_STAMPS * needed:
         tiles = tile_places(sharp, broad, fwhm_px, half)
         places = tiles if len(tiles) > len(places) else places

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, RecipeError
@@ -24,6 +25,7 @@ from app.pixels.image import MaskedImage, bits
 from app.pixels.matching import Match
 
 Plane = NDArray[np.float32]
+Bits = NDArray[np.int32]
 
 FROM_TEMPLATE: Final = bits(
     "BAD", "CR", "SUSPECT", "EDGE", "HIGH_VARIANCE", "VIGNETTED", "STREAK", "BRIGHT_OBJECT"
@@ -130,16 +132,22 @@ def _subtract(
     convolved = ConvolvedImage(template if from_template else science, match.kernel)
     other = science if from_template else template
 
+    # D = a S - b T - c level
+    scale = np.float32(match.scale)
+    scales = (np.float32(1.0),) * 3 if from_template else (scale, scale, -scale)
+
     def rows(start: int, stop: int) -> None:
         part = slice(start, stop)
-        one, two = convolved.rows(start, stop), _rows(other, part)
+        pair = convolved.rows(start, stop), _rows(other, part)
+        one, two = pair[::-1] if from_template else pair
         level = match.background_rows(start, stop)
-        if from_template:
-            _subtract_template(two, one, level, _rows(image, part), _rows(matched, part))
-        else:
-            scale = np.float32(match.scale)
-            _subtract_from_science(one, two, level, scale, _rows(image, part), _rows(matched, part))
-        mark_no_data(_rows(image, part))
+        out, template_out = _rows(image, part), _rows(matched, part)
+        _take_away(
+            one.flux, one.variance, one.mask, two.flux, two.variance, two.mask, level, scales,
+            (~DETECTIONS, bits("SAT"), bits("SAT_TEMPLATE"), FROM_TEMPLATE, NO_DATA),
+            out.flux, out.variance, out.mask,
+            template_out.flux, template_out.variance, template_out.mask,
+        )  # fmt: skip
 
     over_rows(rows, science.shape[0], band_rows=TILE_PX)
     return image, matched
@@ -160,37 +168,43 @@ def _rows(image: MaskedImage, part: slice) -> MaskedImage:
     return MaskedImage(image.flux[part], image.variance[part], image.mask[part])
 
 
-def _subtract_template(
-    science: MaskedImage,
-    convolved: MaskedImage,
+@njit(cache=True, nogil=True)
+def _take_away(
+    flux: Plane,
+    variance: Plane,
+    mask: Bits,
+    other_flux: Plane,
+    other_variance: Plane,
+    other_mask: Bits,
     level: Plane,
-    image: MaskedImage,
-    matched: MaskedImage,
+    scales: tuple[np.float32, np.float32, np.float32],
+    planes: tuple[int, int, int, int, int],
+    image: Plane,
+    noise: Plane,
+    flags: Bits,
+    template: Plane,
+    template_noise: Plane,
+    template_flags: Bits,
 ) -> None:
-    """Fill ``image`` and ``matched`` from the convolved template."""
-    matched.flux[:], matched.variance[:] = convolved.flux, convolved.variance
-    matched.mask[:] = convolved.mask & ~DETECTIONS
-    np.subtract(science.flux, convolved.flux, out=image.flux)
-    image.flux[:] -= level
-    np.add(science.variance, convolved.variance, out=image.variance)
-    image.mask[:] = difference_mask(science.mask, matched.mask)
-
-
-def _subtract_from_science(
-    convolved: MaskedImage,
-    template: MaskedImage,
-    level: Plane,
-    scale: np.float32,
-    image: MaskedImage,
-    matched: MaskedImage,
-) -> None:
-    """Fill ``image`` and ``matched`` from the convolved science image."""
-    np.multiply(template.flux, scale, out=matched.flux)
-    np.multiply(template.variance, scale * scale, out=matched.variance)
-    matched.mask[:] = template.mask
-    image.flux[:] = (convolved.flux + level) * scale - matched.flux
-    image.variance[:] = convolved.variance * (scale * scale) + matched.variance
-    image.mask[:] = difference_mask(convolved.mask, template.mask)
+    """Fill the rows of a difference and of its matched template from those of both images, with
+    masks as :func:`difference_mask` and pixels without data as :func:`mark_no_data` has them."""
+    a, b, c = scales
+    undetected, saturated, by_template, inherited, no_data = planes
+    limit = np.float32(np.inf)
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            template[y, x] = b * other_flux[y, x]
+            template_noise[y, x] = b * b * other_variance[y, x]
+            value = a * flux[y, x] - template[y, x] - c * level[y, x]
+            spread = a * a * variance[y, x] + template_noise[y, x]
+            theirs = other_mask[y, x] & undetected
+            template_flags[y, x] = theirs
+            both = (mask[y, x] & undetected) | (theirs & (inherited | no_data))
+            both |= by_template if theirs & saturated else 0
+            told = (abs(value) < limit) & (abs(spread) < limit) & (both & no_data == 0)
+            image[y, x] = value if told else np.float32(np.nan)
+            noise[y, x] = spread if told else np.float32(np.nan)
+            flags[y, x] = both if told else both | no_data
 
 
 def difference_mask(science: NDArray[np.int32], template: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -10,7 +10,7 @@ from typing import Literal
 from app.pixels.bright_objects import BrightObject
 from app.schema.rows import SourceRow
 
-RECIPE_VERSION = 6
+RECIPE_VERSION = 7
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
