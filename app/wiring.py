@@ -30,6 +30,7 @@ from app.services.image_psf import ImagePsfs
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
+from app.services.kernel_candidates import KernelCandidateFinder
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
@@ -115,6 +116,7 @@ def build_services(config: Config) -> Services:
         datasets=stores.datasets,
         finder=finder,
         bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
+        kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
         engine=engine,
         skymap=skymap,
         authority=config.authority,

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pixels.background import sky_level
-from app.pixels.decorrelate import whitened_psf
+from app.pixels.decorrelate import filtered_psf
 from app.pixels.dia_images import DiaImages, Layer
 from app.pixels.dia_score import score_image
 from app.pixels.dia_sources import DiaSource, find_dia_sources
@@ -134,7 +134,7 @@ def layers_of(science: MaskedImage, template: MaskedImage) -> DiaImages:
     psf = CoaddPsf.of_one(field, science.shape)
     plain, white = difference(science, template)
     return DiaImages(
-        Layer(white.image, whitened_psf(psf, white.psi, (0.0, 0.0))),
+        Layer(white.image, filtered_psf(psf, white.psi, (0.0, 0.0))),
         Layer(science, psf, sky_level(science).mean),
         Layer(plain.matched_template, psf),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,11 @@ SAMPLED_PX: Final = 2.5
 SCATTER_SAMPLE: Final = 200_000
 CORE_PX: Final = 3
 """Pixels to each side of a peak that must all be usable."""
+OUTSIDE: Final = "outside the image"
+MASKED: Final = "masked or without data"
+NOT_IN_BOTH: Final = "does not show in both images"
+TOO_CLOSE: Final = "too close to a brighter one"
+ENOUGH: Final = f"{MOST_STAMPS} brighter ones are taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,15 @@ class Places:
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A given place (pixels) that tells nothing of the kernel, and why."""
+
+    x: float
+    y: float
+    reason: str
 
 
 def find_sources(image: MaskedImage, fwhm_px: float, threshold: float) -> Peaks:
@@ -100,22 +115,12 @@ def find_stamps(image: MaskedImage, other: MaskedImage, fwhm_px: float, half_px:
     step = max(1, int(fwhm_px / SAMPLED_PX))
     one, two = (binned(each, step, FIT_REJECT) for each in (image, other))
     x_all, y_all = _brightest(image.flux, _seen_in_both(one, two, fwhm_px / step), step)
-    ny, nx = image.shape
-    taken = np.zeros((MOST_STAMPS, 2), dtype=np.int64)
-    count, near = 0, int(1.5 * half_px)
+    chosen = _Chosen(image, other, half_px)
     for x, y in zip(x_all.tolist(), y_all.tolist(), strict=True):
-        if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX:
-            continue
-        if (np.abs(taken[:count] - (x, y)).max(axis=1) < near).any():
-            continue
-        core = np.s_[y - CORE_PX : y + CORE_PX + 1, x - CORE_PX : x + CORE_PX + 1]
-        if not (_is_usable(image, core) and _is_usable(other, core)):
-            continue
-        taken[count] = x, y
-        count += 1
-        if count == MOST_STAMPS:
+        chosen.take(x, y)
+        if chosen.full:
             break
-    return Places(taken[:count, 0].copy(), taken[:count, 1].copy(), half_px)
+    return chosen.places()
 
 
 def _seen_in_both(image: MaskedImage, other: MaskedImage, fwhm_px: float) -> Peaks:
@@ -136,6 +141,73 @@ def _brightest(
     y, x = peaks.y[:, None] * step + down, peaks.x[:, None] * step + across
     which = np.argmax(flux[y, x], axis=1)
     return peaks.x * step + across[which], peaks.y * step + down[which]
+
+
+def given_stamps(
+    image: MaskedImage,
+    other: MaskedImage,
+    fwhm_px: float,
+    half_px: int,
+    places: Sequence[tuple[float, float]],
+) -> tuple[Places, tuple[Unfit, ...]]:
+    """Stamps around given ``places`` (x, y), and those of them that are not fit.
+
+    They have to show in both images, with usable cores; of two that are too close the fainter one
+    is left.
+    """
+    maps, (ny, nx) = [source_map(each, fwhm_px) for each in (image, other)], image.shape
+    chosen = _Chosen(image, other, half_px)
+    unfit, within = [], []
+    for x, y in places:
+        if not (np.isfinite(x) and np.isfinite(y) and 0 <= round(x) < nx and 0 <= round(y) < ny):
+            unfit.append(Unfit(x, y, OUTSIDE))
+        else:
+            heights = [_highest(each, round(x), round(y)) for each in maps]
+            within.append((-heights[0], min(heights) > SEEN_IN_BOTH, x, y))
+    for _, shows, x, y in sorted(within):
+        reason = chosen.take(round(x), round(y)) if shows else NOT_IN_BOTH
+        if reason is not None:
+            unfit.append(Unfit(x, y, reason))
+    return chosen.places(), tuple(unfit)
+
+
+class _Chosen:
+    """Places that are taken one after the other, the brightest first."""
+
+    def __init__(self, image: MaskedImage, other: MaskedImage, half_px: int) -> None:
+        self._images, self._half = (image, other), half_px
+        self._taken = np.zeros((MOST_STAMPS, 2), dtype=np.int64)
+        self._count = 0
+
+    @property
+    def full(self) -> bool:
+        return self._count == MOST_STAMPS
+
+    def take(self, x: int, y: int) -> str | None:
+        """Take a place, or say why it is not fit."""
+        ny, nx = self._images[0].shape
+        if self.full:
+            return ENOUGH
+        if min(x, y, nx - 1 - x, ny - 1 - y) < CORE_PX:
+            return OUTSIDE
+        near = np.abs(self._taken[: self._count] - (x, y)).max(axis=1) < int(1.5 * self._half)
+        if near.any():
+            return TOO_CLOSE
+        core = np.s_[y - CORE_PX : y + CORE_PX + 1, x - CORE_PX : x + CORE_PX + 1]
+        if not all(_is_usable(image, core) for image in self._images):
+            return MASKED
+        self._taken[self._count] = x, y
+        self._count += 1
+        return None
+
+    def places(self) -> Places:
+        x, y = self._taken[: self._count].T
+        return Places(x.copy(), y.copy(), self._half)
+
+
+def _highest(values: NDArray[np.float32], x: int, y: int) -> float:
+    """Within a pixel of a place."""
+    return float(values[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max())
 
 
 def _is_usable(image: MaskedImage, part: tuple[slice, slice]) -> bool:

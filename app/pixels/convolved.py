@@ -38,11 +38,15 @@ VARIANCE_SHARE: Final = 0.9999
 _NO_MASK: Final[Bits] = np.empty((0, 0), dtype=np.int32)
 
 
-class VaryingKernel(Protocol):
-    """Kernels of one size and one sum, such as :class:`app.pixels.kernels.MatchingKernel`."""
+class PlacedKernels(Protocol):
+    """Kernels of one size."""
 
     def at(self, x: Floats, y: Floats) -> Floats:
         """The kernels (P, odd, odd) at P pixel positions."""
+
+
+class VaryingKernel(PlacedKernels, Protocol):
+    """Kernels of one size and one sum, such as :class:`app.pixels.kernels.MatchingKernel`."""
 
     def centre(self) -> Floats:
         """The kernel at the middle of the image."""

@@ -8,6 +8,7 @@ kernel over the image; the ratio of the variances is one for all of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,7 +21,7 @@ from app.errors import CoverageError, ParameterError
 from app.pixels.background import FIT_REJECT
 from app.pixels.bands import over_rows
 from app.pixels.convolve import TILE_PX, tile_middles
-from app.pixels.convolved import ConvolvedImage
+from app.pixels.convolved import ConvolvedImage, PlacedKernels
 from app.pixels.detect import gaussian_psf
 from app.pixels.image import MaskedImage, lattice
 from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
@@ -69,8 +70,30 @@ def whiten(
     source-free pixels. Raises CoverageError when nothing is left.
     """
     images = (template, science) if match.convolved == "template" else (science, template)
-    convolved, other = (_typical_variance(each) for each in images)
+    convolved, other = (typical_variance(each) for each in images)
     psi = _whitening_field(match.kernel, other, convolved)
+
+    def shares(start: int, stop: int) -> Plane:
+        return _variance_shares(match.kernel, psi, other / convolved, start, stop)
+
+    image = filtered_difference(difference, psi, shares, match.convolved)
+    pull, scale = measure_noise(row_sample(image), difference.blank, rescale_variance)
+    image.variance[:] *= np.float32(scale)
+    return Whitened(_with_width(image, psi), psi, pull, scale)
+
+
+def filtered_difference(
+    difference: Difference,
+    kernel: MatchingKernel,
+    shares: Callable[[int, int], Plane],
+    convolved: str,
+) -> MaskedImage:
+    """``difference`` convolved with a ``kernel`` of sum 1.
+
+    ``shares`` of some rows (2, nx) are what the variances of the image that was not convolved, and
+    of the one that was (``convolved``: template or science), are multiplied by. Raises
+    CoverageError when nothing is left.
+    """
     factor = np.float32(1.0 / difference.quality.variance_factor)
     plain = difference.image
     image = MaskedImage(
@@ -80,7 +103,7 @@ def whiten(
         fwhm_px=plain.fwhm_px,
         zero_point_mag=plain.zero_point_mag,
     )
-    filtered = ConvolvedImage(plain, psi, EDGE_SHARE)
+    filtered = ConvolvedImage(plain, kernel, EDGE_SHARE)
 
     def rows(start: int, stop: int) -> None:
         part = slice(start, stop)
@@ -88,18 +111,16 @@ def whiten(
         image.flux[part], image.mask[part] = done.flux, done.mask
         matched = difference.matched_template.variance[part]
         rest = plain.variance[part] * factor - matched
-        shares = _variance_shares(match.kernel, psi, other / convolved, start, stop)
-        if match.convolved == "science":
+        own, other = shares(start, stop)
+        if convolved == "science":
             matched, rest = rest, matched
-        image.variance[part] = shares[0] * rest + shares[1] * matched
+        image.variance[part] = own * rest + other * matched
         image.variance[part][~np.isfinite(done.flux)] = np.nan
 
     over_rows(rows, len(image.flux), band_rows=TILE_PX)
     if not np.isfinite(image.flux).any():
-        raise CoverageError("pixels of the whitened difference", 0, 1)
-    pull, scale = measure_noise(row_sample(image), difference.blank, rescale_variance)
-    image.variance[:] *= np.float32(scale)
-    return Whitened(_with_width(image, psi), psi, pull, scale)
+        raise CoverageError("pixels of the filtered difference", 0, 1)
+    return image
 
 
 def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
@@ -115,7 +136,7 @@ def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
         return image
 
 
-def _typical_variance(image: MaskedImage) -> float:
+def typical_variance(image: MaskedImage) -> float:
     """Median variance of the usable pixels. Raises CoverageError without one."""
     part = lattice(image)
     variances = part.variance[part.usable(FIT_REJECT)]
@@ -128,15 +149,28 @@ def _whitening_field(
     kernel: MatchingKernel, other_variance: float, convolved_variance: float
 ) -> MatchingKernel:
     """The filter as it follows the kernel over the image."""
+    x, y = filter_places(kernel)
+    filters = np.stack(
+        [whitening_filter(each, other_variance, convolved_variance) for each in kernel.at(x, y)]
+    )
+    return filter_field(filters, x, y, kernel)
+
+
+def filter_places(kernel: MatchingKernel) -> tuple[Floats, Floats]:
+    """x and y of the places at which filters that follow ``kernel`` are made."""
     ny, nx = kernel.shape
     count = PLACES if kernel.varies else 1
     along_y, along_x = ((np.arange(count) + 0.5) * size / count - 0.5 for size in (ny, nx))
     y, x = (each.ravel() for each in np.meshgrid(along_y, along_x, indexing="ij"))
-    filters = np.stack(
-        [whitening_filter(each, other_variance, convolved_variance) for each in kernel.at(x, y)]
-    )
+    return x, y
+
+
+def filter_field(filters: Floats, x: Floats, y: Floats, kernel: MatchingKernel) -> MatchingKernel:
+    """``filters`` of places (n, odd, odd), cut to what matters, and polynomials between them as
+    ``kernel`` has them."""
+    half = filters.shape[1] // 2
     reach = box_reach_px(np.abs(filters).mean(axis=0), KEPT_SHARE)
-    inner = slice(HALF_PX - reach, HALF_PX + reach + 1)
+    inner = slice(half - reach, half + reach + 1)
     cut = filters[:, inner, inner]
     cut /= cut.sum(axis=(1, 2), keepdims=True)
     stamps = fit_stamps(polynomial_terms(kernel.order, x, y, kernel.shape), cut)
@@ -183,8 +217,8 @@ def _variance_shares(
     return np.repeat(shares, TILE_PX, axis=1)[:, : kernel.shape[1]].astype(np.float32)
 
 
-def whitened_psf(psf: CoaddPsf, psi: MatchingKernel, corner: tuple[int, int]) -> CoaddPsf | None:
-    """``psf`` (sampled at pixels) of an image after the filter; None where no input reaches it.
+def filtered_psf(psf: CoaddPsf, psi: PlacedKernels, corner: tuple[int, int]) -> CoaddPsf | None:
+    """``psf`` (sampled at pixels) of an image after a filter; None where no input reaches it.
 
     ``corner`` (x, y): where the image's first pixel lies in that of the filter.
     """

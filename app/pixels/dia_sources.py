@@ -81,28 +81,34 @@ class DiaSources:
     score_scatter: float
 
 
-def find_dia_sources(images: DiaImages, *, threshold: float = THRESHOLD) -> DiaSources:
+def find_dia_sources(
+    images: DiaImages, *, threshold: float = THRESHOLD, score: NDArray[np.float32] | None = None
+) -> DiaSources:
     """Find and measure the sources of both signs whose score is beyond ``threshold`` sigma.
+
+    The score is that of the difference, or the plane of significances that is given.
 
     Raises CoverageError when too few pixels of the difference are usable.
     """
     layer = images.difference
-    score, footprints = _detect(layer, threshold)
+    first = score_image(layer) if score is None else Score(score, 1.0)
+    score_scatter, footprints = _detect(layer, threshold, first)
     sources = [
         source
         for footprint in footprints.found
-        for source in _sources(images, footprint, score.scatter)
+        for source in _sources(images, footprint, score_scatter)
     ]
     sources.sort(key=lambda each: (each.fit.y, each.fit.x))
-    return DiaSources(tuple(sources), _detected(layer.image, footprints), score.scatter)
+    return DiaSources(tuple(sources), _detected(layer.image, footprints), score_scatter)
 
 
-def _detect(layer: Layer, threshold: float) -> tuple[Score, Footprints]:
-    """The score with a scatter of 1 beside the sources, and what stands out of it."""
-    grow_px, score = GROW_SIGMA * layer.sigma_px, score_image(layer)
+def _detect(layer: Layer, threshold: float, score: Score) -> tuple[float, Footprints]:
+    """What stands out of the score with a scatter of 1 beside the sources, and its scatter before
+    that."""
+    grow_px = GROW_SIGMA * layer.sigma_px
     crowded = find_footprints(score.values, threshold, grow_px, MERGE_PX)
     score = score.rescaled(crowded.signs == 0)
-    return score, find_footprints(score.values, threshold, grow_px, MERGE_PX)
+    return score.scatter, find_footprints(score.values, threshold, grow_px, MERGE_PX)
 
 
 def _detected(image: MaskedImage, footprints: Footprints) -> NDArray[np.int32]:

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
-from app.pixels.kernels import Basis
+from app.pixels.kernels import AnyBasis, TabulatedBasis
 from app.pixels.stamp_pixels import StampPixels
 
 Image = NDArray[np.float32]
@@ -106,6 +106,20 @@ def _basis_images(
 
 
 @njit(cache=True, nogil=True)
+def _table_images(template: Image, table: Floats, out: Floats) -> None:
+    """Convolve a template stamp with images of kernels: out (n, size, size), x first."""
+    reach, size = table.shape[1], out.shape[1]
+    out[:] = 0.0
+    for n in range(table.shape[0]):
+        for a in range(reach):
+            for b in range(reach):
+                weight = table[n, reach - 1 - a, reach - 1 - b]
+                for y in range(size):
+                    for x in range(size):
+                        out[n, x, y] += weight * template[y + a, x + b]
+
+
+@njit(cache=True, nogil=True)
 def _sum_products(
     images: Floats, science: Image, usable: NDArray[np.bool_], products: Floats, responses: Floats
 ) -> float:
@@ -161,19 +175,15 @@ def _reduce(
     variance: Image,
     sharp_variance: Image,
     usable: NDArray[np.bool_],
-    filters: Floats,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
     images: Floats,
     products: Floats,
     responses: Floats,
     scalars: Floats,
 ) -> None:
-    """Sums of one stamp; ``images`` is room for the basis images.
+    """Sums of one stamp with its basis ``images``.
 
     ``scalars``: power, pixels, sum of variance, signal-weighted variance, sum of sharp variance.
     """
-    _basis_images(sharp, filters, rows, columns, images)
     scalars[0] = _sum_products(images, broad, usable, products, responses)
     reach = (sharp.shape[0] - broad.shape[0]) // 2
     noise, weighted, weights, blur, pixels = 0.0, 0.0, 0.0, 0.0, 0
@@ -192,7 +202,7 @@ def _reduce(
     scalars[4] = blur
 
 
-def reduce_stamps(pixels: StampPixels, basis: Basis) -> Stamps:
+def reduce_stamps(pixels: StampPixels, basis: AnyBasis) -> Stamps:
     """The sums of all stamps; of one without a usable pixel or signal they are 0."""
     count, size = len(pixels), basis.count + 1
     products, responses = np.zeros((count, size, size)), np.zeros((count, size))
@@ -201,10 +211,13 @@ def reduce_stamps(pixels: StampPixels, basis: Basis) -> Stamps:
     def stamps(start: int, stop: int) -> None:
         images = np.empty((basis.count, *pixels.broad.shape[1:]))
         for k in range(start, stop):
+            if isinstance(basis, TabulatedBasis):
+                _table_images(pixels.sharp[k], basis.table, images)
+            else:
+                _basis_images(pixels.sharp[k], basis.filters, basis.rows, basis.columns, images)
             _reduce(
                 pixels.sharp[k], pixels.broad[k], pixels.variance[k], pixels.sharp_variance[k],
-                pixels.usable[k], basis.filters, basis.rows, basis.columns,
-                images, products[k], responses[k], scalars[k],
+                pixels.usable[k], images, products[k], responses[k], scalars[k],
             )  # fmt: skip
 
     over_rows(stamps, count, band_rows=8)
@@ -225,7 +238,7 @@ def reduce_stamps(pixels: StampPixels, basis: Basis) -> Stamps:
     )
 
 
-def _mix(basis: Basis, products: Floats, responses: Floats) -> tuple[Floats, Floats]:
+def _mix(basis: AnyBasis, products: Floats, responses: Floats) -> tuple[Floats, Floats]:
     """From raw to normalised elements; the constant stays."""
     mix = np.eye(basis.count + 1)
     mix[:-1, :-1] = basis.mix

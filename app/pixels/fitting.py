@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import KernelFitError
 from app.pixels.equations import Stamps, factor_positive, solve_factored
-from app.pixels.kernels import Basis, MatchingKernel, polynomial_powers, polynomial_terms
+from app.pixels.kernels import AnyBasis, MatchingKernel, polynomial_powers, polynomial_terms
 from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
@@ -55,11 +55,12 @@ def _sum_terms(
 
 @dataclass(frozen=True, slots=True)
 class KernelFit:
-    """Unknowns: weight of element 0; polynomials of the other elements; background polynomial."""
+    """Unknowns: weight of element 0; polynomials of the other elements; background polynomial,
+    unless its order is None: then there is none."""
 
-    basis: Basis
+    basis: AnyBasis
     spatial_order: int
-    background_order: int
+    background_order: int | None
     shape: tuple[int, int]
 
     def solve_robustly(
@@ -106,7 +107,7 @@ class KernelFit:
         only noise as they are held, where solving with A - N would blow them up.
         """
         element, term = self._unknowns()
-        order = max(self.spatial_order, self.background_order)
+        order = max(self.spatial_order, self.background_order or 0)
         terms, size = self._terms(stamps, order), self.basis.count + 1
         sums = np.zeros((terms.shape[1], terms.shape[1], size, size))
         rights = np.zeros((terms.shape[1], size))
@@ -133,10 +134,10 @@ class KernelFit:
         """Which element each unknown weighs (count: the constant) and which polynomial term, of
         the larger of the two orders, it varies by."""
         n, powers = self.basis.count, polynomial_powers
-        all_powers = powers(max(self.spatial_order, self.background_order))
+        all_powers = powers(max(self.spatial_order, self.background_order or 0))
         places = {each: at for at, each in enumerate(all_powers)}
         spatial = [places[each] for each in powers(self.spatial_order)]
-        sky = [places[each] for each in powers(self.background_order)]
+        sky = [places[each] for each in self._background_powers()]
         element = np.concatenate([[0], np.repeat(np.arange(1, n), len(spatial)), [n] * len(sky)])
         term = np.concatenate([[places[0, 0]], np.tile(spatial, n - 1), sky])
         return element.astype(np.int64), term.astype(np.int64)
@@ -145,7 +146,7 @@ class KernelFit:
         """Per stamp: rms residual / expected noise; flux scale of its own relative to the fit's."""
         kernel, background = self.unpack(solution)
         weights = self._terms(stamps, self.spatial_order) @ kernel.weights.T
-        sky = self._terms(stamps, self.background_order) @ background
+        sky = self._terms(stamps, self.background_order or 0) @ background
         here = np.concatenate([weights, sky[:, None]], axis=1)
         fitted = np.einsum("ki,kij->kj", here, stamps.products)
         left = stamps.power - 2.0 * (here * stamps.responses).sum(1) + (here * fitted).sum(1)
@@ -159,14 +160,18 @@ class KernelFit:
         return float(solution[0] * np.sqrt(stamps.products[:, 0, 0].sum()))
 
     def unpack(self, solution: Floats) -> tuple[MatchingKernel, Floats]:
-        """Kernel and background coefficients from the unknowns."""
+        """Kernel and background coefficients (one, 0, where none is fitted) from the unknowns."""
         n = self.basis.count
         terms = (self.spatial_order + 1) * (self.spatial_order + 2) // 2
         weights = np.zeros((n, terms))
         weights[0, 0] = solution[0]
         weights[1:] = solution[1 : 1 + (n - 1) * terms].reshape(n - 1, terms)
         kernel = MatchingKernel(self.basis.elements(), weights, self.spatial_order, self.shape)
-        return kernel, solution[1 + (n - 1) * terms :]
+        background = solution[1 + (n - 1) * terms :]
+        return kernel, background if self.background_order is not None else np.zeros(1)
+
+    def _background_powers(self) -> list[tuple[int, int]]:
+        return [] if self.background_order is None else polynomial_powers(self.background_order)
 
     def _terms(self, stamps: Stamps, order: int) -> Floats:
         return np.ascontiguousarray(polynomial_terms(order, stamps.x, stamps.y, self.shape).T)

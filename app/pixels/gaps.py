@@ -30,6 +30,7 @@ WIDEST: Final = 1.5
 CELL_PX: Final = 32
 HIGH_FACTOR: Final = 4.0
 LEAST_UNMASKED: Final = 0.1
+DEFECTS: Final = bits("BAD", "CR")
 IGNORED: Final = bits("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA")
 
 
@@ -49,6 +50,14 @@ def fill_narrow_gaps(image: MaskedImage, fwhm_px: float) -> MaskedImage:
     _fill(image.flux, image.variance, missing, weights, flux, variance, filled)
     mask = image.mask | np.where(filled, np.int32(bits("INTRP")), np.int32(0))
     return replace(image, flux=flux, variance=variance, mask=mask.astype(np.int32))
+
+
+def fill_defects(image: MaskedImage, fwhm_px: float) -> MaskedImage:
+    """``image`` with values of BAD and CR filled from beside, as far as gaps are narrow, and NaN
+    where they are not: broad filters would make rings of them. Masks stay as they are."""
+    defect = (image.mask & DEFECTS) != 0
+    flux = np.where(defect, np.float32(np.nan), image.flux).astype(np.float32)
+    return replace(fill_narrow_gaps(replace(image, flux=flux), fwhm_px), mask=image.mask)
 
 
 def _prediction(widest: int, sigma_px: float) -> Floats:

@@ -1,20 +1,22 @@
-"""Matching kernels: sums of Gaussians times polynomials whose weights vary over the image.
+"""Matching kernels: sums of basis elements whose weights vary over the image.
 
 Alard & Lupton 1998, ApJ 503, 325; basis normalisation of Alard 2000, A&AS 144, 363: the first
 element has sum 1 and does not vary, all others have sum 0, so the kernel sum, which is the
-photometric scale, is one number for the whole image.
+photometric scale, is one number for the whole image. Elements are Gaussians times polynomials, or
+images of kernels (:mod:`app.pixels.delta_basis`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+BasisName = Literal["gaussians", "delta"]
 
 FWHM_TO_SIGMA: Final = 1.0 / math.sqrt(8.0 * math.log(2.0))
 DEGREES: Final = (4, 2, 2)
@@ -23,6 +25,32 @@ SMALLEST_PX: Final = 21
 LARGEST_PX: Final = 35
 DEFAULT_SIGMAS_PX: Final = (0.7, 1.5, 3.0)
 """Widths when nothing is known of the two PSFs, or when they are equal."""
+REGULARISATION: Final = 5.0
+"""Of free pixels, for each star. With the 0.2 of ip_diffim (PsfMatchConfigDF.lambdaValue) kernels
+of ordinary pairs carry six times the noise of their image into the difference; 5 leaves a tenth
+more than Gaussians do, and does not yet blur kernels that have narrow parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelForm:
+    """What a matching kernel is made of.
+
+    ``gaussians``: of these widths and ``degrees`` of their polynomials; by the widths of the two
+    PSFs where ``sigmas_px`` is not given. ``delta``: every pixel is free, held by
+    ``regularisation``. ``size_px`` (odd): the side of the kernel, by its widths unless given.
+    """
+
+    basis: BasisName = "gaussians"
+    sigmas_px: tuple[float, ...] | None = None
+    degrees: tuple[int, ...] = DEGREES
+    size_px: int | None = None
+    regularisation: float = REGULARISATION
+
+
+ALARD_LUPTON: Final = KernelForm()
+SNAP_SIZE_PX: Final = 7
+SNAP: Final = KernelForm(sigmas_px=(1.0, 2.5), degrees=(4, 2), size_px=SNAP_SIZE_PX)
+"""For two exposures of one visit, whose PSFs differ little (SnapPsfMatchConfigAL of ip_diffim)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +83,41 @@ class Basis:
         return elements
 
 
+@dataclass(frozen=True, slots=True)
+class TabulatedBasis:
+    """Elements given as images (n, size, size), normalised as those of :class:`Basis` are."""
+
+    table: Floats
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return len(self.table)
+
+    @property
+    def half_px(self) -> int:
+        """Half the side."""
+        return int(self.table.shape[1]) // 2
+
+    @property
+    def mix(self) -> Floats:
+        """They are as they are used."""
+        return np.eye(self.count)
+
+    @property
+    def gram(self) -> Floats:
+        """Sums of products of elements (n, n)."""
+        products: Floats = np.einsum("iyx,jyx->ij", self.table, self.table)
+        return products
+
+    def elements(self) -> Floats:
+        """The basis (n, size, size)."""
+        return self.table
+
+
+AnyBasis = Basis | TabulatedBasis
+
+
 def basis_sigmas_px(narrow_fwhm_px: float | None, broad_fwhm_px: float | None) -> tuple[float, ...]:
     """Gaussian widths for turning one PSF into the other: s/2, s, 2s around the kernel's own s."""
     if narrow_fwhm_px is None or broad_fwhm_px is None:
@@ -66,10 +129,13 @@ def basis_sigmas_px(narrow_fwhm_px: float | None, broad_fwhm_px: float | None) -
     return first, 2.0 * first, 4.0 * first
 
 
-def build_basis(sigmas_px: tuple[float, ...], degrees: tuple[int, ...] = DEGREES) -> Basis:
-    """The basis of these widths; kernel size is odd(6 x the largest), within 21 … 35 px."""
-    size = min(max(int(6.0 * sigmas_px[-1]) // 2 * 2 + 1, SMALLEST_PX), LARGEST_PX)
-    half = size // 2
+def build_basis(
+    sigmas_px: tuple[float, ...], degrees: tuple[int, ...] = DEGREES, size_px: int | None = None
+) -> Basis:
+    """The basis of these widths; the kernel's side is odd(6 x the largest), within 21 … 35 px,
+    unless it is given."""
+    automatic = min(max(int(6.0 * sigmas_px[-1]) // 2 * 2 + 1, SMALLEST_PX), LARGEST_PX)
+    half = (size_px or automatic) // 2
     u = np.arange(-half, half + 1, dtype=np.float64)
     filters: list[Floats] = []
     rows: list[int] = []

@@ -8,6 +8,7 @@ shows something new are left out too, and the fit is done again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 
 from app.errors import KernelFitError, ParameterError, RecipeError
 from app.pixels.background import sky_level
-from app.pixels.candidates import Places, find_stamps, tile_places
+from app.pixels.candidates import Places, Unfit, find_stamps, given_stamps, tile_places
+from app.pixels.delta_basis import build_delta_basis, delta_half_px
 from app.pixels.equations import Stamps, reduce_stamps
 from app.pixels.fitting import KernelFit
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import (
+    ALARD_LUPTON,
+    AnyBasis,
     Basis,
+    KernelForm,
     MatchingKernel,
     basis_sigmas_px,
     build_basis,
@@ -43,6 +48,8 @@ UNKNOWN_FWHM_PX: Final = 3.5
 MOST_ORDER: Final = 2
 STAMPS_PER_TERM: Final = 12
 """What an automatic choice of the spatial order asks for: its like, and that order."""
+DELTA_ROUNDS: Final = 3
+"""So often a basis of free pixels is made anew of the stamps that agreed with the last one."""
 LEAST_SIGMAS: Final = 10.0
 """A kernel sum less significant than this says that the two images have nothing in common."""
 
@@ -55,7 +62,8 @@ class Match:
     coefficients (order ``background_order``, terms of kernels.polynomial_terms) of
     other - kernel * convolved. ``scale`` is science flux per template flux. ``used`` and
     ``rejected`` are stamp middles (x, y); ``stamp_chi`` is the median over the used stamps of
-    rms residual / expected noise.
+    rms residual / expected noise. ``unfit`` are those of given candidates that no stamp was cut
+    around.
     """
 
     kernel: MatchingKernel
@@ -68,6 +76,16 @@ class Match:
     stamp_chi: float
     science_fwhm_px: float | None
     template_fwhm_px: float | None
+    unfit: tuple[Unfit, ...] = ()
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether the image that is convolved was the broader one, as far as widths are known: the
+        kernel then amplifies noise."""
+        if self.science_fwhm_px is None or self.template_fwhm_px is None:
+            return False
+        template_is_broader = self.template_fwhm_px > self.science_fwhm_px
+        return template_is_broader is (self.convolved == "template")
 
     def background_rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """The fitted background of some rows."""
@@ -101,42 +119,50 @@ def match(
     template: MaskedImage,
     *,
     spatial_order: SpatialOrder = 0,
-    background_order: int = 1,
+    background_order: int | None = 1,
     convolve: Convolve = "auto",
+    form: KernelForm = ALARD_LUPTON,
+    candidates: Sequence[tuple[float, float]] | None = None,
+    stamps_per_term: int = STAMPS_PER_TERM,
 ) -> Match:
     """The kernel that matches ``template`` to ``science`` (or the other way) on one grid.
 
     ``convolve="auto"`` convolves the sharper image, the template when the two are equal or unknown.
     Orders are those of the polynomials over the image; ``spatial_order="auto"`` is the largest up
-    to 2 that the stamps support, and ``kernel.order`` tells which. Raises KernelFitError when too
-    few stamps agree, ParameterError on wrong options, RecipeError when shapes differ.
+    to 2 for which there are ``stamps_per_term``, and ``kernel.order`` tells which. With a
+    ``background_order`` of None no background is fitted: images are brought to one level by their
+    skies. Stamps lie around the ``candidates`` (x, y in pixels) that are fit, or around stars found
+    here. Raises KernelFitError when too few stamps agree, ParameterError on wrong options,
+    RecipeError when shapes differ.
     """
     _check(science, template, spatial_order, background_order, convolve)
     science_fwhm = science.fwhm_px or measure_fwhm_px(science)
     template_fwhm = template.fwhm_px or measure_fwhm_px(template)
     direction = _direction(convolve, science_fwhm, template_fwhm)
+    asked = _Asked(form, spatial_order, candidates, stamps_per_term)
     if direction == "template":
-        pair = _pair(template, science, template_fwhm, science_fwhm, spatial_order)
+        pair = _pair(template, science, template_fwhm, science_fwhm, asked)
     else:
-        pair = _pair(science, template, science_fwhm, template_fwhm, spatial_order)
-    fit = KernelFit(pair.basis, pair.order, background_order, science.shape)
-    stamps, solution, keep, chi = _solve(pair, fit)
-    kernel, background = fit.unpack(solution)
-    if not (kernel.sum > 0 and fit.significance(stamps.chosen(keep), solution) > LEAST_SIGMAS):
+        pair = _pair(science, template, science_fwhm, template_fwhm, asked)
+    solved = _solve(pair, background_order, science.shape)
+    kernel, background = solved.kernel, solved.background
+    if not (kernel.sum > 0 and solved.significance > LEAST_SIGMAS):
         raise KernelFitError(0, _needed(pair.order))
     background[0] += pair.broad_sky - kernel.sum * pair.sharp_sky
+    stamps, keep = solved.stamps, solved.keep
     places = list(zip(stamps.x.tolist(), stamps.y.tolist(), strict=True))
     return Match(
         kernel,
         background,
-        background_order,
+        background_order or 0,
         direction,
         kernel.sum if direction == "template" else 1.0 / kernel.sum,
         tuple(p for p, k in zip(places, keep, strict=True) if k),
         tuple(p for p, k in zip(places, keep, strict=True) if not k),
-        float(np.median(chi[keep])),
+        float(np.median(solved.chi[keep])),
         science_fwhm,
         template_fwhm,
+        pair.unfit,
     )
 
 
@@ -144,13 +170,16 @@ def _check(
     science: MaskedImage,
     template: MaskedImage,
     spatial: SpatialOrder,
-    background: int,
+    background: int | None,
     convolve: str,
 ) -> None:
     if science.shape != template.shape:
         raise RecipeError(f"science {science.shape} and template {template.shape} differ in shape")
-    for name, order in (("spatial_order", spatial), ("background_order", background)):
-        if not ((order == "auto" and name == "spatial_order") or order in range(5)):
+    for name, order, word in (
+        ("spatial_order", spatial, "auto"),
+        ("background_order", background, None),
+    ):
+        if not (order == word or order in range(5)):
             raise ParameterError(name, f"{order} is not within 0 … 4")
     if convolve not in ("auto", "template", "science"):
         raise ParameterError("convolve", f"{convolve!r} is not one of auto, template, science")
@@ -167,6 +196,14 @@ def _direction(
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    form: KernelForm
+    order: SpatialOrder
+    candidates: Sequence[tuple[float, float]] | None
+    stamps_per_term: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Pair:
     """The stamps of the image to convolve (sharp) and the one it is to look like (broad)."""
 
@@ -175,7 +212,9 @@ class _Pair:
     broad_sky: float
     fwhm_px: float
     basis: Basis
+    form: KernelForm
     order: int
+    unfit: tuple[Unfit, ...]
 
 
 def _pair(
@@ -183,23 +222,26 @@ def _pair(
     broad: MaskedImage,
     sharp_fwhm: float | None,
     broad_fwhm: float | None,
-    spatial_order: SpatialOrder,
+    asked: _Asked,
 ) -> _Pair:
     """Stamps of a pair, and the spatial order. Raises KernelFitError with too few stamps."""
-    basis = build_basis(basis_sigmas_px(sharp_fwhm, broad_fwhm))
+    form = asked.form
+    sigmas_px = form.sigmas_px or basis_sigmas_px(sharp_fwhm, broad_fwhm)
+    basis = build_basis(sigmas_px, form.degrees, form.size_px)
+    reach = basis.half_px if form.basis == "gaussians" else delta_half_px(form, basis.half_px)
     fwhm_px = max(sharp_fwhm or 0.0, broad_fwhm or 0.0) or UNKNOWN_FWHM_PX
-    needed = _needed(0 if spatial_order == "auto" else spatial_order)
-    places = _places(sharp, broad, fwhm_px, basis.half_px, needed)
+    needed = _needed(0 if asked.order == "auto" else asked.order)
+    places, unfit = _places(sharp, broad, fwhm_px, reach, needed, asked.candidates)
     skies = sky_level(sharp).mean, sky_level(broad).mean
     spread = 1.0 / (4.0 * np.pi * basis.sigmas_px[1] ** 2)
-    pixels = cut_stamps(
-        sharp, broad, skies, places.x, places.y, places.half_px, basis.half_px, spread
-    )
+    pixels = cut_stamps(sharp, broad, skies, places.x, places.y, places.half_px, reach, spread)
     pixels = pixels.chosen(np.any(pixels.usable, axis=(1, 2)))
     if len(pixels) < needed:
         raise KernelFitError(len(pixels), needed)
-    order = _supported(pixels, sharp.shape) if spatial_order == "auto" else spatial_order
-    return _Pair(pixels, *skies, fwhm_px, basis, order)
+    order = asked.order
+    if order == "auto":
+        order = _supported(pixels, sharp.shape, asked.stamps_per_term)
+    return _Pair(pixels, *skies, fwhm_px, basis, form, order, unfit)
 
 
 def _needed(order: int) -> int:
@@ -207,42 +249,85 @@ def _needed(order: int) -> int:
     return max(LEAST_STAMPS, (order + 1) * (order + 2))
 
 
-def _supported(pixels: StampPixels, shape: tuple[int, int]) -> int:
+def _supported(pixels: StampPixels, shape: tuple[int, int], stamps_per_term: int) -> int:
     """The spatial order for which there are stamps enough, in enough parts of the image."""
     for order in range(MOST_ORDER, 0, -1):
         terms, cells = (order + 1) * (order + 2) // 2, order + 1
         row, column = pixels.y * cells // shape[0], pixels.x * cells // shape[1]
         held = len(np.unique(row * cells + column))
-        if len(pixels) >= STAMPS_PER_TERM * terms and held > terms:
+        if len(pixels) >= stamps_per_term * terms and held > terms:
             return order
     return 0
 
 
 def _places(
-    sharp: MaskedImage, broad: MaskedImage, fwhm_px: float, kernel_half_px: int, needed: int
-) -> Places:
-    """Stamps around sources that both images show, or tiles when there are too few of those."""
+    sharp: MaskedImage,
+    broad: MaskedImage,
+    fwhm_px: float,
+    kernel_half_px: int,
+    needed: int,
+    candidates: Sequence[tuple[float, float]] | None,
+) -> tuple[Places, tuple[Unfit, ...]]:
+    """Stamps around the candidates, or around sources that both images show, or tiles when there
+    are too few of those."""
     half = max(kernel_half_px, round(2.2 * fwhm_px))
+    if candidates is not None:
+        return given_stamps(sharp, broad, fwhm_px, half, candidates)
     places = find_stamps(sharp, broad, fwhm_px, half)
     if len(places) < FEW_STAMPS * needed:
         tiles = tile_places(sharp, broad, fwhm_px, half)
         places = tiles if len(tiles) > len(places) else places
-    return places
+    return places, ()
 
 
-def _solve(pair: _Pair, fit: KernelFit) -> tuple[Stamps, Floats, NDArray[np.bool_], Floats]:
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """A fit: its stamps, which of them it used, and the chi of all; ``pixels`` without what has
+    changed."""
+
+    kernel: MatchingKernel
+    background: Floats
+    significance: float
+    stamps: Stamps
+    keep: NDArray[np.bool_]
+    chi: Floats
+    pixels: StampPixels
+
+
+def _solve(pair: _Pair, background_order: int | None, shape: tuple[int, int]) -> _Solved:
+    """The fit of a pair. Raises KernelFitError."""
+    if pair.form.basis == "gaussians":
+        return _solve_basis(pair, pair.basis, background_order, shape)
+    pixels, keep = pair.pixels, np.ones(len(pair.pixels), dtype=np.bool_)
+    half = pixels.reach_px
+    for _ in range(DELTA_ROUNDS):
+        basis = build_delta_basis(
+            pixels.chosen(keep), half, pair.order, shape, pair.form.regularisation
+        )
+        solved = _solve_basis(pair, basis, background_order, shape)
+        pixels, keep = solved.pixels, solved.keep
+    return solved
+
+
+def _solve_basis(
+    pair: _Pair, basis: AnyBasis, background_order: int | None, shape: tuple[int, int]
+) -> _Solved:
     """Fit, leave out pixels that show something changed, and fit again until there are none."""
+    fit = KernelFit(basis, pair.order, background_order, shape)
     pixels, needed = pair.pixels, _needed(pair.order)
-    stamps = reduce_stamps(pixels, pair.basis)
+    stamps = reduce_stamps(pixels, basis)
     solution, keep, chi = fit.solve_robustly(stamps, needed)
     for _ in range(MOST_CLEANINGS):
         kernel, background = fit.unpack(solution)
-        sky = polynomial_terms(fit.background_order, stamps.x, stamps.y, fit.shape).T @ background
+        order = background_order or 0
+        sky = polynomial_terms(order, stamps.x, stamps.y, shape).T @ background
         changed = find_changed(pixels, kernel, sky, pair.fwhm_px)
         hit = np.any(changed, axis=(1, 2))
         if not hit.any():
             break
         pixels = pixels.without(changed)
-        stamps = stamps.replaced(hit, reduce_stamps(pixels.chosen(hit), pair.basis))
+        stamps = stamps.replaced(hit, reduce_stamps(pixels.chosen(hit), basis))
         solution, keep, chi = fit.solve_robustly(stamps, needed, keep)
-    return stamps, solution, keep, chi
+    kernel, background = fit.unpack(solution)
+    significance = fit.significance(stamps.chosen(keep), solution)
+    return _Solved(kernel, background, significance, stamps, keep, chi, pixels)

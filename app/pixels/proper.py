@@ -23,7 +23,7 @@ from app.pixels.background import (
 )
 from app.pixels.convolve import convolve
 from app.pixels.convolved import ConvolvedImage
-from app.pixels.gaps import fill_narrow_gaps
+from app.pixels.gaps import fill_defects
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.kernels import polynomial_terms
 from app.pixels.matching import background_plane
@@ -39,7 +39,6 @@ BLOCK_PX: Final = 16
 LEAST_SHARE: Final = 0.5
 """A place has a score when pixels with data hold this share of the PSF's power."""
 NO_DATA: Final = bits("NO_DATA")
-DEFECTS: Final = bits("BAD", "CR")
 EDGE: Final = bits("EDGE")
 
 
@@ -160,14 +159,8 @@ def _typical_variance(image: MaskedImage) -> float:
 
 
 def _clean(image: MaskedImage, sky: float, fwhm_px: float) -> MaskedImage:
-    """Above the ``sky``, defects filled from beside: the filters would make rings of them.
-
-    Their planes stay set.
-    """
-    defect = (image.mask & DEFECTS) != 0
-    level = np.where(defect, np.float32(np.nan), image.flux - np.float32(sky))
-    filled = fill_narrow_gaps(replace(image, flux=level.astype(np.float32)), fwhm_px)
-    return replace(filled, mask=image.mask)
+    """Above the ``sky``, defects filled from beside: the filters would make rings of them."""
+    return fill_defects(replace(image, flux=image.flux - np.float32(sky)), fwhm_px)
 
 
 def _filtered(image: MaskedImage, kernel: KernelField) -> MaskedImage:

@@ -98,7 +98,7 @@ def subtract(
         match.kernel.sum,
         match.scale,
         len(match.used),
-        len(match.rejected),
+        len(match.rejected) + len(match.unfit),
         match.stamp_chi,
         pull,
         factor,

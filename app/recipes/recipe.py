@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from app.pixels.bright_objects import BrightObject
+from app.pixels.kernels import REGULARISATION, BasisName
 from app.schema.rows import SourceRow
 
 RECIPE_VERSION = 7
@@ -99,8 +100,10 @@ class TemplateOptions:
 class DifferenceOptions:
     """How a template is matched to a science image and subtracted; part of the key."""
 
-    method: Literal["kernel", "zogy"] = "kernel"
-    """By a matching kernel (Alard & Lupton), or proper subtraction by the PSFs of both (ZOGY)."""
+    method: Literal["kernel", "zogy", "snap", "likelihood"] = "kernel"
+    """By a matching kernel (Alard & Lupton); proper subtraction by the PSFs of both (ZOGY); by one
+    small kernel, for two exposures of one visit; or the science image convolved with its PSF first,
+    which gives the likelihood of point sources."""
     kernel_spatial_order: int | Literal["auto"] = "auto"
     """How the kernel changes over the image; ``auto``: as much as its stars can tell, up to 2."""
     decorrelate: bool = True
@@ -110,6 +113,13 @@ class DifferenceOptions:
     border_px: int = 20
     """The template reaches this far beyond the science image (templateBorderSize of Rubin's
     GetTemplateTask): more than half of the largest matching kernel."""
+    product: Literal["difference", "matched"] = "difference"
+    """The difference, or the template as it would be subtracted."""
+    kernel_basis: BasisName = "gaussians"
+    """Gaussians times polynomials, or free pixels that ``kernel_lambda`` holds together."""
+    kernel_lambda: float = REGULARISATION
+    candidates: tuple[tuple[float, float], ...] = ()
+    """Stars (ICRS, deg) that the kernel is fitted to; none: those that are found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

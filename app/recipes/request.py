@@ -8,11 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args, get_type_hints
 
 from app.errors import ParameterError, RegionError
 from app.pixels.bright_objects import BrightObject
 from app.recipes.bright_regions import parse_bright_regions
+from app.recipes.matching_parameters import (
+    MATCHING_NAMES,
+    MAX_BORDER_PX,
+    CandidateRequest,
+    choices,
+    known,
+    parse_candidates,
+    parse_matching,
+)
 from app.recipes.recipe import BuildKind, DifferenceOptions, TemplateOptions
 from app.recipes.selection import SELECTION_NAMES, Selection, parse_selection
 from app.recipes.values import (
@@ -37,14 +45,10 @@ BRIGHT_NAMES = ("BRIGHT_OBJECTS", "BRIGHT_REGIONS")
 IMAGE_NAMES = ("ID", "BAND", *SELECTION_NAMES, *OPTION_NAMES, "BORDER", *BRIGHT_NAMES)
 """What both kinds of build take."""
 TEMPLATE_NAMES = (*IMAGE_NAMES, "POS", "TRACT", "PATCH")
-KERNEL_NAMES = ("CONVOLVE", "KERNEL_ORDER", "DECORRELATE")
-MATCHING_NAMES = ("METHOD", *KERNEL_NAMES, "BACKGROUND_ORDER")
 DIFFERENCE_NAMES = (*IMAGE_NAMES, *MATCHING_NAMES)
 
 _TARGET_FORM = "expected 'lon lat', or CIRCLE, RANGE or POLYGON and numbers, all in degrees"
 
-MAX_ORDER = 4
-MAX_BORDER_PX = 1000
 MAX_NUMBER = 10**9
 """No tract has a larger number."""
 
@@ -81,6 +85,9 @@ class DifferenceRequest:
     selection: Selection = field(default_factory=Selection)
     template: TemplateOptions = field(default_factory=TemplateOptions)
     options: DifferenceOptions = field(default_factory=DifferenceOptions)
+    candidates: CandidateRequest = field(default_factory=CandidateRequest)
+    warp_template: bool = True
+    """False: what is not on the pixels of the science image already is refused."""
     bright: BrightRequest = field(default_factory=BrightRequest)
 
 
@@ -136,25 +143,20 @@ def parse_difference(parameters: Parameters) -> DifferenceRequest:
     science_id = single(values, "ID", text)
     if science_id is None:
         raise ParameterError("ID", "required: the obs_publisher_did of the science image")
-    method = single(values, "METHOD", one_of(choices(DifferenceOptions, "method")))
-    for name in KERNEL_NAMES if method == "zogy" else ():
-        if single(values, name, text) is not None:
-            raise ParameterError(name, "no kernel is fitted with METHOD=zogy; leave one out")
-    order = whole(0, MAX_ORDER)
-    given = {
-        "method": method,
-        "convolve": single(values, "CONVOLVE", one_of(choices(DifferenceOptions, "convolve"))),
-        "kernel_spatial_order": single(values, "KERNEL_ORDER", order),
-        "decorrelate": single(values, "DECORRELATE", truth),
-        "background_order": single(values, "BACKGROUND_ORDER", order),
-        "border_px": single(values, "BORDER", whole(0, MAX_BORDER_PX)),
-    }
+    options, template = parse_matching(values), _template_options(values)
+    warp_template = single(values, "WARP_TEMPLATE", truth) is not False
+    if not warp_template:
+        if "KERNEL" in values:
+            raise ParameterError("KERNEL", "nothing is resampled with WARP_TEMPLATE=false")
+        template = replace(template, kernel="nearest")
     return DifferenceRequest(
         science_id=science_id,
         band=single(values, "BAND", text),
         selection=parse_selection(values),
-        template=_template_options(values),
-        options=replace(DifferenceOptions(), **_known(given)),
+        template=template,
+        options=options,
+        candidates=parse_candidates(values),
+        warp_template=warp_template,
         bright=_bright(values),
     )
 
@@ -164,11 +166,6 @@ def _bright(values: Values) -> BrightRequest:
         table=single(values, "BRIGHT_OBJECTS", text),
         regions=single(values, "BRIGHT_REGIONS", parse_bright_regions) or (),
     )
-
-
-def choices(options: type[TemplateOptions | DifferenceOptions], name: str) -> tuple[str, ...]:
-    """The words that an option takes."""
-    return tuple(get_args(get_type_hints(options)[name]))
 
 
 def _template_options(values: Values) -> TemplateOptions:
@@ -186,7 +183,7 @@ def _template_options(values: Values) -> TemplateOptions:
     model = next((name for name in MODEL_NAMES if name in values), None)
     if model is not None and given["warp"] != "psfmatched":
         raise ParameterError(model, "goes with WARP=psfmatched")
-    return replace(TemplateOptions(), **_known(given))
+    return replace(TemplateOptions(), **known(given))
 
 
 def _refuse_choices(values: Values) -> None:
@@ -206,11 +203,6 @@ def _patch(values: Values) -> tuple[int, int] | None:
     if tract is None and patch is None:
         return None
     raise ParameterError("TRACT" if tract is None else "PATCH", "TRACT and PATCH go together")
-
-
-def _known(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not given keeps its default."""
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _target(_name: str, given: str) -> Shape:

@@ -182,6 +182,25 @@ def check_listed(
     return _chosen(candidates, {})
 
 
+def check_snap(candidates: Sequence[Candidate], *, science: Candidate, band: str) -> Chosen:
+    """The one exposure that is subtracted from ``science``, of its own visit or of another.
+
+    Raises RecipeError unless it is a single calibrated image, another one than ``science``, of the
+    same band and overlapping it.
+    """
+    if len(candidates) != 1:
+        raise RecipeError(f"METHOD=snap takes one exposure in TEMPLATE_IDS, got {len(candidates)}")
+    (other,) = candidates
+    if other.dataset_id == science.dataset_id:
+        raise RecipeError(f"{other.dataset_id} is the science image itself")
+    if other.calib_level != science.calib_level:
+        raise RecipeError(f"METHOD=snap takes a calibrated exposure, {other.dataset_id} is none")
+    if science.region is None:
+        raise RecipeError(f"{science.dataset_id} has no footprint on the sky")
+    _check_one(other, science.region, band, None)
+    return _chosen(candidates, {})
+
+
 def best_exposures(
     candidates: Sequence[Candidate], fraction: float | None, most: int | None = None
 ) -> frozenset[str]:

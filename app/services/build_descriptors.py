@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
+from app.recipes.matching_parameters import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.recipe import DifferenceOptions, TemplateOptions
-from app.recipes.request import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
 from app.votable.descriptors import (
@@ -185,9 +185,21 @@ _BRIGHT: Final = (
 
 def _matching() -> tuple[InputParameter, ...]:
     words = (
-        ("METHOD", choices(DifferenceOptions, "method"), "By a kernel, or by both PSFs (zogy)"),
+        (
+            "METHOD",
+            choices(DifferenceOptions, "method"),
+            "By a kernel, by both PSFs (zogy), by one small kernel for exposures of one visit "
+            "(snap), or as the likelihood of point sources",
+        ),
+        ("PRODUCT", choices(DifferenceOptions, "product"), "The difference, or its template alone"),
         ("CONVOLVE", choices(DifferenceOptions, "convolve"), "Which image is convolved"),
+        (
+            "KERNEL_BASIS",
+            choices(DifferenceOptions, "kernel_basis"),
+            "Gaussians times polynomials, or free pixels",
+        ),
         ("DECORRELATE", _TRUTH, "Whether noise is made white, where a kernel is fitted"),
+        ("WARP_TEMPLATE", _TRUTH, "false: refuse what is not on the image's pixels already"),
     )
     orders = (
         ("KERNEL_ORDER", "Order of the polynomial by which the kernel changes over the image"),
@@ -208,5 +220,14 @@ def _matching() -> tuple[InputParameter, ...]:
                 maximum=str(MAX_ORDER),
             )
             for name, description in orders
+        ),
+        number_input(
+            "KERNEL_LAMBDA", "How strongly free pixels are held together", limits=("0", None)
+        ),
+        InputParameter(
+            name="CANDIDATES",
+            ucd="pos.eq",
+            description="Stars to fit the kernel to: 'lon lat' pairs (deg) separated by commas, "
+            "or a table here with ra and dec",
         ),
     )

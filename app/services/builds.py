@@ -18,13 +18,14 @@ from app.pixels.grid import Grid
 from app.recipes.coadds import select_coadds
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe, TemplateOptions
+from app.recipes.registered import refuse_warping
 from app.recipes.request import (
     BrightRequest,
     DifferenceRequest,
     TemplateRequest,
     parse_request,
 )
-from app.recipes.select import Candidate, Chosen, check_listed, select_inputs
+from app.recipes.select import Candidate, Chosen, check_listed, check_snap, select_inputs
 from app.recipes.selection import Selection
 from app.recipes.target import choose_patch, cut_to_inputs, grown, patch_grid
 from app.recipes.values import Parameters
@@ -35,6 +36,7 @@ from app.services.builds_candidates import CandidateFinder
 from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
 from app.services.executors import ShouldStop
+from app.services.kernel_candidates import KernelCandidateFinder
 from app.sky.shapes import Region, Shape
 from app.sky.skymap import SkyMap
 from app.sky.tracts import Patch
@@ -54,6 +56,7 @@ class BuildService:
         datasets: DatasetStore,
         finder: CandidateFinder,
         bright_objects: BrightObjectFinder,
+        kernel_candidates: KernelCandidateFinder,
         engine: Engine,
         skymap: SkyMap,
         authority: str,
@@ -64,6 +67,7 @@ class BuildService:
         self._datasets = datasets
         self._finder = finder
         self._bright_objects = bright_objects
+        self._kernel_candidates = kernel_candidates
         self._engine = engine
         self._skymap = skymap
         self._authority = authority
@@ -222,16 +226,23 @@ class BuildService:
         if request.band not in (None, band):
             raise ParameterError("BAND", f"the science image is of band {band}")
         grid = Grid.from_text(science.ref.grid)
-        chosen = self._choose_for_image(
-            request.selection, request.template, science, grid, band, difference=True
-        )
+        if request.options.method == "snap":
+            listed = self._finder.get_listed(request.selection.template_ids)
+            chosen = check_snap(listed, science=science, band=band)
+        else:
+            chosen = self._choose_for_image(
+                request.selection, request.template, science, grid, band, difference=True
+            )
+        if not request.warp_template:
+            refuse_warping(chosen.inputs, science)
         template = _options_for(chosen, request.template)
+        candidates = self._kernel_candidates.find(request.candidates, grid.footprint())
         recipe = difference_recipe(
             chosen,
             science,
             band=band,
             template=template,
-            options=request.options,
+            options=replace(request.options, candidates=candidates),
             bright_objects=self._marked(request.bright, grid),
         )
         return recipe, self._plan(recipe, chosen, grid, request.selection, science=science)

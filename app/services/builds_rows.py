@@ -11,7 +11,7 @@ from datetime import datetime
 
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES
-from app.recipes.recipe import BuildPlan, BuildReport, ImageRef
+from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, Recipe
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.stcs import parse_region
@@ -20,6 +20,9 @@ from app.votable.datalink import MEDIA_TYPE
 COLLECTION = "products"
 FITS_MEDIA_TYPE = "application/fits"
 SUBTYPES = {"template": "lsst.template_coadd", "difference": "lsst.difference_image"}
+MATCHED_SUBTYPE = "lsst.template_matched"
+LIKELIHOOD_SUBTYPE = "lsst.goodSeeingDiff_scoreExp"
+"""Rubin's names of the matched template and of the likelihood image of a difference."""
 INHERITED = (
     "facility_name",
     "instrument_name",
@@ -34,13 +37,28 @@ INHERITED = (
 )
 OF_THE_SCIENCE = (*INHERITED, "lsst_visit", "lsst_detector", "lsst_ccdvisitid")
 
+_FORMS = {
+    SUBTYPES["difference"]: "Difference image",
+    MATCHED_SUBTYPE: "Template matched to an image",
+    LIKELIHOOD_SUBTYPE: "Likelihood image of a difference",
+}
 Columns = Mapping[str, Value]
 
 
 def is_built_difference(row: DatasetRow) -> bool:
-    """Whether an image is a difference that was built here."""
+    """Whether an image is a difference, or the likelihood of one, that was built here."""
     subtype = row.columns.get("dataproduct_subtype")
-    return row.recipe_key is not None and subtype == SUBTYPES["difference"]
+    return row.recipe_key is not None and subtype in (SUBTYPES["difference"], LIKELIHOOD_SUBTYPE)
+
+
+def subtype_of(recipe: Recipe) -> str:
+    """dataproduct_subtype of what a recipe makes."""
+    options = recipe.difference
+    if options is not None and options.product == "matched":
+        return MATCHED_SUBTYPE
+    if options is not None and options.method == "likelihood":
+        return LIKELIHOOD_SUBTYPE
+    return SUBTYPES[recipe.kind]
 
 
 def product_row(
@@ -111,7 +129,7 @@ def _identity(
     kind = plan.recipe.kind
     return {
         "dataproduct_type": "image",
-        "dataproduct_subtype": SUBTYPES[kind],
+        "dataproduct_subtype": subtype_of(plan.recipe),
         "calib_level": 3,
         "obs_collection": COLLECTION,
         "obs_id": f"{kind}/{plan.recipe.key()}",
@@ -127,7 +145,7 @@ def _identity(
 def _title(plan: BuildPlan, templates: int, science: Columns | None) -> str:
     band = plan.recipe.band
     if science is not None:
-        return f"Difference image, band {band}: {science.get('obs_id')}"
+        return f"{_FORMS[subtype_of(plan.recipe)]}, band {band}: {science.get('obs_id')}"
     place = "" if plan.tract is None else f", tract {plan.tract} patch {plan.patch}"
     return f"Template coadd, band {band}{place}, of {templates} images"
 

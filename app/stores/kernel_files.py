@@ -17,6 +17,7 @@ from app.pixels.kernels import polynomial_terms
 from app.pixels.matching import Match
 
 Floats = NDArray[np.float64]
+DISAGREES = "does not agree with the others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,26 @@ def kernel_hdus(kept: KeptKernel) -> list[Any]:
     cube.header["BKGORD"] = (match.background_order, "order of the differential background")
     for number, value in enumerate(match.background):
         cube.header[f"BKG{number}"] = (float(value), "coefficient of the background")
-    places = np.array([*match.used, *match.rejected], dtype=np.float64).reshape(-1, 2)
-    used = np.arange(len(places)) < len(match.used)
-    x, y = (places - kept.border_px).T
-    table = fits.BinTableHDU.from_columns(
+    return [cube, _stars_hdu(match, kept.border_px)]
+
+
+def _stars_hdu(match: Match, border_px: int) -> Any:
+    """KERNEL_STARS: stamps that were used, that did not agree, and candidates that were not fit."""
+    rows = [(x, y, "") for x, y in match.used]
+    rows += [(x, y, DISAGREES) for x, y in match.rejected]
+    rows += [(each.x, each.y, each.reason) for each in match.unfit]
+    places = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2) - border_px
+    reasons = np.array([row[2] for row in rows])
+    width = max(1, *(len(reason) for reason in reasons.tolist()))
+    return fits.BinTableHDU.from_columns(
         [
-            fits.Column("X", "D", unit="pix", array=x),
-            fits.Column("Y", "D", unit="pix", array=y),
-            fits.Column("USED", "L", array=used),
+            fits.Column("X", "D", unit="pix", array=places[:, 0]),
+            fits.Column("Y", "D", unit="pix", array=places[:, 1]),
+            fits.Column("USED", "L", array=reasons == ""),
+            fits.Column("REASON", f"{width}A", array=reasons),
         ],
         name="KERNEL_STARS",
     )
-    return [cube, table]
 
 
 @dataclass(frozen=True, slots=True)

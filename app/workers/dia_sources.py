@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.errors import CoverageError
 from app.pixels.background import sky_level
 from app.pixels.dia_images import DiaImages, Layer, gaussian_coadd_psf
-from app.pixels.dia_sources import THRESHOLD, DiaSources, find_dia_sources
+from app.pixels.dia_sources import DETECTIONS, THRESHOLD, DiaSources, find_dia_sources
 from app.pixels.image import MaskedImage
 from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import ImageRef
@@ -20,18 +23,26 @@ Shown = tuple[MaskedImage, CoaddPsf | None]
 
 
 def with_sources(
-    work: Work, ref: ImageRef, product: Product, *, science: Shown, template: Shown
+    work: Work,
+    ref: ImageRef,
+    product: Product,
+    *,
+    science: Shown,
+    template: Shown,
+    difference: Shown | None = None,
+    score: NDArray[np.float32] | None = None,
 ) -> Product:
     """``product`` with its sources, which its mask then marks.
 
-    ``template`` is matched, on the scale and the pixels of the science image. Nothing is looked for
-    where no image shows a PSF or too few pixels are usable.
+    They are measured on the ``difference``, the product itself unless it is given, and found on its
+    score, or on the one that is given. ``template`` is matched, on the scale and the pixels of the
+    science image. Nothing is looked for where no image shows a PSF or too few pixels are usable.
 
     Raises StoppedError when the build is to stop.
     """
     work.at("detect", 0, 1)
     try:
-        found = _find((product.image, product.psf), science, template)
+        found = _find(difference or (product.image, product.psf), science, template, score)
     except CoverageError:
         return product
     rows = dia_source_rows(work.plan, ref, found.sources)
@@ -41,17 +52,25 @@ def with_sources(
     )
     return replace(
         product,
-        image=replace(product.image, mask=found.mask),
+        image=replace(product.image, mask=_marked(product.image.mask, found.mask)),
         sources=rows,
         quality=(*product.quality, ("NDIASRC", float(len(rows)))),
         settings=(*product.settings, *cards),
     )
 
 
-def _find(difference: Shown, science: Shown, template: Shown) -> DiaSources:
+def _marked(mask: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.int32]:
+    """``mask`` with the planes of detections that were ``found``."""
+    marked: NDArray[np.int32] = (mask & ~DETECTIONS) | (found & DETECTIONS)
+    return marked
+
+
+def _find(
+    difference: Shown, science: Shown, template: Shown, score: NDArray[np.float32] | None
+) -> DiaSources:
     sky = sky_level(science[0]).mean
     images = DiaImages(_layer(difference), _layer(science, sky), _layer(template))
-    return find_dia_sources(images)
+    return find_dia_sources(images, score=score)
 
 
 def _layer(shown: Shown, level: float = 0.0) -> Layer:

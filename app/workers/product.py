@@ -72,7 +72,7 @@ class Product:
     psf: CoaddPsf | None = None
     kernel: KeptKernel | None = None
     score: NDArray[np.float32] | None = None
-    """Significance of a point source at each pixel, of a difference by proper subtraction."""
+    """Significance of a point source at each pixel, of a proper subtraction or a likelihood."""
     sources: tuple[SourceRow, ...] | None = None
     """Of a difference; None where they could not be looked for."""
 
@@ -87,8 +87,10 @@ class Times:
 
 
 def product_times(plan: BuildPlan, uses: Sequence[InputUse]) -> Times:
-    """Of a difference those of the science image; of a template those its inputs span."""
-    if plan.science is not None:
+    """Of a difference those of the science image; of a template, also of one that was matched to an
+    image, those its inputs span."""
+    options = plan.recipe.difference
+    if plan.science is not None and (options is None or options.product == "difference"):
         return Times(plan.science.t_min, plan.science.t_max, plan.science.exposure_s)
     used = {use.dataset_id for use in uses if use.rejected is None}
     exposure_of = plan.exposure_of()

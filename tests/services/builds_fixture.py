@@ -17,6 +17,7 @@ from app.services.dispatcher import Dispatcher
 from app.services.forecasts import ForecastService
 from app.services.image_psf import ImagePsfs
 from app.services.jobs import JobService
+from app.services.kernel_candidates import KernelCandidateFinder
 from app.services.quotes import BuildCosts, QuoteService
 from app.services.skymap import SkyMapService
 from app.sky.skymap import SkyMap
@@ -143,6 +144,7 @@ def open_field(
         datasets=stores.datasets,
         finder=finder,
         bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
+        kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
         engine=counting,
         skymap=SKYMAP,
         authority=AUTHORITY,

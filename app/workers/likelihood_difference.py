@@ -1,0 +1,89 @@
+"""The difference of a build as a likelihood image, on which sources are found as it is."""
+
+from __future__ import annotations
+
+from app.errors import CoverageError
+from app.pixels.bright_objects import mark_bright_objects
+from app.pixels.likelihood import Likelihood, subtract_likelihood
+from app.pixels.psf_coadd import CoaddPsf
+from app.recipes.photometry import zero_point_of
+from app.recipes.recipe import ImageRef, InputUse
+from app.stores.fits_layout import CardRow
+from app.stores.kernel_files import KeptKernel
+from app.workers.dia_sources import with_sources
+from app.workers.kernel_difference import Pair, form_cards, quality_cards, subtract_by_kernel
+from app.workers.product import Product, pixel_quality
+from app.workers.science_window import at_pixels, inner_bounds
+from app.workers.work import Work
+
+
+def likelihood_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
+    """The likelihood of point sources, and those found on it, measured on the difference by a
+    matching kernel.
+
+    Raises StoppedError when the build is to stop, CoverageError when the PSF of the science image
+    is not known, KernelFitError and CoverageError when the pixels do not allow a match.
+    """
+    options, grid = pair.options, pair.grid
+    measured = subtract_by_kernel(pair, ref.dataset_id)
+    matching = pair.match_options()
+    done = subtract_likelihood(
+        pair.around,
+        pair.wide,
+        _psf_around(pair, ref.dataset_id),
+        spatial_order=matching.spatial_order,
+        background_order=matching.background_order,
+        form=matching.form,
+        candidates=matching.candidates,
+    )
+    work.at("subtract", 0, 1)
+    y_start, y_stop, x_start, x_stop = inner_bounds(pair.science.shape, options.border_px)
+    score = done.score.values[y_start:y_stop, x_start:x_stop]
+    image = mark_bright_objects(pair.inner(done.image), grid, work.plan.recipe.bright_objects)
+    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
+    product = Product(
+        image=image,
+        grid=grid,
+        uses=(science_use, *pair.template.uses),
+        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
+        zero_point_mag=zero_point_of(ref),
+        bunit=ref.bunit,
+        quality=(*quality_cards(done.quality), *pixel_quality(image)),
+        settings=_cards(pair, done),
+        psf=pair.inner_psf(done.psf),
+        kernel=KeptKernel(done.match, options.border_px),
+        score=score,
+    )
+    return with_sources(
+        work,
+        ref,
+        product,
+        difference=(measured.image, measured.psf),
+        science=measured.science,
+        template=measured.template,
+        score=score,
+    )
+
+
+def _psf_around(pair: Pair, name: str) -> CoaddPsf:
+    """The PSF of the science image at its pixels, which those of the border are counted with."""
+    psf = None if pair.own is None else at_pixels(pair.own, pair.grid, name)
+    (ny, nx), border = pair.science.shape, pair.options.border_px
+    psf = None if psf is None else psf.cut((-border, ny + border, -border, nx + border))
+    if psf is None:
+        raise CoverageError("stars that show the PSF of the science image", 0, 1)
+    return psf
+
+
+def _cards(pair: Pair, done: Likelihood) -> tuple[CardRow, ...]:
+    options = pair.options
+    return (
+        ("SUBMETH", options.method, "how the template was subtracted"),
+        ("PRECONV", "science", "image that was convolved with its own PSF first"),
+        ("CONVOLVD", done.match.convolved, "image convolved to match the other"),
+        ("PSFOF", "difference", "the image that HDU PSF is of"),
+        ("BORDER", options.border_px, "[pix] template beyond the science image"),
+        ("KERNORD", done.match.kernel.order, "spatial order of the matching kernel"),
+        ("BKGORD", options.background_order, "order of the differential background"),
+        *form_cards(options),
+    )

@@ -1,0 +1,69 @@
+"""The template of a build as it is subtracted, as a product of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.pixels.bright_objects import mark_bright_objects
+from app.pixels.decorrelate import filtered_psf
+from app.pixels.image_pairs import match_images
+from app.pixels.matching import Match
+from app.recipes.photometry import zero_point_of
+from app.recipes.recipe import ImageRef, InputUse
+from app.stores.fits_layout import CardRow
+from app.stores.kernel_files import KeptKernel
+from app.workers.kernel_difference import Pair, form_cards
+from app.workers.product import Product, pixel_quality
+from app.workers.work import Work
+
+
+def matched_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
+    """The template on the pixels, the flux scale and with the PSF of the science image.
+
+    Raises StoppedError when the build is to stop, KernelFitError and CoverageError when the pixels
+    do not allow a match.
+    """
+    wide, found = match_images(pair.around, pair.wide, pair.match_options())
+    work.at("subtract", 0, 1)
+    known = pair.template.psf
+    psf = pair.inner_psf(None if known is None else filtered_psf(known, found.kernel, (0, 0)))
+    image = pair.inner(wide)
+    if psf is not None:
+        image = replace(image, fwhm_px=psf.typical_shape().fwhm_px)
+    image = mark_bright_objects(image, pair.grid, work.plan.recipe.bright_objects)
+    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
+    return Product(
+        image=image,
+        grid=pair.grid,
+        uses=(science_use, *pair.template.uses),
+        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
+        zero_point_mag=zero_point_of(ref),
+        bunit=ref.bunit,
+        quality=(*_quality(found), *pixel_quality(image)),
+        settings=_cards(pair, found),
+        psf=psf,
+        kernel=KeptKernel(found, pair.options.border_px),
+    )
+
+
+def _quality(found: Match) -> tuple[tuple[str, float], ...]:
+    return (
+        ("KERNSUM", found.kernel.sum),
+        ("PHOTSCAL", found.scale),
+        ("NSTAMPS", float(len(found.used))),
+        ("NSTAMREJ", float(len(found.rejected) + len(found.unfit))),
+        ("STAMPCHI", found.stamp_chi),
+    )
+
+
+def _cards(pair: Pair, found: Match) -> tuple[CardRow, ...]:
+    options = pair.options
+    return (
+        ("PRODUCT", options.product, "the template alone, as it would be subtracted"),
+        ("SUBMETH", options.method, "how the template was matched"),
+        ("CONVOLVD", found.convolved, "image convolved to match the other"),
+        ("BORDER", options.border_px, "[pix] template beyond the science image"),
+        ("KERNORD", found.kernel.order, "spatial order of the matching kernel"),
+        *form_cards(options),
+        ("SHARPENS", found.sharpens or None, "the broader image was convolved: noise amplified"),
+    )
