@@ -14,7 +14,7 @@ from app.cells.columns import as_lists, as_travelled, holds_numbers
 from app.schema.batches import RowLimit, cast_integers
 from app.schema.fields import Field
 
-GROUP_BYTES: Final = 8 * 2**20
+GROUP_BYTES: Final = 4 * 2**20
 """A row group is written when so many bytes of rows have come, or GROUP_ROWS rows, or as many
 bytes as in all groups before: the first ones are small and on their way at once."""
 GROUP_ROWS: Final = 2**17
