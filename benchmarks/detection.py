@@ -2,17 +2,18 @@
 
 usage: python -m benchmarks.detection [--tools DIR] [--size 2048] [--seeds N] [--runs 5]
 
-Beside the pair's own transients each pair gets faint ones of 6 to 7 sigma and stars that stand
-elsewhere on the template, both far from other sources. Told are how many of them are found, how
-many dipoles are flagged, what else was found that is trusted (reliability of at least 0.5) or not,
-pulls of fluxes and places, and the time of detection and of all with measurement. ``sep``, where it
-is installed, finds sources on the same difference with a Gaussian filter.
+Beside the pair's own transients each pair gets faint ones, whose true flux is 6 times the error of
+a PSF flux there, and stars that stand elsewhere on the template, both far from other sources. Told
+are how many of them are found, how many dipoles are flagged, what else was found that is trusted
+(reliability of at least 0.5) or not, and pulls of fluxes and places; then what is found beyond
+several thresholds, beside what the best of searches would find and how many peaks noise alone has;
+and the time of detection and of all with measurement. ``sep``, where it is installed, finds sources
+on the same difference with a Gaussian filter.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,23 +24,25 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from app.pixels.background import sky_level
 from app.pixels.decorrelate import filtered_psf
 from app.pixels.dia_images import DiaImages, Layer
-from app.pixels.dia_score import score_image
+from app.pixels.dia_measure import MILD_FLAGS
+from app.pixels.dia_score import Noise, noise_of, score_image
 from app.pixels.dia_sources import DiaSource, find_dia_sources
 from app.pixels.image import MaskedImage
 from app.pixels.psf import measure_psf_field
 from app.pixels.psf_coadd import CoaddPsf
-from benchmarks.diffim import SEEDS, Pair, difference
+from benchmarks.diffim import SEEDS, Pair, difference, module_of
 from benchmarks.figures import machine, workspace
 from benchmarks.templates import TOOLS
 
 Floats = NDArray[np.float64]
 
-FAINT: Final = 60
-FAINT_SIGMA: Final = (6.0, 7.0)
+FAINT: Final = 120
+FAINT_SIGMA: Final = 6.0
 MOVED: Final = 20
 MOVED_FLUX: Final = (1e4, 1e5)
 MOVED_PX: Final = (0.7, 5.0)
@@ -47,6 +50,10 @@ CLEAR_PX: Final = 40.0
 FOUND_WITHIN_PX: Final = 2.5
 TRUSTED: Final = 0.5
 TRANSPARENCY: Final = 0.95
+FALSE: Final = ("false", "doubted", "faultless")
+"""Sources where nothing is: those that are trusted, those that are not, and those of both that have
+no fault but, if any, their height."""
+THRESHOLDS: Final = (4.2, 4.4, 4.6, 4.8, 5.0, 5.2, 5.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def injected(
     x, y = places[: round(FAINT * scale)].T
     fwhm, *_ = simulator.sci_psf_par(x, y, size)
     noise = np.sqrt(np.median(science.variance) + np.median(template.variance))
-    flux = rng.uniform(*FAINT_SIGMA, len(x)) * noise * np.sqrt(_moffat_area(fwhm))
+    flux = FAINT_SIGMA * noise * np.sqrt(_moffat_area(fwhm))
     science = _add(science, simulator, simulator.sci_psf_par, x, y, flux, rng)
     faint = np.stack([x, y, flux], axis=1)
     x, y = places[round(FAINT * scale) :].T
@@ -131,7 +138,10 @@ def layers_of(science: MaskedImage, template: MaskedImage) -> DiaImages:
     """The difference as a build makes it, with the PSF that the stars show."""
     field = measure_psf_field(science)
     assert field is not None
-    psf = CoaddPsf.of_one(field, science.shape)
+    every = round(1.0 / field.sampling)
+    first = field.stamps.shape[1] // 2 % every
+    at_pixels = replace(field, stamps=field.stamps[:, first::every, first::every], sampling=1.0)
+    psf = CoaddPsf.of_one(at_pixels, science.shape)
     plain, white = difference(science, template)
     return DiaImages(
         Layer(white.image, filtered_psf(psf, white.psi, (0.0, 0.0))),
@@ -167,11 +177,42 @@ def judge(sources: tuple[DiaSource, ...], truth: Truth) -> dict[str, float]:
     rest = [s for n, s in enumerate(sources) if n not in used]
     found["false"] = sum(s.reliability >= TRUSTED for s in rest)
     found["doubted"] = len(rest) - found["false"]
+    found["faultless"] = sum(_is_faultless(each) for each in rest)
     low, middle, high = np.percentile(pulls, [16, 50, 84], axis=0)
     for n, name in enumerate(("x", "y", "flux")):
         found[f"pull_{name}"] = float(0.5 * (high - low)[n])
         found[f"bias_{name}"] = float(middle[n])
     return found
+
+
+def _is_faultless(source: DiaSource) -> bool:
+    """Whether nothing but its height speaks against a source."""
+    told = not source.flags - MILD_FLAGS and source.dipole is None
+    return told and source.fit.reduced_chi2 * TRUSTED < 1.0
+
+
+def curve(sources: tuple[DiaSource, ...], truth: Truth) -> Floats:
+    """For each of THRESHOLDS: shares found of the pair's transients and of the faint ones, by
+    anything and by what is trusted, and how many false sources are trusted, not, and faultless."""
+    rows = []
+    for threshold in THRESHOLDS:
+        found = tuple(each for each in sources if abs(each.score) >= threshold)
+        trusted = tuple(each for each in found if each.reliability >= TRUSTED)
+        all_of, of_trusted = judge(found, truth), judge(trusted, truth)
+        shares = [each[name] for name in ("transients", "faint") for each in (all_of, of_trusted)]
+        rows.append([*shares, *(all_of[name] for name in FALSE)])
+    return np.array(rows)
+
+
+def _print_curve(curves: list[Floats], noise: Noise, pixels: int) -> None:
+    names = ("transients", "trusted", "6 sigma", "trusted", *FALSE)
+    ideal = ("ideal", "noise")
+    print(f"{'beyond':<8}" + "".join(f"{name:>12}" for name in (*names, *ideal)))
+    for threshold, row in zip(THRESHOLDS, np.mean(curves, axis=0), strict=True):
+        best = float(ndtr(np.hypot(FAINT_SIGMA, np.sqrt(2.0)) - threshold))
+        chance = pixels * noise.peaks(threshold)
+        told = "".join(f"{value:>12.3f}" for value in (*row, best, chance))
+        print(f"{threshold:<8.1f}{told}")
 
 
 def _apart(at: Floats, place: Floats) -> Floats:
@@ -182,15 +223,6 @@ def _apart(at: Floats, place: Floats) -> Floats:
 def _nearest(at: Floats, place: Floats, within_px: float = FOUND_WITHIN_PX) -> int | None:
     distance = _apart(at, place)
     return int(distance.argmin()) if distance.min() < within_px else None
-
-
-def simulator_of(tools: Path) -> ModuleType:
-    """make_pair.py as a module."""
-    spec = importlib.util.spec_from_file_location("make_pair", tools / "make_pair.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _time(layers: DiaImages, runs: int) -> None:
@@ -240,17 +272,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
     print(machine())
-    simulator, rows = simulator_of(given.tools), []
+    simulator, rows, curves = module_of(given.tools / "make_pair.py"), [], []
     for seed in SEEDS[: given.seeds]:
         name = f"pair-{given.size}-{seed}"
         pair = Pair.made(workspace() / name, given.tools, given.size, seed)
         science, template, truth = injected(pair, simulator, seed)
         layers = layers_of(science, template)
         rows.append(judge(find_dia_sources(layers).sources, truth))
+        curves.append(curve(find_dia_sources(layers, threshold=THRESHOLDS[0]).sources, truth))
         if len(rows) == 1:
             print(f"{'pair':<20}" + "".join(f"{key:>11}" for key in rows[0]))
         print(f"{name:<20}" + "".join(f"{value:>11.3f}" for value in rows[-1].values()), flush=True)
     print(f"{'mean':<20}" + "".join(f"{np.mean([r[k] for r in rows]):>11.3f}" for k in rows[0]))
+    _print_curve(curves, noise_of(layers.difference, 1.0), layers.difference.image.flux.size)
     _time(layers, given.runs)
 
 

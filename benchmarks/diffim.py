@@ -5,13 +5,16 @@ usage: python -m benchmarks.diffim [--tools DIR] [--seeds N] [--runs 5] [--long]
 ``--tools`` (or TEMPLATE_TOOLS, or shared/bench/diffim beside the checkout) is the folder of
 make_pair.py and score.py; pairs lie in the benchmarks' work folder between runs. Our path is
 match, subtract, decorrelate on images in memory, at spatial order 2. ``score.py`` judges the plain
-difference (stars and transients, whose PSF it knows) and the whitened one (blank sky). ``--long``
+difference (stars and transients, whose PSF it knows) and the whitened one (blank sky), and beside
+them the difference that the simulator's own kernel gives, in which there is nothing but noise.
+``--long``
 adds a pair of 4096 x 4096; ``--peers`` sfft and properimage, in environments of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -20,10 +23,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 
 from app.pixels.bands import thread_count
 from app.pixels.decorrelate import Whitened, whiten
@@ -84,12 +90,15 @@ def score(pair: Pair, tools: Path) -> dict[str, float]:
     science, template = pair.images()
     plain, white = difference(science, template)
     fits.writeto(pair.folder / "al.fits", plain.image.flux, overwrite=True)
+    fits.writeto(pair.folder / "ideal.fits", _ideal(pair, tools), overwrite=True)
     fits.writeto(pair.folder / "white.fits", white.image.flux, overwrite=True)
-    al, decorrelated = (_run_score(pair, tools, mode) for mode in ("al", "decorr"))
+    al, ideal = (_run_score(pair, tools, "al", name) for name in ("al", "ideal"))
+    decorrelated = _run_score(pair, tools, "decorr", "white")
     pulls = white.image.flux / np.sqrt(white.image.variance)
     blank = _blank(science, template) & np.isfinite(pulls)
     pull = np.where(blank, pulls, 0.0)
     found = {name: al[name] for name in METRICS}
+    found |= {f"ideal_{name}": ideal[name] for name in METRICS}
     found |= {"blank_std": decorrelated["blank_std"], "own_std": float(pulls[blank].std())}
     for name, axis in (("lag_y", 0), ("lag_x", 1)):
         both = blank & np.roll(blank, 1, axis)
@@ -97,8 +106,38 @@ def score(pair: Pair, tools: Path) -> dict[str, float]:
     return found
 
 
-def _run_score(pair: Pair, tools: Path, mode: str) -> dict[str, Any]:
-    name = {"al": "al", "decorr": "white"}[mode]
+def _ideal(pair: Pair, tools: Path) -> NDArray[np.float32]:
+    """The difference that the true kernel and background would give: what noise alone does to the
+    scores. Stars are gone, transients and the noise of both images, the template's convolved, stay.
+    """
+    pixels = {
+        name: fits.getdata(pair.folder / f"{name}.fits").astype(np.float64)
+        for name in ("sci", "ref", "sci.var", "ref.var")
+    }
+    simulator, judge = (module_of(tools / f"{name}.py") for name in ("make_pair", "score"))
+    sky, truth = simulator.SKY + simulator.RN**2, np.load(pair.folder / "truth.npz")
+    size = int(truth["n"])
+    line = np.linspace(-1.0, 1.0, size)
+    science = pixels["sci"] - (pixels["sci.var"] - sky) - (5 * line - 3 * line[:, None])
+    template = pixels["ref"] - (simulator.NCOADD * pixels["ref.var"] - sky)
+    kernel = judge.ideal_kernel(size)
+    science -= fftconvolve(template, kernel, mode="same")
+    x, y, flux = (np.ascontiguousarray(truth[name]) for name in ("tx", "ty", "tf"))
+    psfs = simulator.sci_psf_par(x, y, size)
+    simulator.add_moffat(science, x, y, flux, *psfs, simulator.BETA, 0.02)
+    return science.astype(np.float32)
+
+
+def module_of(path: Path) -> ModuleType:
+    """One of the tools as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _run_score(pair: Pair, tools: Path, mode: str, name: str) -> dict[str, Any]:
     image = pair.folder / f"{name}.fits"
     done = subprocess.run(
         [sys.executable, tools / "score.py", pair.folder, image, "--mode", mode, "--tag", name],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.pixels.dia_footprints import Peak
 from app.pixels.dia_images import DiaImages, Layer, Stamp, cut_stamp
-from app.pixels.dia_psf_fit import forced_psf, psf_and_gradients
+from app.pixels.dia_psf_fit import forced_psf
 
 Floats = NDArray[np.float64]
 
@@ -132,9 +132,11 @@ class _Fit:
         weights = (1.0, PRESUBTRACTION_WEIGHT, PRESUBTRACTION_WEIGHT)
         self._difference = images.difference
         self._stamps = [cut_stamp(layer, x, y, half) for layer in layers]
-        self._profiles = [
-            [layer.profile(peak.x, peak.y) for peak in (positive, negative)] for layer in layers
+        lobes = [
+            (images.difference.profile(peak.x, peak.y), *images.beneath(peak.x, peak.y))
+            for peak in (positive, negative)
         ]
+        self._profiles = list(zip(*lobes, strict=True))
         self._good = np.logical_and.reduce([stamp.good for stamp in self._stamps])
         self._weights = [
             np.sqrt(weight / stamp.variance[self._good])
@@ -168,7 +170,7 @@ class _Fit:
             profile = self._profiles[0][n]
             error = forced_psf(stamp, profile, x, y, scatter).flux_err
             lobes.append(Lobe(x, y, float(fluxes[n]), error))
-            chi -= sign * fluxes[n] * profile.values(*stamp.offsets(x, y))
+            chi -= sign * fluxes[n] * stamp.psf(profile, x, y)[0]
         good = stamp.good
         chi2 = float((chi[good] ** 2 / stamp.variance[good]).sum()) / scatter**2
         return Dipole(lobes[0], lobes[1], chi2, int(np.count_nonzero(good)))
@@ -178,7 +180,7 @@ class _Fit:
         values, slopes = [], []
         for stamp, profiles in zip(self._stamps, self._profiles, strict=True):
             lobes = [
-                psf_and_gradients(profile, *stamp.offsets(x, y))
+                stamp.psf(profile, x, y)
                 for profile, (x, y) in zip(profiles, places.reshape(2, 2), strict=True)
             ]
             values.append([lobe[0] for lobe in lobes])

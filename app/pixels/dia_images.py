@@ -16,6 +16,7 @@ from app.pixels.image import MaskedImage, bits
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfField
+from app.pixels.psf_planes import psf_planes
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,13 @@ class DiaImages:
     science: Layer
     template: Layer
 
+    def beneath(self, x: float, y: float) -> tuple[Profile, Profile]:
+        """The PSFs of science image and template at a pixel position; made once where they are the
+        same."""
+        science = self.science.profile(x, y)
+        same = self.template.psf is self.science.psf
+        return science, science if same else self.template.profile(x, y)
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -96,6 +104,20 @@ class Stamp:
         line = np.arange(-self.half_px, self.half_px + 1, dtype=np.float64)
         dx, dy = np.meshgrid(line + (self.x - x), line + (self.y - y))
         return dx, dy
+
+    def psf(self, profile: Profile, x: float, y: float) -> Floats:
+        """(3, side, side): the PSF of a source at a place of the image, and its slopes; see
+        :func:`psf_planes`."""
+        half, side = self.half_px, len(self.flux)
+        return psf_planes(profile, self.x - half - x, self.y - half - y, (side, side))
+
+    def square(self, x: float, y: float, half_px: int) -> tuple[slice, slice]:
+        """Rows and columns of the stamp within ``half_px`` of a place of the image."""
+        row, column = round(y) - self.y + self.half_px, round(x) - self.x + self.half_px
+        return (
+            slice(max(0, row - half_px), max(0, row + half_px + 1)),
+            slice(max(0, column - half_px), max(0, column + half_px + 1)),
+        )
 
 
 def cut_stamp(layer: Layer, x: int, y: int, half_px: int) -> Stamp:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.dia_images import Layer, Stamp, cut_stamp
+from app.pixels.dia_images import Layer, Stamp
 from app.pixels.dia_psf_fit import PsfFit
 from app.pixels.image import bits
 from app.pixels.psf_field import SHAPE_REACH
@@ -53,6 +54,10 @@ middle of that star look like sources."""
 
 LEAST_CHANGE: Final = 0.02
 """A change by this part of what the template shows is as likely a fault of the subtraction."""
+FALSE_SOURCES: Final = 2.0
+"""Where noise alone has so many peaks as high in an image of JUDGED_PX pixels, sources are half as
+reliable."""
+JUDGED_PX: Final = 2048**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,47 +79,60 @@ class Moments:
     ixy: float
 
 
-def aperture(
-    stamp: Stamp, fit: PsfFit, model: Floats, radius_px: float, scatter: float
-) -> Aperture:
-    """The circle around the fitted place. Pixels that are not usable are what the PSF has there
-    (``model`` of the whole stamp, in flux units)."""
-    share = _share(*stamp.offsets(fit.x, fit.y), radius_px)
-    flux = np.where(stamp.good, stamp.flux, model)
+def aperture(stamp: Stamp, x: float, y: float, radius_px: float, scatter: float) -> Aperture:
+    """The circle around a place of the image. Pixels that are not ``good`` have no noise."""
     noise = np.where(stamp.good, stamp.variance, 0.0)
-    total = float((share * np.abs(flux)).sum())
-    positive = float((share * np.maximum(flux, 0.0)).sum())
-    return Aperture(
-        float((share * flux).sum()),
-        scatter * float(np.sqrt((share**2 * noise).sum())),
-        positive / total if total > 0 else float("nan"),
-    )
+    half = stamp.half_px
+    place = x - stamp.x + half, y - stamp.y + half
+    flux, square, positive, whole = _sum_circle(stamp.flux, noise, *place, radius_px)
+    error, ratio = scatter * sqrt(square), positive / whole if whole > 0 else float("nan")
+    return Aperture(flux, error, ratio)
 
 
-def _share(dx: Floats, dy: Floats, radius_px: float) -> Floats:
-    """The part of each pixel that lies within the circle."""
-    fine = (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5
-    x, y = dx[..., None, None] + fine, dy[..., None, None] + fine[:, None]
-    inside: Floats = (x**2 + y**2 <= radius_px**2).mean(axis=(-2, -1))
-    return inside
+@njit(cache=True, nogil=True)
+def _sum_circle(
+    flux: Floats, noise: Floats, x: float, y: float, radius_px: float
+) -> tuple[float, float, float, float]:
+    """Sums over the circle, by the part of each pixel in it, of flux, variance, positive flux and
+    absolute flux."""
+    ny, nx = flux.shape
+    reach = int(radius_px) + 2
+    column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+    total, square, positive, whole = 0.0, 0.0, 0.0, 0.0
+    for j in range(max(0, row - reach), min(ny, row + reach + 1)):
+        for i in range(max(0, column - reach), min(nx, column + reach + 1)):
+            inside = 0
+            for n in range(SUBPIXELS * SUBPIXELS):
+                dy = j - y + (n // SUBPIXELS + 0.5) / SUBPIXELS - 0.5
+                dx = i - x + (n % SUBPIXELS + 0.5) / SUBPIXELS - 0.5
+                inside += dx * dx + dy * dy <= radius_px * radius_px
+            share = inside / (SUBPIXELS * SUBPIXELS)
+            total += share * flux[j, i]
+            square += share * share * noise[j, i]
+            positive += share * max(flux[j, i], 0.0)
+            whole += share * abs(flux[j, i])
+    return total, square, positive, whole
 
 
-def shape(layer: Layer, fit: PsfFit) -> Moments:
-    """Of the source with its sign taken off; pixels that are not usable are what the PSF has."""
-    half = ceil(SHAPE_REACH * 1.5 * layer.sigma_px) + 1
-    stamp = cut_stamp(layer, round(fit.x), round(fit.y), half)
-    model = fit.flux * layer.profile(fit.x, fit.y).values(*stamp.offsets(fit.x, fit.y))
-    plane = np.sign(fit.flux) * np.where(stamp.good, stamp.flux, model)
-    x, y = fit.x - stamp.x + half, fit.y - stamp.y + half
-    found = adaptive_moments(plane, x, y, layer.sigma_px, SHAPE_REACH, SHAPE_TOLERANCE)
+def shape_half_px(layer: Layer) -> int:
+    """Half the side of the stamps that shapes are measured on."""
+    return ceil(SHAPE_REACH * 1.5 * layer.sigma_px) + 1
+
+
+def shape(stamp: Stamp, fit: PsfFit, sigma_px: float) -> Moments:
+    """Of the source with its sign taken off."""
+    x, y = fit.x - stamp.x + stamp.half_px, fit.y - stamp.y + stamp.half_px
+    plane = np.sign(fit.flux) * stamp.flux
+    found = adaptive_moments(plane, x, y, sigma_px, SHAPE_REACH, SHAPE_TOLERANCE)
     return Moments(float(found[2]), float(found[3]), float(found[4]))
 
 
-def flags_of(stamp: Stamp) -> frozenset[str]:
-    """Names of the flags that the mask sets around the middle of a stamp and on all of it."""
-    middle = np.s_[stamp.half_px - 1 : stamp.half_px + 2]
-    core = np.bitwise_or.reduce(stamp.mask[middle, middle], None)
-    whole = np.bitwise_or.reduce(stamp.mask, None)
+def flags_of(stamp: Stamp, half_px: int) -> frozenset[str]:
+    """Names of the flags that the mask sets around the middle of a stamp and within ``half_px``."""
+    core, whole = (
+        np.bitwise_or.reduce(stamp.mask[stamp.square(stamp.x, stamp.y, half)], None)
+        for half in (1, half_px)
+    )
     found = {name for name, planes in CENTRE_FLAGS.items() if core & planes}
     return frozenset(found | {name for name, planes in STAMP_FLAGS.items() if whole & planes})
 
@@ -135,19 +153,20 @@ def has_bright_neighbour(layers: Sequence[Layer], fit: PsfFit) -> bool:
     return False
 
 
-def reliability(fit: PsfFit, flags: frozenset[str], template_flux: float, is_dipole: bool) -> float:
-    """A hint from 0 to 1, not a probability: ``1 / max(1, chi²_v) x |F| / (|F| + 0.02 |T|)``.
+def reliability(
+    fit: PsfFit, flags: frozenset[str], template_flux: float, noise_peaks: float
+) -> float:
+    """A hint from 0 to 1, not a probability: ``1 / max(1, chi²_v) x |F| / (|F| + 0.02 |T|) x
+    1 / (1 + N / 2)``.
 
-    F is the PSF flux on the difference, T that of the template at the place, chi²_v the reduced
-    chi² of the PSF fit, of which a misfit of 2 % of F counts as noise. 0 for dipoles, for sources
-    with a flag that is none of :data:`MILD_FLAGS`, and where nothing was
-    measured.
+    F is the PSF flux on the difference, T that of the template at the place, chi²_v
+    :attr:`PsfFit.reduced_chi2`, N (``noise_peaks``) how many
+    peaks as high noise alone has in 2048 x 2048 pixels. 0 for sources with a flag that is none of
+    :data:`MILD_FLAGS`, and where nothing was measured.
     """
-    faults = flags - MILD_FLAGS
-    if is_dipole or faults or not fit.flux_err > 0.0 or fit.n_pixels <= 3:
+    if flags - MILD_FLAGS or not (fit.flux_err > 0.0 and fit.n_pixels > 3):
         return 0.0
-    reduced = fit.chi2 / (fit.n_pixels - 3)
-    allowed = 1.0 + (LEAST_CHANGE * fit.flux / fit.flux_err) ** 2
     change = abs(fit.flux)
     beside = LEAST_CHANGE * abs(template_flux) if np.isfinite(template_flux) else 0.0
-    return float(change / (change + beside) / max(1.0, reduced / allowed))
+    told = change / (change + beside) / (1.0 + noise_peaks / FALSE_SOURCES)
+    return float(told / max(1.0, fit.reduced_chi2))

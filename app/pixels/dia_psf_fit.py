@@ -1,11 +1,14 @@
-"""A point source on a stamp: where it is and how bright, by least squares with the PSF.
+"""Point sources on a stamp: where they are and how bright, by least squares with the PSF.
 
-Pixels have equal weights: a variance plane that holds the source's own photon noise would pull a
-weighted flux down. Errors are those of the estimate under the variance of each pixel.
+Sources that share light are fitted together. Pixels have equal weights: a variance plane that
+holds the sources' own photon noise would pull weighted fluxes down. Errors are those of the
+estimate under the variance of each pixel (the sandwich of the normal equations).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,18 +20,20 @@ from app.pixels.dia_images import Stamp
 from app.pixels.psf_field import Profile
 
 Floats = NDArray[np.float64]
+Chosen = NDArray[np.bool_]
 
-MOST_ROUNDS: Final = 12
+MOST_ROUNDS: Final = 25
 TOLERANCE_PX: Final = 1e-3
 LARGEST_STEP_PX: Final = 0.5
-DIFFERENCE_PX: Final = 0.05
-"""Half the base of the differences that stand for derivatives of the PSF."""
+MISFIT: Final = 0.02
+"""Part of a flux that a model of the PSF may lack."""
 
 
 @dataclass(frozen=True, slots=True)
 class PsfFit:
     """Centre (0-based pixels of the image), flux, their standard deviations, and chi² of the pixels
-    that were used. All but the place are NaN where the PSF is too little on usable pixels."""
+    around the source that were used. All but the place are NaN where too little of the PSF is on
+    usable pixels."""
 
     x: float
     y: float
@@ -40,77 +45,144 @@ class PsfFit:
     n_pixels: int
     converged: bool
 
+    @property
+    def reduced_chi2(self) -> float:
+        """For each degree of freedom, of which a misfit of MISFIT of the flux counts as noise;
+        NaN where there is none."""
+        if self.n_pixels <= 3:
+            return float("nan")
+        allowed = 1.0 + (MISFIT * self.flux / self.flux_err) ** 2
+        return self.chi2 / (self.n_pixels - 3) / allowed
 
-def fit_psf(stamp: Stamp, profile: Profile, reach_px: float, scatter: float) -> PsfFit:
-    """Fit place and flux, from the middle of the stamp.
 
-    Where the place does not settle within ``reach_px`` of the middle it is the middle, and the fit
-    has not ``converged``. ``scatter`` is a factor on all errors.
+def fit_psfs(
+    stamp: Stamp,
+    profiles: Sequence[Profile],
+    starts: Floats,
+    *,
+    reach_px: float,
+    own_px: int,
+    scatter: float,
+) -> list[PsfFit]:
+    """Fit places and fluxes of sources together, from the places ``starts`` (n, 2).
+
+    A source whose place does not settle within ``reach_px`` of its start stays there, and has not
+    ``converged``. ``own_px``: half the side of the square about a source whose pixels its chi²
+    tells of; ``scatter``: a factor on all errors.
     """
-    x, y = float(stamp.x), float(stamp.y)
+    fit = _Fit(stamp, profiles, starts)
+    free = fit.shown.copy()
     for _ in range(MOST_ROUNDS):
-        terms = psf_and_gradients(profile, *stamp.offsets(x, y))[:, stamp.good]
-        flux, moved_x, moved_y = _solve(terms, stamp.flux[stamp.good])
-        if not flux:
+        if not free.any():
             break
-        step = np.clip(np.array([moved_x, moved_y]) / flux, -LARGEST_STEP_PX, LARGEST_STEP_PX)
-        x, y = x + float(step[0]), y + float(step[1])
-        if not np.hypot(x - stamp.x, y - stamp.y) <= reach_px:
+        steps = fit.steps(free)
+        places = fit.places + steps
+        lost = free & ~(np.hypot(*(places - starts).T) <= reach_px)
+        if not lost.any() and np.abs(steps).max() < TOLERANCE_PX:
             break
-        if np.abs(step).max() < TOLERANCE_PX:
-            return forced_psf(stamp, profile, x, y, scatter)
-    forced = forced_psf(stamp, profile, float(stamp.x), float(stamp.y), scatter)
-    return PsfFit(
-        forced.x,
-        forced.y,
-        float("nan"),
-        float("nan"),
-        forced.flux,
-        forced.flux_err,
-        forced.chi2,
-        forced.n_pixels,
-        False,
-    )
+        places[lost], free = starts[lost], free & ~lost
+        fit.move(places)
+    else:
+        fit.move(np.where(free[:, None], starts, fit.places))
+        free = np.zeros_like(free)
+    return fit.told(free, free, own_px, scatter)
+
+
+def forced_psfs(
+    stamp: Stamp, profiles: Sequence[Profile], places: Floats, *, own_px: int, scatter: float
+) -> list[PsfFit]:
+    """Fluxes of point sources at ``places`` (n, 2), whose own errors stay NaN."""
+    fit = _Fit(stamp, profiles, places)
+    return fit.told(np.zeros_like(fit.shown), fit.shown, own_px, scatter)
 
 
 def forced_psf(stamp: Stamp, profile: Profile, x: float, y: float, scatter: float) -> PsfFit:
-    """The flux of a point source at a place, with the errors a fit of the place would have."""
-    good, used = stamp.good, int(np.count_nonzero(stamp.good))
-    planes = psf_and_gradients(profile, *stamp.offsets(x, y))
-    terms, variance, seen = planes[:, good], stamp.variance[good], stamp.flux[good]
-    power = float((terms[0] ** 2).sum())
-    if not power >= LEAST_SHARE * float((planes[0] ** 2).sum()):
-        unknown = float("nan")
-        return PsfFit(x, y, unknown, unknown, unknown, unknown, unknown, used, False)
-    flux = float((terms[0] * seen).sum() / power)
-    flux_err = float(np.sqrt((terms[0] ** 2 * variance).sum())) / power
-    away = scatter * _errors(terms, variance)[1:] / abs(flux) if flux else np.full(2, np.nan)
-    chi2 = float(((seen - flux * terms[0]) ** 2 / variance).sum()) / scatter**2
-    return PsfFit(x, y, float(away[0]), float(away[1]), flux, scatter * flux_err, chi2, used, True)
+    """The flux of one point source, alone on its stamp."""
+    places = np.array([[x, y]])
+    return forced_psfs(stamp, [profile], places, own_px=stamp.half_px, scatter=scatter)[0]
 
 
-def psf_and_gradients(profile: Profile, dx: Floats, dy: Floats) -> Floats:
-    """(3, ny, nx): the PSF at these offsets, and its derivatives (per px) when its source moves
-    along x and along y."""
-    step = DIFFERENCE_PX
-    x = np.stack([dx, dx - step, dx + step, dx, dx])
-    y = np.stack([dy, dy, dy, dy - step, dy + step])
-    centre, right, left, up, down = profile.values(x, y)
-    return np.stack([centre, (right - left) / (2.0 * step), (up - down) / (2.0 * step)])
+class _Fit:
+    """The equations of one fit with the sources at ``places`` (n, 2). ``shown``: which of them have
+    enough of their PSF on usable pixels; the others take no part."""
+
+    def __init__(self, stamp: Stamp, profiles: Sequence[Profile], places: Floats) -> None:
+        self._stamp, self._profiles = stamp, profiles
+        self._good = stamp.good.ravel()
+        self._flux, self._variance = (
+            plane.ravel()[self._good] for plane in (stamp.flux, stamp.variance)
+        )
+        self.move(places)
+        squares = self._planes[:, 0] ** 2
+        self.shown: Chosen = squares @ self._good >= LEAST_SHARE * squares.sum(axis=1)
+
+    def move(self, places: Floats) -> None:
+        """Put the sources elsewhere."""
+        self.places = places
+        pairs = zip(self._profiles, places.tolist(), strict=True)
+        self._planes = np.stack(
+            [self._stamp.psf(each, x, y).reshape(3, -1) for each, (x, y) in pairs]
+        )
+        """(n, 3, pixels): PSFs and their slopes; and of the usable pixels."""
+        self._seen = self._planes[..., self._good]
+
+    def _terms(self, free: Chosen) -> Floats:
+        """What the fluxes of the sources that are shown multiply, and moves of the free ones."""
+        seen = self._seen
+        return np.concatenate([seen[self.shown, 0], seen[free, 1], seen[free, 2]])
+
+    def steps(self, free: Chosen) -> Floats:
+        """How far the ``free`` places are to move (Gauss-Newton); NaN where pixels do not tell."""
+        terms, bright = self._terms(free), int(self.shown.sum())
+        steps, flux = np.zeros((len(free), 2)), np.zeros(len(free))
+        factors = _solved(terms, self._flux)
+        flux[self.shown] = factors[:bright]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = factors[bright:].reshape(2, -1).T / flux[free, None]
+        steps[free] = np.clip(moved, -LARGEST_STEP_PX, LARGEST_STEP_PX)
+        return steps
+
+    def told(self, free: Chosen, settled: Chosen, own_px: int, scatter: float) -> list[PsfFit]:
+        """The sources where they are now, with the errors of a fit of the ``free`` places."""
+        shown, stamp = self.shown, self._stamp
+        left = stamp.flux
+        flux, flux_err = (np.full(len(free), np.nan) for _ in range(2))
+        place_err = np.full((len(free), 2), np.nan)
+        if shown.any():
+            light, bright = self._seen[shown, 0], int(shown.sum())
+            flux[shown] = _solved(light, self._flux)
+            errors = scatter * self._deviations(self._terms(free))
+            flux_err[shown] = errors[:bright]
+            with np.errstate(divide="ignore"):
+                place_err[free] = errors[bright:].reshape(2, -1).T / np.abs(flux[free, None])
+            left = left - (flux[shown] @ self._planes[shown, 0]).reshape(left.shape)
+        pulls = np.where(stamp.good, left**2 / stamp.variance, 0.0) / scatter**2
+        found = []
+        for n, (x, y) in enumerate(self.places.tolist()):
+            own = stamp.square(x, y, own_px)
+            chi2 = float(pulls[own].sum()) if shown[n] else float("nan")
+            x_err, y_err = place_err[n].tolist()
+            told = float(flux[n]), float(flux_err[n])
+            count = int(np.count_nonzero(stamp.good[own]))
+            found.append(PsfFit(x, y, x_err, y_err, *told, chi2, count, bool(settled[n])))
+        return found
+
+    def _deviations(self, terms: Floats) -> Floats:
+        """Standard deviations of the factors of ``terms`` that least squares with equal weights
+        find."""
+        products = terms @ terms.T
+        try:
+            inverse = np.linalg.inv(products)
+        except np.linalg.LinAlgError:
+            return np.full(len(terms), np.nan)
+        covariance = inverse @ ((terms * self._variance) @ terms.T) @ inverse
+        deviations: Floats = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        return deviations
 
 
-def _solve(terms: Floats, seen: Floats) -> tuple[float, float, float]:
-    """Factors of the terms by least squares; zeros where they are not determined."""
-    try:
-        first, second, third = np.linalg.solve(terms @ terms.T, terms @ seen)
-    except np.linalg.LinAlgError:
-        return 0.0, 0.0, 0.0
-    return float(first), float(second), float(third)
-
-
-def _errors(terms: Floats, variance: Floats) -> Floats:
-    """Standard deviations of the factors that :func:`_solve` finds."""
-    inverse = np.linalg.pinv(terms @ terms.T)
-    covariance = inverse @ ((terms * variance) @ terms.T) @ inverse
-    deviations: Floats = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    return deviations
+def _solved(terms: Floats, seen: Floats) -> Floats:
+    """Factors of the terms by least squares; NaN where they are not determined."""
+    factors = np.full(len(terms), np.nan)
+    with suppress(np.linalg.LinAlgError):
+        factors[:] = np.linalg.solve(terms @ terms.T, terms @ seen)
+    return factors

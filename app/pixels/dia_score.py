@@ -6,6 +6,7 @@ noise, as Rubin's detectAndMeasure finds its sources on. The PSF is held over ce
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from app.pixels.bands import over_rows
 from app.pixels.convolve import TILE_PX, convolve_strip, kernels_of_rows, rows_around
 from app.pixels.detect import LEAST_SHARE, map_scatter
 from app.pixels.dia_images import Layer
+from app.pixels.psf_planes import psf_planes
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -42,6 +44,33 @@ class Score:
         except CoverageError:
             return self
         return Score(self.values / np.float32(scatter), self.scatter * scatter)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What noise alone does: the ``scatter`` of the score before it was divided by it, and the
+    ``gradient`` of the score after that (the root of the determinant of its second moments, per
+    px²)."""
+
+    scatter: float
+    gradient: float
+
+    def peaks(self, threshold: float) -> float:
+        """How many peaks a pixel, of both signs, the score has beyond so many sigma.
+
+        Those of a Gaussian field in two dimensions at high thresholds (Adler 1981, The geometry of
+        random fields; Bardeen et al. 1986, ApJ 304, 15).
+        """
+        height = threshold * math.exp(-0.5 * threshold * threshold) / math.pow(2.0 * math.pi, 1.5)
+        return 2.0 * self.gradient * height
+
+
+def noise_of(layer: Layer, scatter: float) -> Noise:
+    """The noise of the score of a difference whose own is white."""
+    side, half = 2 * layer.half_px + 1, float(layer.half_px)
+    value, *slopes = psf_planes(layer.typical, -half, -half, (side, side)).reshape(3, -1)
+    moments = np.stack(slopes) @ np.stack(slopes).T / (value @ value)
+    return Noise(scatter, math.sqrt(float(np.linalg.det(moments))))
 
 
 def score_image(layer: Layer) -> Score:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import hypot
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pixels.dia_blends import MOST_TOGETHER, Blend, fit_blend, shared_stamp
 from app.pixels.dia_dipole import MOST_SEPARATION_SIGMA, Dipole, fit_dipole, may_be_dipole
-from app.pixels.dia_footprints import (
-    NEGATIVE,
-    POSITIVE,
-    Footprint,
-    Footprints,
-    Peak,
-    find_footprints,
-)
-from app.pixels.dia_images import DiaImages, Layer, cut_stamp
+from app.pixels.dia_footprints import Footprint, Footprints, Peak, find_footprints
+from app.pixels.dia_groups import groups_of
+from app.pixels.dia_images import DiaImages, Layer, Stamp, cut_stamp
 from app.pixels.dia_measure import (
     APERTURE_FWHM,
+    JUDGED_PX,
     Aperture,
     Moments,
     aperture,
@@ -29,17 +25,24 @@ from app.pixels.dia_measure import (
     has_bright_neighbour,
     reliability,
     shape,
+    shape_half_px,
 )
-from app.pixels.dia_psf_fit import PsfFit, fit_psf, forced_psf
-from app.pixels.dia_score import Score, score_image
+from app.pixels.dia_psf_fit import PsfFit, forced_psfs
+from app.pixels.dia_score import Noise, Score, noise_of, score_image
 from app.pixels.image import MaskedImage, bits
 
-THRESHOLD: Final = 5.0
+Floats = NDArray[np.float64]
+
+THRESHOLD: Final = 4.4
+"""Of point sources whose true flux is six sigma, 95 % are beyond it: a fit to the best place adds
+the square of one sigma for each coordinate, ndtr(hypot(6, sqrt(2)) - 4.4) = 0.96 at best."""
 GROW_SIGMA: Final = 2.4
 MERGE_PX: Final = 2
 SIDE_LOBE: Final = 0.2
 """A peak beside a stronger one of the other sign that has less than this part of its score is a
 trough that convolution left, not a source."""
+SHARED_HALVES: Final = 2.0
+"""Sources share light when their stamps touch."""
 DETECTIONS: Final = bits("DETECTED", "DETECTED_NEGATIVE")
 
 
@@ -92,14 +95,23 @@ def find_dia_sources(
     """
     layer = images.difference
     first = score_image(layer) if score is None else Score(score, 1.0)
-    score_scatter, footprints = _detect(layer, threshold, first)
-    sources = [
-        source
-        for footprint in footprints.found
-        for source in _sources(images, footprint, score_scatter)
-    ]
+    scatter, footprints = _detect(layer, threshold, first)
+    noise = noise_of(layer, scatter)
+    sources: list[DiaSource] = []
+    alone: list[_Found] = []
+    for footprint in footprints.found:
+        dipole = _dipole(images, footprint, scatter)
+        if dipole is None:
+            alone += _points(layer, footprint)
+        else:
+            found = _Found(footprint.peaks[0], footprint.area, dipole)
+            sources += _measured(images, [found], 1, noise)
+    places = np.array([(each.peak.x, each.peak.y) for each in alone], dtype=np.float64)
+    for group in groups_of(places.reshape(-1, 2), SHARED_HALVES * layer.half_px, MOST_TOGETHER):
+        members = [alone[n] for n in group.members.tolist()]
+        sources += _measured(images, members, group.wanted, noise)
     sources.sort(key=lambda each: (each.fit.y, each.fit.x))
-    return DiaSources(tuple(sources), _detected(layer.image, footprints), score_scatter)
+    return DiaSources(tuple(sources), _detected(layer.image, footprints), scatter)
 
 
 def _detect(layer: Layer, threshold: float, score: Score) -> tuple[float, Footprints]:
@@ -112,24 +124,41 @@ def _detect(layer: Layer, threshold: float, score: Score) -> tuple[float, Footpr
 
 
 def _detected(image: MaskedImage, footprints: Footprints) -> NDArray[np.int32]:
-    found = np.where(footprints.signs & POSITIVE, bits("DETECTED"), 0)
-    found |= np.where(footprints.signs & NEGATIVE, bits("DETECTED_NEGATIVE"), 0)
-    mask: NDArray[np.int32] = ((image.mask & ~DETECTIONS) | found).astype(np.int32)
+    detected, negative = bits("DETECTED"), bits("DETECTED_NEGATIVE")
+    planes = np.array([0, detected, negative, detected | negative], dtype=np.int32)
+    mask: NDArray[np.int32] = (image.mask & np.int32(~DETECTIONS)) | planes[footprints.signs]
     return mask
 
 
-def _sources(images: DiaImages, footprint: Footprint, scatter: float) -> Iterator[DiaSource]:
-    """One for each peak; one for all when they are a dipole."""
-    layer, area = images.difference, footprint.area
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A peak, the area of its footprint, and the dipole that it is."""
+
+    peak: Peak
+    area: int
+    dipole: Dipole | None = None
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """Where the source is looked for."""
+        return (self.peak.x, self.peak.y) if self.dipole is None else self.dipole.centre
+
+
+def _dipole(images: DiaImages, footprint: Footprint, scatter: float) -> Dipole | None:
     positive, negative = footprint.strongest(1), footprint.strongest(-1)
-    if positive and negative and may_be_dipole(layer, area, positive, negative):
-        dipole = fit_dipole(images, positive, negative, scatter)
-        if dipole is not None and dipole.is_one:
-            yield _measured(images, footprint.peaks[0], area, scatter, dipole)
-            return
+    if positive is None or negative is None:
+        return None
+    if not may_be_dipole(images.difference, footprint.area, positive, negative):
+        return None
+    dipole = fit_dipole(images, positive, negative, scatter)
+    return dipole if dipole is not None and dipole.is_one else None
+
+
+def _points(layer: Layer, footprint: Footprint) -> Iterator[_Found]:
+    """The peaks that are sources."""
     for peak in footprint.peaks:
         if not _is_side_lobe(layer, peak, footprint.peaks[0]):
-            yield _measured(images, peak, area, scatter, None)
+            yield _Found(peak, footprint.area)
 
 
 def _is_side_lobe(layer: Layer, peak: Peak, strongest: Peak) -> bool:
@@ -144,47 +173,77 @@ def _is_side_lobe(layer: Layer, peak: Peak, strongest: Peak) -> bool:
 
 
 def _measured(
-    images: DiaImages, peak: Peak, area: int, scatter: float, dipole: Dipole | None
+    images: DiaImages, members: Sequence[_Found], wanted: int, noise: Noise
+) -> Iterator[DiaSource]:
+    """The first ``wanted`` of sources that share light, and those that they hide."""
+    layer, scatter = images.difference, noise.scatter
+    starts = np.array([each.start for each in members], dtype=np.float64)
+    profiles = [layer.profile(*place) for place in starts.tolist()]
+    if members[0].dipole is not None:
+        stamp = shared_stamp(layer, starts)
+        forced = forced_psfs(stamp, profiles, starts, own_px=layer.half_px, scatter=scatter)
+        blend = Blend(tuple(forced), tuple(profiles))
+    else:
+        blend = fit_blend(layer, [each.peak for each in members], profiles, scatter)
+    hidden = [replace(members[0], peak=peak) for peak in blend.hidden]
+    science, template = _beneath(images, np.array([(fit.x, fit.y) for fit in blend.fits]))
+    for n, found in enumerate((*members[:wanted], *hidden)):
+        stamp = _own_stamp(layer, blend, n)
+        yield _source(images, found, stamp, blend.fits[n], science[n], template[n], noise)
+
+
+def _beneath(images: DiaImages, places: Floats) -> list[list[PsfFit]]:
+    """Fluxes at ``places`` on science image and template, whose pixels have their own noise, not
+    the scatter of the difference's."""
+    profiles = zip(*(images.beneath(*place) for place in places.tolist()), strict=True)
+    layers = images.science, images.template
+    return [
+        forced_psfs(shared_stamp(layer, places), own, places, own_px=layer.half_px, scatter=1.0)
+        for layer, own in zip(layers, profiles, strict=True)
+    ]
+
+
+def _own_stamp(layer: Layer, blend: Blend, number: int) -> Stamp:
+    """One source without the light of those fitted with it; pixels that are not usable are what its
+    PSF has."""
+    own = blend.fits[number]
+    stamp = cut_stamp(layer, round(own.x), round(own.y), shape_half_px(layer))
+    light = blend.light(stamp)
+    others = stamp.flux - sum(light) + light[number]
+    return replace(stamp, flux=np.where(stamp.good, others, light[number]))
+
+
+def _source(
+    images: DiaImages,
+    found: _Found,
+    stamp: Stamp,
+    fit: PsfFit,
+    science: PsfFit,
+    template: PsfFit,
+    noise: Noise,
 ) -> DiaSource:
     layer = images.difference
-    fit = _fitted(layer, peak, scatter, dipole)
-    science, template = (_forced(each, fit, scatter) for each in (images.science, images.template))
-    stamp = cut_stamp(layer, round(fit.x), round(fit.y), layer.half_px)
-    model = fit.flux * layer.profile(fit.x, fit.y).values(*stamp.offsets(fit.x, fit.y))
     radius_px = APERTURE_FWHM * layer.fwhm_px
-    moments = shape(layer, fit)
-    flags = set(flags_of(stamp))
+    moments = shape(stamp, fit, layer.sigma_px)
+    flags = set(flags_of(stamp, layer.half_px))
     if not fit.converged:
         flags.add("centroid_flag")
     if not np.isfinite(moments.ixx):
         flags.add("shape_flag")
     if has_bright_neighbour((images.science, images.template), fit):
         flags.add("bright_neighbour_flag")
+    by_noise = JUDGED_PX * noise.peaks(abs(found.peak.score))
+    trust = reliability(fit, frozenset(flags), template.flux, by_noise)
     return DiaSource(
-        score=peak.score,
+        score=found.peak.score,
         fit=fit,
         science=science,
         template=template,
-        aperture=aperture(stamp, fit, model, radius_px, scatter),
+        aperture=aperture(stamp, fit.x, fit.y, radius_px, noise.scatter),
         aperture_px=radius_px,
         moments=moments,
-        footprint_px=area,
+        footprint_px=found.area,
         flags=frozenset(flags),
-        reliability=reliability(fit, frozenset(flags), template.flux, dipole is not None),
-        dipole=dipole,
+        reliability=0.0 if found.dipole else trust,
+        dipole=found.dipole,
     )
-
-
-def _fitted(layer: Layer, peak: Peak, scatter: float, dipole: Dipole | None) -> PsfFit:
-    profile = layer.profile(peak.x, peak.y)
-    if dipole is None:
-        stamp = cut_stamp(layer, peak.x, peak.y, layer.half_px)
-        return fit_psf(stamp, profile, layer.fwhm_px, scatter)
-    x, y = dipole.centre
-    return forced_psf(cut_stamp(layer, round(x), round(y), layer.half_px), profile, x, y, scatter)
-
-
-def _forced(layer: Layer, fit: PsfFit, scatter: float) -> PsfFit:
-    """Pixels of the images under a difference have their own noise, not its ``scatter``."""
-    stamp = cut_stamp(layer, round(fit.x), round(fit.y), layer.half_px)
-    return forced_psf(stamp, layer.profile(fit.x, fit.y), fit.x, fit.y, 1.0)

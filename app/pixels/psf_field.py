@@ -172,7 +172,7 @@ class PsfField:
     def profile(self, x: float, y: float) -> Profile:
         """The PSF at a pixel position (0-based)."""
         terms = field_terms(self.degree, self.zero, self.scale, np.array([x]), np.array([y]))[:, 0]
-        samples = np.einsum("t,tyx->yx", terms, self.stamps)
+        samples = np.tensordot(terms, self.stamps, 1)
         return Profile(samples / (samples.sum() * self.sampling**2), self.sampling)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from app.pixels.dia_sources import find_dia_sources
-from benchmarks.detection import injected, judge, layers_of, simulator_of
-from benchmarks.diffim import SEEDS, Pair
+from benchmarks.detection import injected, judge, layers_of
+from benchmarks.diffim import SEEDS, Pair, module_of
 from benchmarks.templates import TOOLS
 
 
@@ -17,7 +17,7 @@ from benchmarks.templates import TOOLS
 @pytest.mark.parametrize(("size", "seed"), [(768, SEEDS[0]), (1024, SEEDS[1])])
 def test_what_changed_is_found_and_little_else(tmp_path: Path, size: int, seed: int) -> None:
     pair = Pair.made(tmp_path, TOOLS, size, seed)
-    science, template, truth = injected(pair, simulator_of(TOOLS), seed)
+    science, template, truth = injected(pair, module_of(TOOLS / "make_pair.py"), seed)
     found = judge(find_dia_sources(layers_of(science, template)).sources, truth)
     changed = len(truth.transients), len(truth.faint)
     complete = np.average([found["transients"], found["faint"]], weights=changed)

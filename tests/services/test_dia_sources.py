@@ -13,6 +13,7 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 from astropy.units import Unit
 
+from app.pixels.dia_sources import THRESHOLD
 from app.schema.dia_source import DIA_SOURCE
 from app.services.links import LinkService
 from app.services.signatures import FileSigner
@@ -68,7 +69,7 @@ def test_file_table_and_counts_agree(field: Field) -> None:
         detected = mask.data & (1 << mask.header["MP_DETECTED"]) != 0
         cards = {key: hdu.header[key] for key in hdu.header if key[:4] in ("TUNI", "TUCD", "TCOM")}
     assert len(rows) == len(written) == header["NDIASRC"] > 0
-    assert header["DIATHRES"] == 5.0
+    assert header["DIATHRES"] == THRESHOLD
     counted = select(field, "SELECT n_dia_sources FROM skyloom.build_quality")
     assert counted == [{"n_dia_sources": len(rows)}]
     assert len({row["dia_source_id"] for row in rows}) == len(rows)
