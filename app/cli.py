@@ -51,9 +51,16 @@ def root(
 @app.command()
 def init(data_dir: DataDir = None) -> None:
     """Create the database, or upgrade it to this version."""
-    from app.wiring_database import initialise
+    from app.wiring_database import differences_are_listed, initialise
 
-    for line in initialise(load_config(data_dir=data_dir)):
+    config = load_config(data_dir=data_dir)
+    lines = initialise(config)
+    if not differences_are_listed(config):
+        from app.wiring_images import open_listing
+
+        with open_listing(config) as listing:
+            lines.append(f"listed the differences that can be built ({listing.update()} changes)")
+    for line in lines:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -84,8 +91,8 @@ def ingest(
         raise typer.Exit(cli_tables.ingest_rows(rows, report, data_dir))
     if not paths or not collection:
         raise UsageError("give the images and their --collection, or --rows FILE")
-    from app.wiring import open_ingest
     from app.wiring_database import initialise
+    from app.wiring_images import open_ingest
 
     config = load_config(data_dir=data_dir, workers=workers)
     if report is not None:
@@ -118,6 +125,30 @@ def show_ingest(outcome: Any) -> None:
 
 
 @app.command()
+def withdraw(
+    names: Annotated[
+        list[str], typer.Argument(help="Identifiers (ivo://…), or files with all their images.")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Take images out of the archive; their files stay. Products made of them are stale then.
+
+    All of them or none. An image whose file stays in its folder is published again when the folder
+    is ingested again.
+    """
+    from app.wiring_database import initialise
+    from app.wiring_images import open_withdrawal
+
+    config = load_config(data_dir=data_dir)
+    initialise(config)
+    with open_withdrawal(config) as service:
+        report = service.run(names)
+    for title, ids in (("withdrawn", report.withdrawn), ("stale", report.stale)):
+        for name in ids:
+            out.print(f"{title}: {printable(name)}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -136,8 +167,10 @@ def run_server(config: Config, host: str, port: int) -> None:
 
     from app.main import create_app
     from app.wiring_database import initialise
+    from app.wiring_images import list_in_background
 
     initialise(config)
+    list_in_background(config)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("app").setLevel(logging.INFO)
     uvicorn.run(
@@ -209,7 +242,7 @@ def demo(
     serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve it.")] = True,
 ) -> None:
     """Make a small simulated survey, publish it and serve it."""
-    from app.wiring import prepare_demo, write_demo_settings
+    from app.wiring_images import prepare_demo, write_demo_settings
 
     write_demo_settings(load_config(data_dir=data_dir).data_dir)
     config = load_config(data_dir=data_dir)

@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -56,6 +63,8 @@ class Config(BaseSettings):
     """Rows answered when MAXREC is not given."""
     sync_time_limit_s: PositiveFloat = 300.0
     """How long a synchronous build may keep its request waiting."""
+    first_use_wait_s: NonNegativeFloat = 5.0
+    """How long the link of a difference that is not built yet keeps its request waiting."""
     query_time_limit_s: PositiveFloat = 120.0
     upload_max_bytes: PositiveInt = 32 * 2**20
     """Tables that come with a query (TAP_UPLOAD): bytes of all of them together."""

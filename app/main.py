@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, files, lightcurve, psf, skymap, tap
+from app.http import builds, datalink, differences, files, lightcurve, psf, skymap, tap
 from app.http.faults import explain, install_fault_handlers
 from app.http.parameters import read_parameters
 from app.pages.router import pages_router
@@ -25,6 +25,7 @@ EXPOSED = [
     "Content-Range",
     "Location",
     "Retry-After",
+    "X-Skyloom-Build-State",
     "X-Skyloom-Dataset",
     "X-Skyloom-Missing",
 ]
@@ -89,6 +90,15 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             address=services.address,
             forecasts=services.forecasts,
             sync_limit_s=config.sync_time_limit_s,
+        )
+    )
+    app.include_router(
+        differences.router(
+            first_use=services.first_use,
+            jobs=services.jobs,
+            links=services.links,
+            address=services.address,
+            wait_s=config.first_use_wait_s,
         )
     )
     app.include_router(

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from app.config import SETTINGS_FILE, Config
-from app.demo.settings import COLLECTION, SKYMAP_SETTINGS, SurveySettings
-from app.demo.survey import make_survey
-from app.demo.truth import SurveyTruth
+from app.config import Config
 from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
 from app.recipes.recipe import BuildKind
 from app.services.batches import DifferenceBatch, TemplateBatch
-from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
+from app.services.first_use import FirstUseService
 from app.services.forced_photometry import ForcedPhotometer
 from app.services.forecasts import ForecastService
 from app.services.image_psf import ImagePsfs
-from app.services.ingest.report import IngestReport
-from app.services.ingest.service import IngestService
 from app.services.jobs import JobService
-from app.services.kernel_candidates import KernelCandidateFinder
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
@@ -39,7 +34,6 @@ from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
 from app.services.uploads import UploadLimits, UploadService
-from app.sky.skymap import SkyMap
 from app.stores.downloads import Downloads
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
@@ -48,7 +42,8 @@ from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
 from app.uws.job import ACTIVE, Job, JobKind, Phase
-from app.wiring_database import initialise, make_data_folder, no_data_folder, now
+from app.wiring_database import initialise, now
+from app.wiring_images import make_planner, make_skymap
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -72,6 +67,7 @@ class Services:
     jobs: JobService
     links: LinkService
     builds: BuildService
+    first_use: FirstUseService
     forecasts: ForecastService
     finder: CandidateFinder
     skymap: SkyMapService
@@ -111,19 +107,8 @@ def build_services(config: Config) -> Services:
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
-    skymap = make_skymap(config)
-    builds = BuildService(
-        datasets=stores.datasets,
-        finder=finder,
-        bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
-        kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
-        engine=engine,
-        skymap=skymap,
-        authority=config.authority,
-        data_dir=config.data_dir.absolute(),
-        max_pixels=config.max_build_pixels,
-        clock=now,
-    )
+    planner = make_planner(config, stores, finder)
+    builds = BuildService(datasets=stores.datasets, planner=planner, engine=engine, clock=now)
     uploads = make_uploads(config, results)
     quotes = make_quotes(config, stores, queries, uploads, builds)
     jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes)
@@ -144,11 +129,18 @@ def build_services(config: Config) -> Services:
         queries=queries,
         uploads=uploads,
         jobs=jobs,
-        links=LinkService(datasets=stores.datasets, signer=signer),
+        links=LinkService(
+            datasets=stores.datasets,
+            signer=signer,
+            seconds_of=partial(quotes.seconds_of_pixels, "difference"),
+        ),
         builds=builds,
+        first_use=FirstUseService(
+            datasets=stores.datasets, differences=stores.differences, builds=builds, jobs=jobs
+        ),
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
         finder=finder,
-        skymap=SkyMapService(skymap=skymap, finder=finder),
+        skymap=SkyMapService(skymap=make_skymap(config), finder=finder),
         dispatcher=dispatcher,
         engine=engine,
         images=images,
@@ -194,17 +186,6 @@ def make_uploads(config: Config, results: ResultStore) -> UploadService:
             hosts=config.upload_hosts,
         ),
         results=results,
-    )
-
-
-def make_skymap(config: Config) -> SkyMap:
-    """The sky map of the settings."""
-    return SkyMap(
-        pixel_scale_arcsec=config.skymap_pixel_scale_arcsec,
-        patch_px=config.skymap_patch_px,
-        patch_border_px=config.skymap_patch_border_px,
-        tract_patches=config.skymap_tract_patches,
-        rings=config.skymap_rings,
     )
 
 
@@ -285,56 +266,6 @@ def make_quotes(
 def examine(config: Config) -> list[Finding]:
     """What ``skyloom doctor`` found."""
     return doctor(config.effective_database_url, data_dir=config.data_dir)
-
-
-@contextmanager
-def open_ingest(config: Config) -> Iterator[IngestService]:
-    """The ingest service over an initialised database."""
-    stores = open_stores(config.effective_database_url)
-    try:
-        yield IngestService(
-            datasets=stores.datasets, authority=config.authority, workers=config.workers
-        )
-    finally:
-        stores.close()
-
-
-def write_demo_settings(data_dir: Path) -> None:
-    """Keep the sky map that suits the simulated survey as settings beside its data.
-
-    A settings file that is there already is somebody's own and stays as it is.
-    """
-    make_data_folder(data_dir)
-    if (data_dir / SETTINGS_FILE).exists():
-        return
-    lines = [f"{name} = {value}" for name, value in SKYMAP_SETTINGS.items()]
-    try:
-        (data_dir / SETTINGS_FILE).write_text("\n".join(lines) + "\n")
-    except OSError as fault:
-        raise no_data_folder(data_dir, fault) from None
-
-
-def prepare_demo(
-    config: Config,
-    *,
-    seed: int,
-    progress: Callable[[int, int], None],
-    settings: SurveySettings | None = None,
-) -> tuple[SurveyTruth, IngestReport]:
-    """Make the simulated survey in the data folder and ingest it; what is there is kept."""
-    initialise(config)
-    survey = config.data_dir / "survey"
-    truth = make_survey(
-        survey,
-        seed=seed,
-        workers=config.workers,
-        progress=lambda _stage, done, total: progress(done, total),
-        settings=settings,
-        sky_map=make_skymap(config),
-    )
-    with open_ingest(config) as service:
-        report = service.run([truth.images], collection=COLLECTION, profile=None, progress=progress)
-    return truth, report
 
 
 def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, Path]:

@@ -63,6 +63,15 @@ def initialise(config: Config) -> list[str]:
     return init_database(config.effective_database_url).lines()
 
 
+def differences_are_listed(config: Config) -> bool:
+    """Whether it was looked everywhere which differences can be built."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        return stores.differences.newest_place() is None
+    finally:
+        stores.close()
+
+
 @contextmanager
 def open_publishing(config: Config) -> Iterator[PublishService]:
     """The service that publishes tables, over an initialised database."""

@@ -11,7 +11,8 @@ from app.config import Config
 from app.demo.announce import dataset_id
 from app.demo.settings import BANDS, DEFAULT_SEED, Camera, SurveySettings
 from app.recipes.recipe import BuildKind
-from app.wiring import prepare_demo, run_builds
+from app.wiring import run_builds
+from app.wiring_images import prepare_demo
 
 SURVEY: Final = SurveySettings(
     camera=Camera(columns=1, rows=1, nx_px=336, ny_px=300),

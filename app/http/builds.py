@@ -139,18 +139,23 @@ class _SyncBuilds:
         )
 
     def _product_of(self, job: Job) -> DatasetRow:
-        if job.error is not None:
-            raise error_of(job.error)
-        if job.phase is not Phase.COMPLETED:
-            raise StoppedError()
-        for result in job.results:
-            if result.dataset_id is not None:
-                return self._builds.get_product(result.dataset_id)
-        raise NotFoundError(f"The product of job {job.job_id}")
+        return self._builds.get_product(product_of(job))
 
     def _forget(self, job: Job) -> None:
         """Jobs of synchronous requests do not fill the job list."""
         self._jobs.destroy(job)
+
+
+def product_of(job: Job) -> str:
+    """obs_publisher_did of what a job that has ended built. Raises the error it ended with."""
+    if job.error is not None:
+        raise error_of(job.error)
+    if job.phase is not Phase.COMPLETED:
+        raise StoppedError()
+    for result in job.results:
+        if result.dataset_id is not None:
+            return result.dataset_id
+    raise NotFoundError(f"The product of job {job.job_id}")
 
 
 def error_of(error: JobError) -> ServiceError:

@@ -13,6 +13,8 @@ from app.http.faults import FaultStyle, answers_in
 from app.services.links import Download, LinkService
 
 READ: Final = ["GET", "HEAD"]
+STATE_HEADER: Final = "X-Skyloom-Build-State"
+"""Whether what is sent is stale (``build_state`` in ObsCore)."""
 NOT_MODIFIED_HEADERS: Final = ("etag", "last-modified", "cache-control")
 
 
@@ -29,12 +31,13 @@ def router(*, links: LinkService) -> APIRouter:
 
 
 def _answer(request: Request, download: Download) -> Response:
+    state = {} if download.build_state is None else {STATE_HEADER: download.build_state}
     response = FileResponse(
         download.file.path,
         media_type=download.media_type,
         filename=download.name,
         stat_result=download.file.facts,
-        headers={"Cache-Control": "private"},
+        headers={"Cache-Control": "private", **state},
     )
     if _is_fresh(request, response.headers["etag"]):
         kept = {name: response.headers[name] for name in NOT_MODIFIED_HEADERS}

@@ -167,11 +167,13 @@ def _about_products() -> tuple[Example, ...]:
     return (
         Example(
             slug="products",
-            name="Templates and differences that were built",
-            about="Built images are found like all others, here by what they are.",
+            name="Templates and differences",
+            about="Built images are found like all others, here by what they are. A difference "
+            "that nobody built yet is buildable: access_url leads to what builds it.",
             query="SELECT TOP 100 obs_publisher_did, dataproduct_subtype, lsst_band, lsst_visit,\n"
-            "  s_ra, s_dec\nFROM ivoa.ObsCore\nWHERE dataproduct_subtype IN\n"
-            "  ('lsst.template_coadd', 'lsst.difference_image')\nORDER BY obs_publisher_did",
+            "  build_state, access_url\nFROM ivoa.ObsCore\nWHERE dataproduct_subtype IN\n"
+            "  ('lsst.template_coadd', 'lsst.difference_image')\n"
+            "ORDER BY build_state DESC, obs_publisher_did",
         ),
         Example(
             slug="provenance",

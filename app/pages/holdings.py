@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.pages.result_table import fetch
+from app.schema.obscore import BUILDABLE
 from app.services.query import QueryService
 
 _COUNT: Final = """
-SELECT obs_collection, dataproduct_subtype, lsst_band,
+SELECT obs_collection, dataproduct_subtype, lsst_band, build_state,
        COUNT(*) AS n, MIN(t_min) AS earliest, MAX(t_max) AS latest
 FROM ivoa.ObsCore
-GROUP BY obs_collection, dataproduct_subtype, lsst_band
+GROUP BY obs_collection, dataproduct_subtype, lsst_band, build_state
 """
 _MAX_GROUPS: Final = 2000
 _BAND_ORDER: Final = "ugrizyYJHK"
@@ -37,9 +38,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """All groups, by collection and kind."""
+    """All groups of images that are there, by collection and kind, and how many more can be
+    built."""
 
     groups: tuple[Group, ...]
+    buildable: int
     first_date: str | None
     last_date: str | None
 
@@ -73,14 +76,17 @@ def count_holdings(queries: QueryService, service_url: str) -> Holdings:
     """One query over ObsCore. Raises what the query service raises."""
     records = fetch(queries, _COUNT, service_url=service_url, maxrec=_MAX_GROUPS).by_name()
     groups: dict[tuple[str, str], Group] = {}
-    for record in records:
+    buildable = sum(int(r["n"] or 0) for r in records if r["build_state"] == BUILDABLE)
+    for record in (each for each in records if each["build_state"] != BUILDABLE):
         key = str(record["obs_collection"]), str(record["dataproduct_subtype"] or "")
         group = groups.setdefault(key, Group(*key))
-        group.counts[str(record["lsst_band"] or "")] = int(record["n"] or 0)
+        band = str(record["lsst_band"] or "")
+        group.counts[band] = group.counts.get(band, 0) + int(record["n"] or 0)
     starts = [float(r["earliest"]) for r in records if r["earliest"] is not None]
     ends = [float(r["latest"]) for r in records if r["latest"] is not None]
     return Holdings(
         groups=tuple(groups[key] for key in sorted(groups)),
+        buildable=buildable,
         first_date=format_date(min(starts)) if starts else None,
         last_date=format_date(max(ends)) if ends else None,
     )

@@ -29,6 +29,8 @@ class ImageView:
     size: str | None
     buildable: bool
     is_external: bool
+    is_promise: bool
+    """It is not there, but can be built."""
     metadata: list[tuple[Field, str | None]]
     adql: str
     snippet: str
@@ -56,9 +58,10 @@ def view_image(row: DatasetRow, *, service_url: str) -> ImageView:
         collection=str(columns["obs_collection"]),
         centre=_centre(row),
         facts=_facts(row),
-        size=None if row.is_external else _size(row.file_size),
+        size=None if row.is_external or row.is_buildable else _size(row.file_size),
         buildable=columns.get("calib_level") == CALIBRATED and not row.is_external,
         is_external=row.is_external,
+        is_promise=row.is_buildable,
         metadata=[(f, _metadata_text(f, columns.get(f.name), service_url)) for f in OBSCORE.fields],
         adql=f"SELECT * FROM ivoa.ObsCore\nWHERE obs_publisher_did = '{literal}'",
         snippet=open_snippet(row.dataset_id, service_url),

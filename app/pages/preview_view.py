@@ -58,6 +58,8 @@ class PreviewService:
         """PNG bytes of a dataset's preview. Raises NotFoundError when its image lies elsewhere."""
         if row.is_external:
             raise NotFoundError("A preview of an image of another service")
+        if row.is_buildable:
+            raise NotFoundError("A preview of an image that is not built yet")
         key = f"{PREVIEW_VERSION}\n{row.dataset_id}\n{row.file_checksum}\n{request}"
         return self._cache.get(key, lambda: self._render(row, request))
 

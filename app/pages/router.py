@@ -24,18 +24,15 @@ from app.pages.document import PageWriter, read_static
 from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
-from app.pages.image_view import relate, view_image
+from app.pages.image_page import image_page
 from app.pages.job_view import BUILDS, KINDS, view_job
-from app.pages.position import format_position, parse_position
-from app.pages.preview_view import PreviewService, is_difference, parse_preview, preview_size
+from app.pages.preview_view import PreviewService, parse_preview
 from app.pages.result_table import Records, fetch, to_cells
-from app.pages.search import Card, SearchForm, parse_search, search_adql, to_cards
+from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
-from app.pixels.preview import MASK_COLOURS
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
-from app.services.builds_rows import is_built_difference
 from app.services.jobs import JobService
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
@@ -54,6 +51,10 @@ QUERY_PLACES: Final = 8
 SEARCH_ROWS: Final = 48
 LISTED_JOBS: Final = 50
 LATEST: Final = 6
+ROBOTS: Final = "User-agent: *\n" + "".join(
+    f"Disallow: {path}\n"
+    for path in ("/builds/", "/differences", "/jobs", "/lightcurve", "/previews", "/tap/sync")
+)
 _NOWHERE: Final = "62.0 -37.0"
 _READ: Final = ["GET", "HEAD"]
 _DAY_S: Final = 86400
@@ -91,9 +92,10 @@ def pages_router(
         ("/", reader.landing),
         ("/search", reader.search),
         ("/query", reader.query),
-        ("/images", reader.image),
+        ("/images", image_page(writer, links, datasets)),
         ("/previews", reader.preview),
         ("/static/{name}", reader.static),
+        ("/robots.txt", reader.robots),
         ("/sky", sky_page(writer, skymap)),
         ("/quality", quality_page(writer, datasets, images)),
         ("/quality/{panel}.png", quality_panel(datasets, images)),
@@ -138,6 +140,7 @@ class _ReadPages:
         values: dict[str, Any] = {
             "holdings": holdings,
             "form": SearchForm(),
+            "states": CHOICES,
             "example_pos": position,
             "query": adql,
             "latest": self._latest(service_url),
@@ -175,6 +178,7 @@ class _ReadPages:
         values = {
             "holdings": count_holdings(self._queries, service_url),
             "form": form,
+            "states": CHOICES,
             "example_pos": _NOWHERE,
             "cards": self._cards(records),
             "truncated": records.truncated,
@@ -215,31 +219,6 @@ class _ReadPages:
                 values |= {"fault": str(fault), "pointer": _point_at(text, fault)}
         return self._writer.write(request, "query.html", values, status=status)
 
-    def image(self, request: Request, asked: Asked) -> Response:
-        """The page of one image."""
-        row = self._get_row(asked)
-        service_url = self._writer.service_url(request)
-        position = asked.single("POS")
-        values = {
-            "image": view_image(row, service_url=service_url),
-            "pos": format_position(parse_position(position)) if position else "",
-            "show_mask": asked.single("MASK") is not None,
-            "mask_colours": [
-                (name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in MASK_COLOURS
-            ],
-            "preview_size": (0, 0) if row.is_external else preview_size(row),
-            "stretch_text": _stretch_text(row),
-            "is_built_difference": is_built_difference(row),
-            "download_url": self._links.file_url(row.dataset_id, service_url),
-            "inputs": relate(
-                self._datasets.inputs_of(row.dataset_id), self._datasets, product=False
-            ),
-            "products": relate(
-                self._datasets.products_of(row.dataset_id), self._datasets, product=True
-            ),
-        }
-        return self._writer.write(request, "image.html", values)
-
     def preview(self, asked: Asked) -> Response:
         """PNG of one image."""
         content = self._previews.get(self._get_row(asked), parse_preview(asked))
@@ -253,11 +232,15 @@ class _ReadPages:
         headers = {"Cache-Control": f"max-age={_DAY_S}"}
         return Response(found[0], media_type=found[1], headers=headers)
 
+    def robots(self) -> Response:
+        """What crawlers leave alone: addresses that build, and pictures without end."""
+        return Response(ROBOTS, media_type="text/plain; charset=utf-8")
+
     def _get_row(self, asked: ParameterSet) -> DatasetRow:
         return self._datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
 
     def _latest(self, service_url: str) -> Any:
-        adql = search_adql(SearchForm(), top=LATEST) + " DESC"
+        adql = search_adql(SearchForm(state=THERE), top=LATEST) + " DESC"
         return self._cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
 
     def _cards(self, records: Records) -> list[Card]:
@@ -297,7 +280,7 @@ class _JobPages:
 
     def job(self, request: Request, kind: str, job_id: str) -> Response:
         """One job, as it is now."""
-        job = self._jobs.get(job_id, _kind_of(kind, job_id))
+        job = self._jobs.quoted(self._jobs.get(job_id, _kind_of(kind, job_id)))
         return self._writer.write(request, "job.html", view_job(job, self._writer.root(request)))
 
     def start(self, request: Request, kind: str, asked: Asked) -> Response:
@@ -357,12 +340,6 @@ def _kind_of(kind: str, job_id: str) -> JobKind:
         if kind == known:
             return known
     raise JobNotFoundError(job_id)
-
-
-def _stretch_text(row: DatasetRow) -> str:
-    if is_difference(row):
-        return "Grey is no change, white brighter and black fainter than the template (±5σ)."
-    return "Stretched by asinh between the limits of zscale."
 
 
 def _point_at(text: str, fault: AdqlError) -> str | None:

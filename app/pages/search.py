@@ -10,12 +10,24 @@ from app.errors import ParameterError
 from app.pages.holdings import format_instant
 from app.pages.position import format_position, parse_position
 from app.pages.result_table import Records, Scalar
+from app.schema.obscore import BUILDABLE, BUILT, STALE
 from app.services.parameters import ParameterSet
 
 CARD_COLUMNS = (
-    "obs_publisher_did, obs_id, obs_title, dataproduct_subtype, lsst_band, t_min, s_resolution"
+    "obs_publisher_did, obs_id, obs_title, dataproduct_subtype, lsst_band, t_min, s_resolution, "
+    "build_state"
 )
 MAX_RADIUS_DEG = 10.0
+STATES = {BUILDABLE: "can be built", STALE: "stale"}
+"""What is said of an image that is not simply there."""
+THERE = "there"
+CHOICES = {
+    THERE: "are there",
+    BUILDABLE: "can be built",
+    BUILT: "were built here",
+    STALE: "are stale",
+}
+"""Values of STATE, and the words of the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,7 @@ class SearchForm:
     band: str = ""
     subtype: str = ""
     collection: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +52,12 @@ class Card:
     band: str
     when: str
     seeing: str
+    state: str
     has_preview: bool
 
 
 def parse_search(parameters: ParameterSet) -> SearchForm:
-    """Read and check the form. Raises ParameterError naming POS or SR."""
+    """Read and check the form. Raises ParameterError naming POS, SR or STATE."""
     pos = parameters.single("POS")
     radius = parameters.single("SR")
     if radius is not None:
@@ -54,6 +68,7 @@ def parse_search(parameters: ParameterSet) -> SearchForm:
         band=parameters.single("BAND") or "",
         subtype=parameters.single("SUBTYPE") or "",
         collection=parameters.single("COLLECTION") or "",
+        state=_state(parameters.single("STATE") or ""),
     )
 
 
@@ -75,6 +90,10 @@ def search_adql(form: SearchForm, *, top: int) -> str:
         if value:
             literal = value.replace("'", "''")
             conditions.append(f"{column} = '{literal}'")
+    if form.state == THERE:
+        conditions.append(f"(build_state IS NULL OR build_state <> '{BUILDABLE}')")
+    elif form.state:
+        conditions.append(f"build_state = '{form.state}'")
     where = "\nWHERE " + "\n  AND ".join(conditions) if conditions else ""
     return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY t_min"
 
@@ -90,10 +109,18 @@ def to_cards(records: Records, external: Collection[str]) -> list[Card]:
             band=str(record["lsst_band"] or ""),
             when=_when(record["t_min"]),
             seeing=_seeing(record["s_resolution"]),
-            has_preview=str(record["obs_publisher_did"]) not in external,
+            state=STATES.get(str(record["build_state"]), ""),
+            has_preview=str(record["obs_publisher_did"]) not in external
+            and record["build_state"] != BUILDABLE,
         )
         for record in records.by_name()
     ]
+
+
+def _state(text: str) -> str:
+    if text not in {"", *CHOICES}:
+        raise ParameterError("STATE", f"one of {', '.join(CHOICES)}, got {text!r}")
+    return text
 
 
 def _check_radius(text: str, *, has_position: bool) -> None:

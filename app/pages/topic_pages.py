@@ -19,6 +19,7 @@ from app.services.build_checks import check_difference
 from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
 from app.services.light_curves import LightCurveService
 from app.services.skymap import SkyMapService
+from app.services.staleness import stale_reasons
 from app.stores.images import ImageStore
 from app.stores.tables.datasets import DatasetStore
 
@@ -50,6 +51,7 @@ def quality_page(
         row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
         values = {
             "image": view_image(row, service_url=writer.service_url(request)),
+            "stale_reasons": stale_reasons(datasets, row.dataset_id) if row.is_stale else [],
             "view": view_quality(check_difference(images, row)),
         }
         return writer.write(request, "quality.html", values)

@@ -17,6 +17,11 @@ OBSCORE_MODEL: Final = "ivo://ivoa.net/std/ObsCore#core-1.1"
 CALIBRATED: Final = 2
 """calib_level of the exposures that templates and differences are built for."""
 
+BUILDABLE: Final = "buildable"
+BUILT: Final = "built"
+STALE: Final = "stale"
+"""Values of build_state."""
+
 REQUIRED: Final = ("calib_level", "obs_collection", "obs_id", "obs_publisher_did")
 """Columns that are never null (ObsCore 1.1, table 4)."""
 
@@ -379,13 +384,24 @@ _RUBIN: Final = (
     ),
 )
 
+_BUILDS: Final = (
+    text(
+        "build_state",
+        "Whether the image is there: buildable (its link builds it on first use), built, or "
+        "stale (an input was changed or withdrawn since); null for images that were not built here",
+        ucd="meta.code.status",
+        principal=True,
+        indexed=True,
+    ),
+)
+
 OBSCORE: Final = Table(
     schema_name="ivoa",
     name="ivoa.ObsCore",
     physical="obscore",
-    fields=(*_DATASET, *_ACCESS, *_SPACE, *_TIME, *_SPECTRUM, *_OBSERVABLE, *_RUBIN),
+    fields=(*_DATASET, *_ACCESS, *_SPACE, *_TIME, *_SPECTRUM, *_OBSERVABLE, *_RUBIN, *_BUILDS),
     description="Observation metadata in the ObsTAP relational realization of the IVOA ObsCore "
-    "data model: one row for each image, published or built here",
+    "data model: one row for each image that is published, was built here or can be built",
     utype=OBSCORE_MODEL,
     positions=(("s_ra", "s_dec"),),
 )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
+from app.schema.obscore import BUILDABLE, STALE
+
 Value = str | int | float | None
+
+Origin = Literal["ingested", "built", "external", "virtual"]
 
 SourceRow = Mapping[str, Value]
 """Column of ``skyloom.dia_source`` -> value."""
+
+
+_VIRTUAL = "products?difference-of/"
+_EXPOSURE = re.compile(r"ivo://([^/?#]+)/([^?#:]+)\?(.+)", re.IGNORECASE)
+_PROMISED = re.compile(rf"ivo://([^/?#]+)/{re.escape(_VIRTUAL)}([^?#:]+):(.+)", re.IGNORECASE)
 
 
 def links_path(dataset_id: str) -> str:
@@ -18,15 +28,41 @@ def links_path(dataset_id: str) -> str:
     return f"/datalink/links?ID={quote(dataset_id, safe='')}"
 
 
+def virtual_id(exposure_id: str) -> str | None:
+    """obs_publisher_did of the default difference of an exposure, built or not, for ever:
+    ``ivo://AUTHORITY/products?difference-of/COLLECTION:IMAGE``. None when the exposure's is not of
+    the form ``ivo://AUTHORITY/COLLECTION?IMAGE``."""
+    found = _EXPOSURE.fullmatch(exposure_id)
+    if found is None:
+        return None
+    authority, collection, image = found.groups()
+    return f"ivo://{authority}/{_VIRTUAL}{collection}:{image}"
+
+
+def science_of_virtual(dataset_id: str) -> str | None:
+    """The exposure's identifier in one that :func:`virtual_id` made; None in any other."""
+    found = _PROMISED.fullmatch(dataset_id)
+    return None if found is None else "ivo://{}/{}?{}".format(*found.groups())
+
+
+def difference_path(dataset_id: str) -> str:
+    """Path of the link that builds a difference on first use, below the address of the service.
+    ``dataset_id`` is that of the exposure or of its virtual difference."""
+    return f"/differences?ID={quote(dataset_id, safe='')}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRow:
     """One ObsCore row with what is kept beside it and never published.
 
-    An ``external`` row has no file and no planes: its image lies where ``access_url`` says.
+    An ``external`` row has no file and no planes: its image lies where ``access_url`` says. Nor has
+    a ``virtual`` one: its image can be built, and is on first use.
 
     ``columns``: public ObsCore column -> value; a missing name is NULL. ``access_url`` holds the
     path of the DataLink document (:func:`links_path`). ``image_ref`` is the JSON form of
     :class:`app.recipes.recipe.ImageRef` (where the planes lie, serialised grid, zero point …).
+    ``difference_of`` is the folded identifier of the exposure whose default difference the row is:
+    one row for each.
     """
 
     columns: Mapping[str, Value]
@@ -36,13 +72,24 @@ class DatasetRow:
     file_mtime_ns: int
     file_checksum: str
     image_ref: str
-    origin: Literal["ingested", "built", "external"] = "ingested"
+    origin: Origin = "ingested"
     recipe_key: str | None = None
+    difference_of: str | None = None
 
     @property
     def is_external(self) -> bool:
         """Whether the image lies at another service."""
         return self.origin == "external"
+
+    @property
+    def is_buildable(self) -> bool:
+        """Whether there is no file yet, or no more, and its link builds it."""
+        return self.columns.get("build_state") == BUILDABLE and not self.is_external
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an input was changed or withdrawn since it was built."""
+        return self.columns.get("build_state") == STALE
 
     @property
     def dataset_id(self) -> str:

@@ -116,6 +116,8 @@ def star_residuals(images: ImageStore, row: DatasetRow) -> list[Floats]:
 
 
 def _ref_of(row: DatasetRow) -> ImageRef:
+    if row.is_buildable:
+        raise NotFoundError(f"Checks of {row.dataset_id} (it is not built yet)")
     if not is_built_difference(row):
         raise NotFoundError(f"Checks of {row.dataset_id}: it is no difference, so there are none")
     return ImageRef.from_text(row.image_ref)

@@ -11,35 +11,16 @@ from dataclasses import replace
 from datetime import datetime
 from math import prod
 from pathlib import Path
+from typing import Final
 
-from app.errors import ParameterError, RecipeError, RegionError
-from app.pixels.bright_objects import BrightObject
+from app.errors import RecipeError, ServiceError
 from app.pixels.grid import Grid
-from app.recipes.coadds import select_coadds
-from app.recipes.plan import difference_recipe, make_plan, template_recipe
-from app.recipes.recipe import BuildKind, BuildPlan, BuildReport, Recipe, TemplateOptions
-from app.recipes.registered import refuse_warping
-from app.recipes.request import (
-    BrightRequest,
-    DifferenceRequest,
-    TemplateRequest,
-    parse_request,
-)
-from app.recipes.select import Candidate, Chosen, check_listed, check_snap, select_inputs
-from app.recipes.selection import Selection
-from app.recipes.target import choose_patch, cut_to_inputs, grown, patch_grid
-from app.recipes.values import Parameters
-from app.schema.obscore import CALIBRATED
+from app.recipes.recipe import BuildPlan, BuildReport
 from app.schema.rows import DatasetRow
-from app.services.bright_objects import BrightObjectFinder
-from app.services.builds_candidates import CandidateFinder
+from app.services.build_planner import BuildPlanner, default_difference
 from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
 from app.services.executors import ShouldStop
-from app.services.kernel_candidates import KernelCandidateFinder
-from app.sky.shapes import Region, Shape
-from app.sky.skymap import SkyMap
-from app.sky.tracts import Patch
 from app.stores.tables.datasets import DatasetStore
 from app.uws.job import Job
 from app.workers.engine import Engine, Progress
@@ -54,52 +35,19 @@ class BuildService:
         self,
         *,
         datasets: DatasetStore,
-        finder: CandidateFinder,
-        bright_objects: BrightObjectFinder,
-        kernel_candidates: KernelCandidateFinder,
+        planner: BuildPlanner,
         engine: Engine,
-        skymap: SkyMap,
-        authority: str,
-        data_dir: Path,
-        max_pixels: int,
         clock: Callable[[], datetime],
     ) -> None:
+        self.prepare: Final = planner.prepare
+        """See :meth:`BuildPlanner.prepare`."""
         self._datasets = datasets
-        self._finder = finder
-        self._bright_objects = bright_objects
-        self._kernel_candidates = kernel_candidates
         self._engine = engine
-        self._skymap = skymap
-        self._authority = authority
-        self._data_dir = data_dir.absolute()
-        self._max_pixels = max_pixels
         self._clock = clock
-
-    def prepare(self, kind: BuildKind, parameters: Parameters) -> tuple[Recipe, BuildPlan]:
-        """What the parameters ask for, and how it is to be built.
-
-        Raises
-        ------
-        ParameterError
-            A parameter cannot be read.
-        DatasetNotFoundError
-            An identifier is not known.
-        RecipeError, CoverageError
-            There is nothing to build this from; the message says what is missing.
-        LimitError
-            The build is larger than this service allows.
-        """
-        request = parse_request(kind, parameters)
-        if isinstance(request, DifferenceRequest):
-            return self._difference(request)
-        if request.science_id is not None:
-            return self._template_of_image(request, request.science_id)
-        return self._template_of_patch(request)
 
     def find_product(self, key: str) -> DatasetRow | None:
         """The product of a recipe, if it was built and its file is there."""
-        row = self._datasets.find_by_recipe(key)
-        return row if row is not None and Path(row.file_path).is_file() else None
+        return find_product(self._datasets, key)
 
     def get_product(self, dataset_id: str) -> DatasetRow:
         """The row of a product. Raises DatasetNotFoundError."""
@@ -130,7 +78,12 @@ class BuildService:
         templates = [row.columns for row in rows if used.get(row.dataset_id) == "template"]
         now = self._clock()
         row = product_row(
-            plan, report, templates=templates, science=science[0] if science else None, now=now
+            plan,
+            report,
+            templates=templates,
+            science=science[0] if science else None,
+            difference_of=self._default_of(plan),
+            now=now,
         )
         self._datasets.publish(
             row,
@@ -141,6 +94,18 @@ class BuildService:
             now=now,
         )
         return row
+
+    def _default_of(self, plan: BuildPlan) -> str | None:
+        """The exposure of which the product is what everybody gets who asks for its difference
+        and says nothing else."""
+        science = plan.recipe.science
+        if science is None:
+            return None
+        try:
+            recipe, _ = self.prepare("difference", default_difference(science[0]))
+        except ServiceError:  # an input was withdrawn meanwhile
+            return None
+        return science[0] if recipe.key() == plan.recipe.key() else None
 
     def cost(self, job: Job) -> float:
         """What a job asks for, in pixels of the target grid times inputs; 1 when it is there.
@@ -161,189 +126,8 @@ class BuildService:
         """One line about the engine, for a person."""
         return self._engine.describe()
 
-    def _template_of_patch(self, request: TemplateRequest) -> tuple[Recipe, BuildPlan]:
-        band = _required_band(request.band)
-        patch = self._patch(request)
-        chosen = self._choose(
-            request.selection,
-            target=patch.outline,
-            band=band,
-            position=request.target,
-            science=None,
-        )
-        inputs = [Grid.from_text(candidate.ref.grid) for candidate in chosen.inputs]
-        grid = cut_to_inputs(patch_grid(patch), inputs)
-        recipe = template_recipe(
-            chosen,
-            band=band,
-            grid=grid.to_text(),
-            options=request.options,
-            bright_objects=self._marked(request.bright, grid),
-        )
-        return recipe, self._plan(recipe, chosen, grid, request.selection, patch=patch)
 
-    def _patch(self, request: TemplateRequest) -> Patch:
-        if request.target is not None:
-            return choose_patch(self._skymap, request.target)
-        if request.patch is None:
-            raise ParameterError("POS", "required")
-        try:
-            return self._skymap.get_patch(*request.patch)
-        except RegionError as fault:
-            name = str(fault.args[0]).partition(" ")[0].upper()
-            raise ParameterError(name, str(fault.args[1])) from None
-
-    def _template_of_image(
-        self, request: TemplateRequest, science_id: str
-    ) -> tuple[Recipe, BuildPlan]:
-        science = self._finder.get(science_id)
-        band = _required_band(request.band or science.ref.band)
-        grid = grown(Grid.from_text(science.ref.grid), request.border_px)
-        chosen = self._choose_for_image(request.selection, request.options, science, grid, band)
-        options = _options_for(chosen, request.options)
-        recipe = template_recipe(
-            chosen,
-            band=band,
-            grid=grid.to_text(),
-            options=options,
-            bright_objects=self._marked(request.bright, grid),
-        )
-        return recipe, self._plan(recipe, chosen, grid, request.selection)
-
-    def _marked(self, bright: BrightRequest, grid: Grid) -> tuple[BrightObject, ...]:
-        """The bright objects that the product is to mark."""
-        if bright.table is None:
-            return bright.regions
-        return (*self._bright_objects.find(bright.table, grid.footprint()), *bright.regions)
-
-    def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
-        science = self._finder.get(request.science_id)
-        if science.calib_level != CALIBRATED:
-            raise ParameterError(
-                "ID", f"a calibrated exposure (calib_level 2) is needed, not {science.calib_level}"
-            )
-        band = _required_band(science.ref.band)
-        if request.band not in (None, band):
-            raise ParameterError("BAND", f"the science image is of band {band}")
-        grid = Grid.from_text(science.ref.grid)
-        if request.options.method == "snap":
-            listed = self._finder.get_listed(request.selection.template_ids)
-            chosen = check_snap(listed, science=science, band=band)
-        else:
-            chosen = self._choose_for_image(
-                request.selection, request.template, science, grid, band, difference=True
-            )
-        if not request.warp_template:
-            refuse_warping(chosen.inputs, science)
-        template = _options_for(chosen, request.template)
-        candidates = self._kernel_candidates.find(request.candidates, grid.footprint())
-        recipe = difference_recipe(
-            chosen,
-            science,
-            band=band,
-            template=template,
-            options=replace(request.options, candidates=candidates),
-            bright_objects=self._marked(request.bright, grid),
-        )
-        return recipe, self._plan(recipe, chosen, grid, request.selection, science=science)
-
-    def _choose_for_image(
-        self,
-        selection: Selection,
-        options: TemplateOptions,
-        science: Candidate,
-        grid: Grid,
-        band: str,
-        *,
-        difference: bool = False,
-    ) -> Chosen:
-        """The exposures, or the coadds, under a science image, for the pixels of ``grid``."""
-        region = _region_of(science)
-        if options.source == "coadds":
-            return select_coadds(
-                self._finder.find_coadds(region, band),
-                target=region,
-                grid=grid,
-                band=band,
-                science_exposure=science.exposure if difference else None,
-                skymap=self._skymap,
-            )
-        return self._choose(
-            selection,
-            target=region,
-            band=band,
-            position=None,
-            science=science,
-            difference=difference,
-        )
-
-    def _choose(
-        self,
-        selection: Selection,
-        *,
-        target: Region,
-        band: str,
-        position: Shape | None,
-        science: Candidate | None,
-        difference: bool = False,
-    ) -> Chosen:
-        """By list or by limits. A template with a listed input of the ID's own exposure is the
-        user's choice; a difference never has one."""
-        exposure = None if science is None else science.exposure
-        if selection.template_ids:
-            return check_listed(
-                self._finder.get_listed(selection.template_ids),
-                target=target,
-                band=band,
-                science_exposure=exposure if difference else None,
-                products=science is not None,
-            )
-        return select_inputs(
-            self._finder.find(target, band),
-            target=target,
-            band=band,
-            selection=selection,
-            position=position,
-            science_exposure=exposure,
-        )
-
-    def _plan(
-        self,
-        recipe: Recipe,
-        chosen: Chosen,
-        grid: Grid,
-        selection: Selection,
-        *,
-        science: Candidate | None = None,
-        patch: Patch | None = None,
-    ) -> BuildPlan:
-        return make_plan(
-            recipe,
-            chosen,
-            shape=grid.shape,
-            authority=self._authority,
-            data_dir=self._data_dir,
-            max_pixels=self._max_pixels,
-            science=None if science is None else science.ref,
-            tract=None if patch is None else patch.tract,
-            patch=None if patch is None else patch.patch,
-            explicit=bool(selection.template_ids),
-        )
-
-
-def _options_for(chosen: Chosen, options: TemplateOptions) -> TemplateOptions:
-    """Listed templates are warped as coadds are."""
-    coadds = all(candidate.calib_level > CALIBRATED for candidate in chosen.inputs)
-    return replace(TemplateOptions(), kernel=options.kernel, source="coadds") if coadds else options
-
-
-def _required_band(band: str | None) -> str:
-    if band is None:
-        raise ParameterError("BAND", "the image has no band; say which band the template is of")
-    return band
-
-
-def _region_of(science: Candidate) -> Region:
-    if science.region is None:
-        raise RecipeError(f"{science.dataset_id} has no footprint on the sky")
-    return science.region
+def find_product(datasets: DatasetStore, key: str) -> DatasetRow | None:
+    """See :meth:`BuildService.find_product`."""
+    row = datasets.find_by_recipe(key)
+    return row if row is not None and Path(row.file_path).is_file() else None

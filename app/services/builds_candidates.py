@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -13,6 +13,7 @@ from app.recipes.coadds import PatchCoadd
 from app.recipes.recipe import ImageRef
 from app.recipes.select import Candidate
 from app.schema.catalog import CatalogSource
+from app.schema.obscore import BUILT
 from app.schema.rows import DatasetRow, Value
 from app.services.builds_rows import SUBTYPES
 from app.services.catalog_rows import CatalogRows, literal
@@ -27,6 +28,9 @@ MAX_CANDIDATES = 20_000
 OWN = "access_url LIKE '/%'"
 """Addresses of this service are stored without its name; those of others are absolute."""
 
+
+CURRENT = f"(build_state IS NULL OR build_state = '{BUILT}')"
+"""Neither stale nor still to be built."""
 
 _AT_ONCE = 2_000
 
@@ -66,22 +70,28 @@ class CandidateFinder:
                 f"the images in {band} there lie at other services; "
                 "only images of this one can be built from"
             )
-        return tuple(self._candidate(row) for row in self._datasets.get_many(found))
+        return tuple(self._load(found))
+
+    def find_near(self, circle: Circle, band: str) -> list[str]:
+        """Identifiers of the calibrated exposures of ``band`` that touch a circle, of this
+        service."""
+        return self._identifiers(
+            f"{_in_circle(circle)} AND lsst_band = {literal(band)} AND calib_level = 2 AND {OWN}",
+            None,
+        )
 
     def find_all(self, circle: Circle) -> tuple[Candidate, ...]:
         """Calibrated exposures of every band in a circle, of this service. Raises LimitError when
         there are more than MAX_CANDIDATES."""
         condition = f"{_in_circle(circle)} AND lsst_band IS NOT NULL AND calib_level = 2 AND {OWN}"
-        found = self._identifiers(condition, MAX_CANDIDATES)
-        return tuple(self._candidate(row) for row in self._datasets.get_many(found))
+        return tuple(self._load(self._identifiers(condition, MAX_CANDIDATES)))
 
     def of_band(self, band: str) -> Iterator[Candidate]:
         """Every calibrated exposure of ``band`` of this service, wherever it lies."""
         condition = f"lsst_band = {literal(band)} AND calib_level = 2 AND {OWN}"
         found = self._identifiers(f"{condition} AND s_region IS NOT NULL", None)
         for start in range(0, len(found), _AT_ONCE):
-            rows = self._datasets.get_many(found[start : start + _AT_ONCE])
-            yield from (self._candidate(row) for row in rows)
+            yield from self._load(found[start : start + _AT_ONCE])
 
     def find_templates(self, circle: Circle) -> list[TemplateRef]:
         """Templates of patches of the sky map in a circle, in the order in which they were built.
@@ -89,7 +99,7 @@ class CandidateFinder:
         found = self._rows(
             "SELECT obs_publisher_did, lsst_tract, lsst_patch, lsst_band FROM ivoa.ObsCore "
             f"WHERE {_in_circle(circle)} AND dataproduct_subtype = "
-            f"{literal(SUBTYPES['template'])} AND lsst_tract IS NOT NULL "
+            f"{literal(SUBTYPES['template'])} AND {CURRENT} AND lsst_tract IS NOT NULL "
             "AND lsst_patch IS NOT NULL AND lsst_band IS NOT NULL "
             "ORDER BY obs_creation_date, obs_publisher_did",
             MAX_CANDIDATES,
@@ -138,6 +148,9 @@ class CandidateFinder:
         members = frozenset(exposure_of(row) for row in self._datasets.get_many(names))
         return replace(candidate, members=members)
 
+    def _load(self, dataset_ids: Sequence[str]) -> list[Candidate]:
+        return [self._candidate(row) for row in self._datasets.get_many(dataset_ids)]
+
     def _candidate(self, row: DatasetRow) -> Candidate:
         region = row.columns.get("s_region")
         return Candidate(
@@ -156,6 +169,8 @@ def image_ref_of(row: DatasetRow) -> ImageRef:
             f"{row.dataset_id} lies at another service ({where}); "
             "only images of this one can be built from"
         )
+    if row.is_buildable:
+        raise RecipeError(f"{row.dataset_id} is not built; its link builds it")
     ref = ImageRef.from_text(row.image_ref)
     if not ref.grid:
         raise RecipeError(f"{row.dataset_id} has no pixel grid on the sky")

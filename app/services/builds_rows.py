@@ -12,6 +12,7 @@ from datetime import datetime
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, Recipe
+from app.schema.obscore import BUILT
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.stcs import parse_region
@@ -67,10 +68,11 @@ def product_row(
     *,
     templates: Sequence[Columns],
     science: Columns | None,
+    difference_of: str | None,
     now: datetime,
 ) -> DatasetRow:
     """The record of a product. ``templates`` and ``science`` are the ObsCore columns of the inputs
-    that took part."""
+    that took part, ``difference_of`` is the exposure whose default difference it is."""
     handed_down = (
         {name: science.get(name) for name in OF_THE_SCIENCE}
         if science is not None
@@ -87,6 +89,7 @@ def product_row(
         "lsst_band": plan.recipe.band,
         "lsst_tract": plan.tract,
         "lsst_patch": plan.patch,
+        "build_state": BUILT,
     }
     return DatasetRow(
         columns={name: value for name, value in columns.items() if value is not None},
@@ -98,6 +101,7 @@ def product_row(
         image_ref=_image_ref(plan, report).to_text(),
         origin="built",
         recipe_key=plan.recipe.key(),
+        difference_of=difference_of,
     )
 
 

@@ -16,7 +16,6 @@ from app.errors import ServiceError
 from app.stores import health
 from app.stores.database import open_engine, sqlite_file
 from app.stores.migrations import current_revision, head_revision
-from app.stores.tables.datasets import DatasetStore, StoredFile
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -147,11 +146,14 @@ def _contents(engine: sa.Engine) -> Iterator[Finding]:
         yield Finding("fail", "spatial index", message, _INIT)
     else:
         yield Finding("ok", "spatial index", "complete")
+    waiting = health.places_to_look_at(engine)
+    if waiting:
+        message = f"{waiting} places with new or changed exposures were not looked at"
+        yield Finding("warn", "differences that can be built", message, _INIT)
 
 
 def _files(engine: sa.Engine, data_dir: Path) -> Iterator[Finding]:
-    datasets = DatasetStore(engine=engine)
-    files = datasets.stored_files()
+    files = health.stored_files(engine)
     sizes = {file.path: _size(data_dir / file.path) for file in files}
     missing = [file for file in files if sizes[file.path] is None]
     changed = [f for f in files if f not in missing and sizes[f.path] != f.size_bytes]
@@ -161,7 +163,7 @@ def _files(engine: sa.Engine, data_dir: Path) -> Iterator[Finding]:
     if changed:
         message = f"{len(changed)} changed since they were read: {_names(changed)}"
         yield Finding("warn", "files", message, "run skyloom ingest on their folders again")
-    yield from _orphans(datasets, files, data_dir)
+    yield from _orphans(engine, files, data_dir)
 
 
 def _size(path: Path) -> int | None:
@@ -172,7 +174,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _missing(images: Sequence[StoredFile], products: Sequence[StoredFile]) -> Iterator[Finding]:
+def _missing(
+    images: Sequence[health.StoredFile], products: Sequence[health.StoredFile]
+) -> Iterator[Finding]:
     if images:
         message = f"{len(images)} are gone: {_names(images)}"
         yield Finding("fail", "files", message, "put them back, or mount the disk they lie on")
@@ -182,10 +186,10 @@ def _missing(images: Sequence[StoredFile], products: Sequence[StoredFile]) -> It
 
 
 def _orphans(
-    datasets: DatasetStore, files: Sequence[StoredFile], data_dir: Path
+    engine: sa.Engine, files: Sequence[health.StoredFile], data_dir: Path
 ) -> Iterator[Finding]:
     """Products that do not say what they were made of, and product files that no row names."""
-    unexplained = datasets.orphaned_products()
+    unexplained = health.orphaned_products(engine)
     if unexplained:
         names = ", ".join(unexplained[:_EXAMPLES])
         message = f"{len(unexplained)} without provenance rows: {names}"
@@ -202,7 +206,7 @@ def _orphans(
         yield Finding("warn", "products", message, "remove them to get the space back")
 
 
-def _names(files: Sequence[StoredFile]) -> str:
+def _names(files: Sequence[health.StoredFile]) -> str:
     shown = ", ".join(file.path for file in files[:_EXAMPLES])
     return shown + (" …" if len(files) > _EXAMPLES else "")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -18,15 +17,12 @@ from app.recipes.values import Parameters
 from app.schema.columns import boolean, integer, real, text
 from app.schema.obscore import OBSCORE
 from app.schema.rows import DatasetRow
+from app.services.build_sizes import bytes_per_pixel
 from app.services.builds import BuildService
-from app.services.builds_rows import SUBTYPES
 from app.services.quotes import QuoteService
 from app.sky.stcs import format_region
 from app.stores.tables.datasets import DatasetStore
 from app.votable.tables import NamedTable
-
-PLANES_BYTES: Final = 12
-"""Of a pixel: flux, mask and variance; a first guess until products of a kind were built."""
 
 _COUNT: Final = "meta.number"
 _WEIGHT: Final = real("weight", "Share in the combination", ucd="stat.weight", principal=True)
@@ -128,8 +124,7 @@ class ForecastService:
 
     def _bytes(self, plan: BuildPlan) -> int:
         """Bytes of a pixel of the products built last, times pixels."""
-        built = self._datasets.product_sizes(SUBTYPES[plan.recipe.kind])
-        each = median(size / pixels for size, pixels in built) if built else PLANES_BYTES
+        each = bytes_per_pixel(self._datasets, plan.recipe.kind)
         return round(each * math.prod(Grid.from_text(plan.recipe.grid).shape))
 
 

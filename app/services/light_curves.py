@@ -12,7 +12,7 @@ from typing import Final
 from app.errors import RecipeError
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, Value
-from app.services.builds_candidates import OWN, image_ref_of
+from app.services.builds_candidates import CURRENT, OWN, image_ref_of
 from app.services.builds_rows import SUBTYPES
 from app.services.catalog_rows import CatalogRows, literal
 from app.services.forced_photometry import ForcedPhotometer, Measurement
@@ -125,7 +125,7 @@ class LightCurveService:
         place = f"CONTAINS(POINT('ICRS', {point.lon_deg!r}, {point.lat_deg!r}), s_region) = 1"
         found: list[tuple[float, str, ImageKind]] = []
         for kind in request.kinds:
-            conditions = [place, OWN, _CONDITIONS[kind], *_choice(request)]
+            conditions = [place, OWN, CURRENT, _CONDITIONS[kind], *_choice(request)]
             adql = (
                 "SELECT t_min, t_max, obs_publisher_did FROM ivoa.ObsCore "
                 f"WHERE {' AND '.join(conditions)}"

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from app.errors import NotFoundError
 from app.recipes.recipe import ImageRef
-from app.schema.dia_source import DIA_SOURCE
 from app.schema.obscore import CALIBRATED
-from app.schema.rows import DatasetRow, ProductInput, Value, links_path
+from app.schema.rows import (
+    DatasetRow,
+    difference_path,
+    virtual_id,
+)
 from app.services.build_descriptors import build_descriptors
 from app.services.builds_rows import is_built_difference
 from app.services.light_curve_descriptor import light_curve_descriptor
+from app.services.link_rows import (
+    dataset_link,
+    describe_input,
+    fault_link,
+    link_elsewhere,
+    service_link,
+    sources_link,
+    text_of,
+)
 from app.services.psf_descriptor import psf_descriptor
 from app.services.signatures import FileRef, FileSigner
+from app.services.staleness import stale_reasons
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
-from app.votable.datalink import MEDIA_TYPE, Link
+from app.stores.tables.rows import fold
+from app.votable.datalink import Link
 from app.votable.descriptors import ServiceDescriptor
 
 MAX_IDS: Final = 200
@@ -42,6 +57,11 @@ _COMPANIONS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+def _nobody_knows(_pixels: float) -> float | None:
+    """The default of ``seconds_of``."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class LinkTable:
     """The answer to a request for links."""
@@ -58,43 +78,56 @@ class Download:
     file: PublishedFile
     name: str
     media_type: str
+    build_state: str | None
 
 
 class LinkService:
-    """Finds links and opens signed ones."""
+    """Finds links and opens signed ones. ``seconds_of`` tells how long the build of a difference
+    of so many pixels takes."""
 
     def __init__(
-        self, *, datasets: DatasetStore, signer: FileSigner, max_ids: int = MAX_IDS
+        self,
+        *,
+        datasets: DatasetStore,
+        signer: FileSigner,
+        max_ids: int = MAX_IDS,
+        seconds_of: Callable[[float], float | None] = _nobody_knows,
     ) -> None:
         self._datasets = datasets
         self._signer = signer
         self._max_ids = max_ids
+        self._seconds_of = seconds_of
 
     def find_links(self, ids: Sequence[str], service_url: str) -> LinkTable:
         """Links of each identifier, in the order asked; an unknown one has a row that says so."""
         unique = list(dict.fromkeys(identifier.strip() for identifier in ids))
         asked = unique[: self._max_ids]
-        rows = {row.dataset_id.lower(): row for row in self._datasets.get_many(asked)}
+        rows = self._datasets.resolve(asked)
         links: list[Link] = []
         descriptors: list[ServiceDescriptor] = []
         for number, identifier in enumerate(asked, start=1):
-            row = rows.get(identifier.lower())
+            row = rows.get(fold(identifier))
             if row is None:
-                links.append(_fault(identifier))
+                links.append(fault_link(identifier))
                 continue
-            links += self._links_of(row, service_url)
             services = tuple(_services(row, service_url, number))
-            links += [_service_link(row, descriptor) for descriptor in services]
+            found = [
+                *self._links_of(row, service_url),
+                *(service_link(row, descriptor) for descriptor in services),
+            ]
+            if fold(identifier) != fold(row.dataset_id):  # a promise that was kept
+                found = [replace(link, ID=identifier) for link in found]
+            links += found
             descriptors += services
         return LinkTable(tuple(links), tuple(descriptors), len(unique) > len(asked))
 
     def file_url(self, dataset_id: str, service_url: str) -> str:
         """A fresh address of the dataset's file; where it lies if that is elsewhere (empty when
-        nobody said). Raises DatasetNotFoundError."""
+        nobody said), what builds it if it is not there. Raises DatasetNotFoundError."""
         row = self._datasets.get(dataset_id)
         if row.is_external:
             return str(row.columns.get("access_url") or "")
-        return self._signed_url(row, 0, service_url)
+        return self._address(row, service_url)
 
     def open_file(self, token: str, name: str) -> Download:
         """The file of a token that is asked for under its own ``name``.
@@ -104,26 +137,32 @@ class LinkService:
         """
         ref = self._signer.open(token)
         row = self._datasets.get(ref.dataset_id)
-        paths = [] if row.is_external else _paths(row)
+        paths = [] if row.is_external or row.is_buildable else _paths(row)
         if ref.part >= len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {name!r}")
         path = paths[ref.part]
-        return Download(get_file(path), name, media_type_of(path))
+        return Download(
+            file=get_file(path),
+            name=name,
+            media_type=media_type_of(path),
+            build_state=text_of(row.columns.get("build_state")),
+        )
 
     def _links_of(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
         if row.is_external:
-            yield _elsewhere(row)
+            yield link_elsewhere(row)
+        elif row.is_buildable:
+            yield self._promise(row, service_url)
         else:
             yield self._this(row, service_url)
             yield from self._companions(row, service_url)
         inputs = [each for each in self._datasets.inputs_of(row.dataset_id) if not each.rejected]
         for used in inputs:
-            yield _dataset_link(
-                row, used.input_id, service_url, "#progenitor", _describe_input(used)
-            )
+            yield dataset_link(row, used.input_id, service_url, "#progenitor", describe_input(used))
         yield from self._derivations(row, service_url)
+        yield from self._promised(row, service_url)
         if is_built_difference(row):
-            yield _sources_link(row, service_url)
+            yield sources_link(row, service_url)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:
         title = row.columns.get("obs_title") or row.columns.get("dataproduct_subtype") or "Image"
@@ -131,7 +170,7 @@ class LinkService:
             ID=row.dataset_id,
             semantics="#this",
             access_url=self._signed_url(row, 0, service_url),
-            description=f"{title}: FITS file, image in HDU {row.file_hdu}",
+            description=f"{title}: FITS file, image in HDU {row.file_hdu}{self._warning(row)}",
             content_type=media_type_of(row.file_path),
             content_length=row.file_size,
             content_qualifier="#image",
@@ -139,6 +178,51 @@ class LinkService:
             link_auth="false",
             link_authorized=True,
         )
+
+    def _promise(self, row: DatasetRow, service_url: str) -> Link:
+        """A difference that is not there: asking for it builds it."""
+        pixels = int(row.columns.get("s_xel1") or 0) * int(row.columns.get("s_xel2") or 0)
+        seconds = self._seconds_of(pixels) if pixels else None
+        about = "" if seconds is None else f", about {math.ceil(seconds)} s"
+        return Link(
+            ID=row.dataset_id,
+            semantics="#this",
+            access_url=self._address(row, service_url),
+            description=f"{row.columns.get('obs_title')}: FITS file, built on first use{about}",
+            content_type=_MEDIA_TYPES[".fits"],
+            content_qualifier="#image",
+            local_semantics="image",
+            link_auth="false",
+            link_authorized=True,
+        )
+
+    def _promised(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
+        """Of a virtual row its exposure, and of an exposure its virtual row."""
+        if row.origin == "virtual" and row.difference_of is not None:
+            for science in self._datasets.get_many([row.difference_of]):
+                told = f"{science.dataset_id}: the science image"
+                yield dataset_link(row, science.dataset_id, service_url, "#progenitor", told)
+        elif row.columns.get("calib_level") == CALIBRATED:
+            for other in self._datasets.differences_of([row.dataset_id]).values():
+                if other.origin == "virtual":
+                    told = "Its difference image, built on first use"
+                    yield dataset_link(row, other.dataset_id, service_url, "#derivation", told)
+
+    def _warning(self, row: DatasetRow) -> str:
+        """What a product that is stale says of its inputs."""
+        if not row.is_stale:
+            return ""
+        reasons = stale_reasons(self._datasets, row.dataset_id)
+        return f". STALE: {'; '.join(reasons)} since it was built"
+
+    def _address(self, row: DatasetRow, service_url: str) -> str:
+        """Where the file is got: signed, or built."""
+        if not row.is_buildable:
+            return self._signed_url(row, 0, service_url)
+        name = row.dataset_id
+        if row.origin != "virtual" and row.difference_of is not None:
+            name = virtual_id(row.difference_of) or name
+        return service_url + difference_path(name)
 
     def _companions(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
         roles = {
@@ -170,7 +254,7 @@ class LinkService:
         for product in self._datasets.get_many(list(uses)):
             kind = product.columns.get("dataproduct_subtype") or "product"
             role = uses[product.dataset_id].role if product.dataset_id in uses else "an"
-            yield _dataset_link(
+            yield dataset_link(
                 row,
                 product.dataset_id,
                 service_url,
@@ -181,35 +265,6 @@ class LinkService:
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
         return f"{service_url}/files/{token}/{quote(_file_name(_paths(row)[part]))}"
-
-
-def _elsewhere(row: DatasetRow) -> Link:
-    """Where the image of another service lies."""
-    columns = row.columns
-    title = columns.get("obs_title") or columns.get("dataproduct_subtype") or "Dataset"
-    address = columns.get("access_url")
-    if address is None:
-        reason = "NotFoundFault: it lies at another service, which gave no address"
-        return Link(ID=row.dataset_id, semantics="#this", error_message=reason)
-    size_kb = columns.get("access_estsize")
-    return Link(
-        ID=row.dataset_id,
-        semantics="#this",
-        access_url=str(address),
-        description=f"{title}, at another service",
-        content_type=_text(columns.get("access_format")),
-        content_length=None if size_kb is None else 1000 * int(size_kb),
-        local_semantics="image",
-    )
-
-
-def _text(value: Value) -> str | None:
-    return None if value is None else str(value)
-
-
-def links_url(dataset_id: str, service_url: str) -> str:
-    """Address of the DataLink document of a dataset."""
-    return service_url + links_path(dataset_id)
 
 
 def media_type_of(path: str) -> str:
@@ -228,7 +283,7 @@ def _file_name(path: str) -> str:
 
 
 def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[ServiceDescriptor]:
-    if row.is_external:
+    if row.is_external or row.is_buildable:
         return
     if row.columns.get("calib_level") == CALIBRATED:
         yield from build_descriptors(row, service_url, number=number)
@@ -236,64 +291,3 @@ def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[Servic
         found = describe(row, service_url, number=number)
         if found is not None:
             yield found
-
-
-def _service_link(row: DatasetRow, descriptor: ServiceDescriptor) -> Link:
-    return Link(
-        ID=row.dataset_id,
-        semantics="#proc",
-        service_def=descriptor.resource_id,
-        description=descriptor.description,
-        content_type=descriptor.content_type,
-        local_semantics=descriptor.name,
-        link_auth="false",
-        link_authorized=True,
-    )
-
-
-def _dataset_link(
-    row: DatasetRow, other_id: str, service_url: str, semantics: str, description: str
-) -> Link:
-    return Link(
-        ID=row.dataset_id,
-        semantics=semantics,
-        access_url=links_url(other_id, service_url),
-        description=description,
-        content_type=MEDIA_TYPE,
-        content_qualifier="#image",
-        local_semantics=semantics.removeprefix("#"),
-        link_auth="false",
-        link_authorized=True,
-    )
-
-
-def _sources_link(row: DatasetRow, service_url: str) -> Link:
-    quoted = row.dataset_id.replace("'", "''")
-    asked = {
-        "LANG": "ADQL",
-        "QUERY": f"SELECT * FROM {DIA_SOURCE.name} WHERE obs_publisher_did = '{quoted}'",
-    }
-    return Link(
-        ID=row.dataset_id,
-        semantics="#derivation",
-        access_url=f"{service_url}/tap/sync?{urlencode(asked, quote_via=quote)}",
-        description=f"Sources found on this image: its rows of {DIA_SOURCE.name}",
-        content_type="application/x-votable+xml",
-        content_qualifier="#measurements",
-        local_semantics="dia-sources",
-        link_auth="false",
-        link_authorized=True,
-    )
-
-
-def _describe_input(used: ProductInput) -> str:
-    weight = "" if used.weight is None else f", weight {used.weight:.4g}"
-    return f"{used.input_id}: {used.role} input{weight}"
-
-
-def _fault(identifier: str) -> Link:
-    return Link(
-        ID=identifier,
-        semantics="#this",
-        error_message=f"NotFoundFault: no dataset has the identifier {identifier}",
-    )

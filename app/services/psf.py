@@ -171,6 +171,8 @@ def _image_of(row: DatasetRow) -> ImageRef:
         where = row.columns.get("access_url") or "an address nobody gave"
         reason = f"{row.dataset_id} lies at another service ({where}); PSFs are told of images here"
         raise ParameterError("ID", reason)
+    if row.is_buildable:
+        raise ParameterError("ID", f"{row.dataset_id} is not built; its link builds it")
     if not ImageRef.from_text(row.image_ref).grid:
         raise ParameterError("ID", f"{row.dataset_id} is no image with a pixel grid on the sky")
     return image_ref_of(row)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from app.errors import ServiceError
 from app.recipes.recipe import BuildKind
+from app.recipes.select import MIN_EXPOSURES
 from app.services.builds import BuildService
 from app.services.builds_rows import SUBTYPES
 from app.services.parameters import ParameterSet
@@ -86,6 +87,10 @@ class QuoteService:
         """How long a job of a cost runs, or None when nothing like it was measured. Raises what
         the job store raises."""
         return predict(cost, self._measured(kind))
+
+    def seconds_of_pixels(self, kind: BuildKind, pixels: float) -> float | None:
+        """How long a build of an image runs, with as many inputs as most have."""
+        return self.seconds(kind, pixels * MIN_EXPOSURES)
 
     def _end(self, job: Job, seconds: float, typical_s: float) -> datetime | None:
         now = self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -10,8 +11,19 @@ from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction
 from app.stores.pgsphere import pgsphere_version, server_version
 from app.stores.tables.catalog_store import read_catalog
-from app.stores.tables.physical import obscore, tap_schema
+from app.stores.tables.datasets import HAS_FILE
+from app.stores.tables.physical import changed_place, obscore, product_input, tap_schema
 from app.stores.tables.regions import region_index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """One file that dataset rows point to."""
+
+    path: str
+    size_bytes: int
+    datasets: int
+    built: bool
 
 
 def sqlite_version() -> str:
@@ -47,6 +59,13 @@ def dataset_count(engine: sa.Engine) -> int:
         return int(connection.execute(sa.select(sa.func.count()).select_from(obscore)).scalar_one())
 
 
+def places_to_look_at(engine: sa.Engine) -> int:
+    """Places where it was not looked at yet which differences can be built."""
+    query = sa.select(sa.func.count()).select_from(changed_place)
+    with read_transaction(engine) as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def tap_schema_matches(engine: sa.Engine) -> bool:
     """Whether TAP_SCHEMA describes the columns this version of the program publishes."""
     columns = tap_schema["tap_columns"].c
@@ -55,3 +74,40 @@ def tap_schema_matches(engine: sa.Engine) -> bool:
         stored = {(table, column) for table, column in connection.execute(query)}
         wanted = tap_schema_rows(read_catalog(connection))["tap_columns"]
     return stored == {(row["table_name"], row["column_name"]) for row in wanted}
+
+
+def stored_files(engine: sa.Engine) -> list[StoredFile]:
+    """Every file that rows point to, by path. Rows whose images lie elsewhere have none."""
+    query = (
+        sa.select(
+            obscore.c.file_path,
+            sa.func.max(obscore.c.file_size).label("size_bytes"),
+            sa.func.count().label("datasets"),
+            sa.func.max(sa.case((obscore.c.origin == "built", 1), else_=0)).label("built"),
+        )
+        .where(HAS_FILE)
+        .group_by(obscore.c.file_path)
+        .order_by(obscore.c.file_path)
+    )
+    with read_transaction(engine) as connection:
+        return [
+            StoredFile(
+                path=r.file_path,
+                size_bytes=r.size_bytes,
+                datasets=r.datasets,
+                built=bool(r.built),
+            )
+            for r in connection.execute(query)
+        ]
+
+
+def orphaned_products(engine: sa.Engine) -> list[str]:
+    """Identifiers of built products that no provenance row explains."""
+    explained = sa.select(product_input.c.product_id)
+    query = (
+        sa.select(obscore.c.obs_publisher_did)
+        .where(obscore.c.origin == "built", obscore.c.obs_publisher_did.not_in(explained))
+        .order_by(obscore.c.obs_publisher_did)
+    )
+    with read_transaction(engine) as connection:
+        return list(connection.execute(query).scalars())

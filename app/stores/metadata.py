@@ -11,6 +11,7 @@ from app.stores.jobs import JobStore
 from app.stores.tables.base import TableStore
 from app.stores.tables.catalog_store import CatalogStore
 from app.stores.tables.datasets import DatasetStore
+from app.stores.tables.difference_store import DifferenceStore
 from app.stores.tables.postgres import PostgresTableStore
 from app.stores.tables.sqlite import SqliteTableStore
 
@@ -23,6 +24,7 @@ class MetadataStores:
     reader: sa.Engine
     tables: TableStore
     datasets: DatasetStore
+    differences: DifferenceStore
     jobs: JobStore
     catalogs: CatalogStore
 
@@ -42,6 +44,7 @@ def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
         reader=reader,
         tables=SqliteTableStore(engine=reader) if sqlite else PostgresTableStore(engine=reader),
         datasets=DatasetStore(engine=engine),
+        differences=DifferenceStore(engine=engine),
         jobs=JobStore(engine=engine),
         catalogs=CatalogStore(engine=engine),
     )

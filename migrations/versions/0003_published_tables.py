@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.stores.tables.origins import exchange_origins
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -13,8 +15,8 @@ depends_on = None
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 LONG = sa.BigInteger()
 
-OLD_ORIGINS = "origin IN ('ingested', 'built')"
-NEW_ORIGINS = "origin IN ('ingested', 'built', 'external')"
+OLD_ORIGINS = ("ingested", "built")
+NEW_ORIGINS = (*OLD_ORIGINS, "external")
 
 
 def upgrade() -> None:
@@ -31,34 +33,7 @@ def upgrade() -> None:
     op.create_table("discarded_table", sa.Column("physical", TEXT, primary_key=True))
     version = op.create_table("catalog_version", sa.Column("version", LONG, nullable=False))
     op.bulk_insert(version, [{"version": 0}])
-    set_origins(OLD_ORIGINS, NEW_ORIGINS)
-
-
-def set_origins(old: str, new: str) -> None:
-    """Exchange the check of ``obscore.origin``.
-
-    SQLite cannot alter a check; its manual (lang_altertable, section 7) edits the stored text of
-    the table for such a change, which touches no row. Making the table anew would delete
-    provenance through the foreign key.
-    """
-    connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
-        op.drop_constraint("obscore_origin", "obscore")
-        op.create_check_constraint("obscore_origin", "obscore", new)
-        return
-    schema = int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
-    connection.exec_driver_sql("PRAGMA writable_schema = ON")
-    changed = connection.execute(
-        sa.text(
-            "UPDATE sqlite_schema SET sql = replace(sql, :old, :new) "
-            "WHERE type = 'table' AND name = 'obscore' AND instr(sql, :old) > 0"
-        ),
-        {"old": old, "new": new},
-    ).rowcount
-    connection.exec_driver_sql(f"PRAGMA schema_version = {schema + 1:d}")
-    connection.exec_driver_sql("PRAGMA writable_schema = OFF")
-    if changed != 1:
-        raise RuntimeError("the check of obscore.origin could not be changed")
+    exchange_origins(op.get_bind(), OLD_ORIGINS, NEW_ORIGINS)
 
 
 def downgrade() -> None:
@@ -72,7 +47,7 @@ def downgrade() -> None:
         drop(connection, name)
     for table in ("catalog_version", "discarded_table", "published_table"):
         op.drop_table(table)
-    set_origins(NEW_ORIGINS, OLD_ORIGINS)
+    exchange_origins(op.get_bind(), NEW_ORIGINS, OLD_ORIGINS)
 
 
 def drop(connection: sa.Connection, physical: str) -> None:

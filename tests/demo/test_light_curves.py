@@ -15,7 +15,7 @@ from app.config import Config
 from app.demo.settings import BANDS, Camera, SurveySettings
 from app.demo.truth import SurveyTruth, light_curve
 from app.main import create_app
-from app.wiring import prepare_demo
+from app.wiring_images import prepare_demo
 
 SETTINGS = SurveySettings(
     camera=Camera(columns=1, rows=1, nx_px=320, ny_px=300),

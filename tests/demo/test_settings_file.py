@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.config import SETTINGS_FILE, Config
 from app.demo.settings import SKYMAP_SETTINGS
-from app.wiring import write_demo_settings
+from app.wiring_images import write_demo_settings
 
 
 def test_a_fresh_folder_gets_the_sky_map_of_the_survey(tmp_path: Path) -> None:

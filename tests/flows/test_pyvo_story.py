@@ -159,7 +159,7 @@ def test_build_a_difference_and_find_it_by_tap(
         contains_query(
             target,
             "calib_level = 3 AND dataproduct_subtype = 'lsst.difference_image' "
-            f"AND lsst_visit = {row['lsst_visit']}",
+            f"AND lsst_visit = {row['lsst_visit']} AND build_state = 'built'",
         )
     )
     assert len(found) == 1

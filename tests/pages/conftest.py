@@ -14,8 +14,8 @@ from app.demo.settings import BANDS, Camera, SurveySettings
 from app.demo.survey import make_survey
 from app.demo.truth import SurveyTruth
 from app.main import create_app
-from app.wiring import open_ingest
 from app.wiring_database import initialise
+from app.wiring_images import open_ingest
 
 SMALL = SurveySettings(
     camera=Camera(columns=2, rows=1, nx_px=240, ny_px=200),
@@ -46,8 +46,13 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    data_dir = tmp_path_factory.mktemp("site")
-    truth = make_survey(data_dir / "survey", seed=5, workers=1, settings=SMALL)
+    """Two epochs: too few for templates."""
+    return make_site(tmp_path_factory.mktemp("site"), SMALL)
+
+
+def make_site(data_dir: Path, settings: SurveySettings) -> Site:
+    """A survey, ingested, and what serves it."""
+    truth = make_survey(data_dir / "survey", seed=5, workers=1, settings=settings)
     config = Config(data_dir=data_dir, workers=1, title="Test & Sky")
     initialise(config)
     with open_ingest(config) as service:

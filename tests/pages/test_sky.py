@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from app.sky.shapes import Circle, Point
-from app.wiring import make_skymap
+from app.wiring_images import make_skymap
 from tests.pages.conftest import Site
 from tests.pages.test_pages import get, links_of
 

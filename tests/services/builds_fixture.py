@@ -11,14 +11,18 @@ from pathlib import Path
 from app.recipes.recipe import BuildPlan
 from app.services.bright_objects import BrightObjectFinder
 from app.services.build_executor import BuildExecutor
+from app.services.build_planner import BuildPlanner
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
+from app.services.difference_listing import DifferenceListing
 from app.services.dispatcher import Dispatcher
+from app.services.first_use import FirstUseService
 from app.services.forecasts import ForecastService
 from app.services.image_psf import ImagePsfs
 from app.services.jobs import JobService
 from app.services.kernel_candidates import KernelCandidateFinder
 from app.services.quotes import BuildCosts, QuoteService
+from app.services.remembered_candidates import RememberingFinder
 from app.services.skymap import SkyMapService
 from app.sky.skymap import SkyMap
 from app.stores.file_cache import FileCache
@@ -83,6 +87,9 @@ class Field:
     engine: CountingEngine
     skymap: SkyMapService
     forecasts: ForecastService
+    quotes: QuoteService
+    listing: DifferenceListing
+    first_use: FirstUseService
 
     def add(self, *exposures: Exposure) -> None:
         """Write exposures and publish them."""
@@ -140,18 +147,22 @@ def open_field(
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
-    builds = BuildService(
-        datasets=stores.datasets,
-        finder=finder,
-        bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
-        kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
-        engine=counting,
-        skymap=SKYMAP,
-        authority=AUTHORITY,
-        data_dir=folder,
-        max_pixels=max_pixels,
-        clock=now,
+    remembering = RememberingFinder(
+        datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
+    planner, listing_planner = (
+        BuildPlanner(
+            finder=each,
+            bright_objects=BrightObjectFinder(tables=stores.tables, catalogs=stores.catalogs),
+            kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
+            skymap=SKYMAP,
+            authority=AUTHORITY,
+            data_dir=folder,
+            max_pixels=max_pixels,
+        )
+        for each in (finder, remembering)
+    )
+    builds = BuildService(datasets=stores.datasets, planner=planner, engine=counting, clock=now)
     executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
     results = ResultStore(data_dir=folder)
     dispatcher = Dispatcher(
@@ -167,14 +178,6 @@ def open_field(
         retry_wait_s=0.05,
         beat_s=0.1,
     )
-    jobs = JobService(
-        jobs=stores.jobs,
-        results=results,
-        clock=now,
-        lifetime_s=3600,
-        execution_limits_s={},
-        on_change=dispatcher.notify,
-    )
     quotes = QuoteService(
         jobs=stores.jobs,
         costs={
@@ -183,6 +186,15 @@ def open_field(
         },
         slots={"template": slots, "difference": slots},
         clock=now,
+    )
+    jobs = JobService(
+        jobs=stores.jobs,
+        results=results,
+        clock=now,
+        lifetime_s=3600,
+        execution_limits_s={},
+        quote=quotes.quote,
+        on_change=dispatcher.notify,
     )
     dispatcher.start()
     yield Field(
@@ -196,6 +208,16 @@ def open_field(
         finder=finder,
         skymap=SkyMapService(skymap=SKYMAP, finder=finder),
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
+        quotes=quotes,
+        listing=DifferenceListing(
+            datasets=stores.datasets,
+            differences=stores.differences,
+            finder=remembering,
+            planner=listing_planner,
+        ),
+        first_use=FirstUseService(
+            datasets=stores.datasets, differences=stores.differences, builds=builds, jobs=jobs
+        ),
     )
     dispatcher.stop()
     stores.close()

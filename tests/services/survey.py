@@ -180,6 +180,8 @@ def dataset_row(path: Path, exposure: Exposure) -> DatasetRow:
             "s_dec": centre.lat_deg,
             "s_fov": 2 * bounding_circle(region).radius_deg,
             "s_region": format_region(region),
+            "s_xel1": SIZE_PX,
+            "s_xel2": SIZE_PX,
             "s_resolution": ref.fwhm_arcsec,
             "t_min": ref.t_min,
             "t_max": ref.t_max,

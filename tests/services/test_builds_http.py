@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from astropy.io.votable import parse
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.http import builds, datalink, files, lightcurve, psf
+from app.http import builds, datalink, differences, files, lightcurve, psf
 from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.services.catalog_rows import CatalogRows
@@ -55,10 +56,16 @@ def light_curves_of(field: Field) -> LightCurveService:
 
 
 @contextmanager
-def serving(field: Field, *, sync_limit_s: float = 900.0) -> Iterator[TestClient]:
+def serving(
+    field: Field, *, sync_limit_s: float = 900.0, wait_s: float = 900.0
+) -> Iterator[TestClient]:
     """A client of the builds of ``field``."""
     signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
-    links = LinkService(datasets=field.stores.datasets, signer=signer)
+    links = LinkService(
+        datasets=field.stores.datasets,
+        signer=signer,
+        seconds_of=partial(field.quotes.seconds_of_pixels, "difference"),
+    )
     app = FastAPI()
     install_fault_handlers(app)
     app.include_router(
@@ -70,6 +77,15 @@ def serving(field: Field, *, sync_limit_s: float = 900.0) -> Iterator[TestClient
             address=ServiceAddress(base_url=None),
             forecasts=field.forecasts,
             sync_limit_s=sync_limit_s,
+        )
+    )
+    app.include_router(
+        differences.router(
+            first_use=field.first_use,
+            jobs=field.jobs,
+            links=links,
+            address=ServiceAddress(base_url=None),
+            wait_s=wait_s,
         )
     )
     app.include_router(files.router(links=links))

@@ -29,7 +29,7 @@ from app.sky.shapes import Circle
 from app.sky.stcs import parse_region
 from app.stores.health import regions_without_index
 from app.stores.metadata import MetadataStores
-from app.stores.tables.datasets import UpsertCounts
+from app.stores.tables.dataset_rows import UpsertCounts
 from app.stores.tables.external_rows import ExternalRowStore
 from app.stores.tables.published import PublishedStore
 from tests.stores.contract import ROOT, dataset, execute

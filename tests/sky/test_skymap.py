@@ -15,7 +15,7 @@ from app.sky.predicates import contains_point, intersects
 from app.sky.shapes import Circle, Point, Polygon, Range, Shape
 from app.sky.skymap import SkyMap
 from app.sky.tracts import Patch, Tract
-from app.wiring import make_skymap
+from app.wiring_images import make_skymap
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from app.schema.fields import Field
 from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.control import StatementControl
-from app.stores.tables.datasets import UpsertCounts
+from app.stores.tables.dataset_rows import UpsertCounts
 from app.uws.job import Job, JobError, JobKind, JobResult, Phase
 from app.uws.transitions import step
 

@@ -22,6 +22,7 @@ from app.services.setup import init_database
 from app.stores.database import open_engine, write_transaction
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import current_revision, head_revision, migrations_dir, upgrade
+from app.stores.tables.difference_store import Settlement
 from app.stores.tables.physical import METADATA, tap_schema
 from tests.postgres import PostgresServer
 from tests.stores.contract import ROOT, dataset, execute
@@ -113,6 +114,30 @@ def test_products_that_were_built_before_keep_their_quality(stores: MetadataStor
         command.downgrade(config, "0009")
     assert upgrade(stores.engine).old_revision == "0009"
     assert [tuple(each) for each in execute(stores, asked)] == [(7, None, None, None)]
+
+
+def test_an_older_archive_is_to_be_looked_at_for_differences(stores: MetadataStores) -> None:
+    built = replace(dataset(3), origin="built", recipe_key="key")
+    raw = dataset(4, calib_level=1)
+    elsewhere = dataset(5, lsst_band=None)
+    stores.datasets.upsert([dataset(1), dataset(2), built, raw, elsewhere])
+    promise = replace(
+        dataset(6, build_state="buildable"), origin="virtual", difference_of=dataset(1).dataset_id
+    )
+    stores.differences.settle(Settlement(listed=[promise]))
+    with write_transaction(stores.engine) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0011")
+    upgrade(stores.engine)
+    until = stores.differences.newest_place()
+    assert until is not None
+    places = stores.differences.places(until=until, most=10)
+    assert [each.s_region for each in places] == [dataset(n).columns["s_region"] for n in (1, 2)]
+    states = "SELECT obs_id, build_state FROM obscore ORDER BY obs_id"
+    assert [tuple(each) for each in execute(stores, states)] == [
+        (dataset(n).columns["obs_id"], "built" if n == 3 else None) for n in range(1, 6)
+    ]
 
 
 def test_several_processes_may_initialise_at_once(

@@ -19,6 +19,11 @@ from app.stores.tables.datasets import DatasetStore
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all)."""
 
+
+def _nothing_follows() -> None:
+    """The default of ``afterwards``."""
+
+
 _COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9][A-Za-z0-9._~-]*)*")
 RESERVED = "products"
 """The collection of what is built here."""
@@ -28,13 +33,21 @@ class IngestService:
     """Reads a group's files into the metadata store.
 
     ``authority`` is the IVOA authority of the identifiers, ``workers`` the number of processes
-    that read files.
+    that read files. ``afterwards`` is called when a run has written all its rows.
     """
 
-    def __init__(self, *, datasets: DatasetStore, authority: str, workers: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        datasets: DatasetStore,
+        authority: str,
+        workers: int = 1,
+        afterwards: Callable[[], object] = _nothing_follows,
+    ) -> None:
         self._datasets = datasets
         self._authority = authority
         self._workers = workers
+        self._afterwards = afterwards
 
     def run(
         self,
@@ -67,6 +80,8 @@ class IngestService:
         report = run.execute(reader, self._workers, force=force, collection=collection)
         if report.inserted + report.updated + report.removed:
             self._datasets.refresh_statistics()
+        if not report.interrupted:
+            self._afterwards()
         return report
 
 

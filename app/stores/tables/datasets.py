@@ -3,58 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.errors import DatasetNotFoundError
-from app.schema.rows import DatasetRow, ProductInput, ProductQuality, SourceRow, Value
+from app.schema.rows import (
+    DatasetRow,
+    ProductInput,
+    ProductQuality,
+    SourceRow,
+    science_of_virtual,
+)
 from app.stores.database import read_transaction, write_transaction
-from app.stores.job_rows import instant_text, results_text
+from app.stores.tables.build_records import complete_jobs, replace_inputs, replace_quality
+from app.stores.tables.build_states import chunks, make_room, restate
+from app.stores.tables.dataset_rows import FOLDED_ID, Record, UpsertCounts, delete_rows, upsert_rows
 from app.stores.tables.dia_sources import replace_sources
-from app.stores.tables.physical import build_quality, job, obscore, product_input
+from app.stores.tables.physical import build_quality, obscore, product_input
 from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
 from app.stores.tables.rows import (
     fold,
     from_record,
     input_from_record,
-    input_record,
-    quality_record,
     to_record,
 )
-from app.uws.job import JobResult, Phase
+from app.uws.job import JobResult
 
 _CHUNK_ROWS = 500
 
-_FOLDED_ID = sa.func.lower(obscore.c.obs_publisher_did)
-
-_HAS_FILE = obscore.c.file_path != sa.literal_column("''")
+HAS_FILE = obscore.c.file_path != sa.literal_column("''")
 """The condition of the index of files, word for word: rows of images that lie elsewhere have none.
 """
-
-Record = dict[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertCounts:
-    """What an upsert did, in rows."""
-
-    inserted: int
-    updated: int
-    unchanged: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFile:
-    """One file that dataset rows point to."""
-
-    path: str
-    size_bytes: int
-    datasets: int
-    built: bool
 
 
 class DatasetStore:
@@ -75,28 +57,12 @@ class DatasetStore:
         records = [to_record(row) for row in rows]
         with write_transaction(self._engine) as connection:
             self._index.lock(connection)
-            counts = [self._upsert(connection, chunk) for chunk in _chunks(records)]
+            counts = [upsert_rows(connection, self._index, chunk) for chunk in _chunks(records)]
         return UpsertCounts(
             inserted=sum(c.inserted for c in counts),
             updated=sum(c.updated for c in counts),
             unchanged=sum(c.unchanged for c in counts),
         )
-
-    def _upsert(self, connection: sa.Connection, chunk: Mapping[str, Record]) -> UpsertCounts:
-        """Write one chunk: folded identifier -> record."""
-        query = sa.select(obscore).where(_FOLDED_ID.in_(chunk))
-        stored = {fold(r["obs_publisher_did"]): r for r in connection.execute(query).mappings()}
-        new = [record for key, record in chunk.items() if key not in stored]
-        changed = [
-            (int(old["row_id"]), chunk[key])
-            for key, old in stored.items()
-            if any(old[name] != value for name, value in chunk[key].items())
-        ]
-        if new:
-            self._index.insert(connection, new)
-        if changed:
-            self._index.update(connection, changed)
-        return UpsertCounts(len(new), len(changed), len(chunk) - len(new) - len(changed))
 
     def refresh_statistics(self) -> None:
         """Count afresh what the query planner goes by; to be called after many rows changed.
@@ -107,22 +73,53 @@ class DatasetStore:
         refresh_statistics(self._engine, "obscore", sampled=True)
 
     def get(self, dataset_id: str) -> DatasetRow:
-        """The row of an identifier (case-insensitive). Raises DatasetNotFoundError."""
-        rows = self.get_many([dataset_id])
-        if not rows:
+        """The row of an identifier (case-insensitive); of that of a virtual difference, the
+        difference there is now. Raises DatasetNotFoundError."""
+        found = self.resolve([dataset_id])
+        if not found:
             raise DatasetNotFoundError(dataset_id)
-        return rows[0]
+        return found[fold(dataset_id)]
+
+    def resolve(self, ids: Sequence[str]) -> dict[str, DatasetRow]:
+        """Folded identifier -> row, as by :meth:`get`; unknown ones absent."""
+        found = {fold(row.dataset_id): row for row in self.get_many(ids)}
+        exposures = {
+            fold(name): science_of_virtual(name) for name in ids if fold(name) not in found
+        }
+        asked = {name: fold(exposure) for name, exposure in exposures.items() if exposure}
+        current = self.differences_of(list(asked.values())) if asked else {}
+        return found | {name: current[each] for name, each in asked.items() if each in current}
+
+    def differences_of(self, exposures: Sequence[str]) -> dict[str, DatasetRow]:
+        """Folded identifier of each exposure -> its difference: built, stale, or to be built."""
+        found: dict[str, DatasetRow] = {}
+        with read_transaction(self._engine) as connection:
+            for some in chunks([fold(name) for name in exposures if "\0" not in name]):
+                query = sa.select(obscore).where(obscore.c.difference_of.in_(some))
+                for record in connection.execute(query).mappings():
+                    found[record["difference_of"]] = from_record(record)
+        return found
 
     def get_many(self, ids: Sequence[str]) -> list[DatasetRow]:
         """Rows of the identifiers (case-insensitive) in the order asked; unknown ones absent."""
         keys = [fold(identifier) for identifier in ids if "\0" not in identifier]
         found: dict[str, DatasetRow] = {}
         with read_transaction(self._engine) as connection:
-            for start in range(0, len(keys), _CHUNK_ROWS):
-                query = sa.select(obscore).where(_FOLDED_ID.in_(keys[start : start + _CHUNK_ROWS]))
+            for some in chunks(keys):
+                query = sa.select(obscore).where(FOLDED_ID.in_(some))
                 for record in connection.execute(query).mappings():
                     found[fold(record["obs_publisher_did"])] = from_record(record)
         return [found[key] for key in keys if key in found]
+
+    def of_file(self, path: str) -> list[DatasetRow]:
+        """The rows of the images in a file, by HDU."""
+        query = (
+            sa.select(obscore)
+            .where(obscore.c.file_path == path, HAS_FILE)
+            .order_by(obscore.c.file_hdu, obscore.c.row_id)
+        )
+        with read_transaction(self._engine) as connection:
+            return [from_record(record) for record in connection.execute(query).mappings()]
 
     def known_files(self, collection: str) -> Mapping[str, tuple[int, int]]:
         """file_path -> (file_size, file_mtime_ns) of the ingested rows of a collection."""
@@ -138,16 +135,25 @@ class DatasetStore:
         """Delete the ingested rows of a file whose identifiers are not in ``keep``; how many."""
         query = sa.select(obscore.c.row_id).where(
             obscore.c.file_path == file_path,
-            _HAS_FILE,
+            HAS_FILE,
             obscore.c.obs_collection == collection,
             obscore.c.origin == "ingested",
-            _FOLDED_ID.not_in([fold(identifier) for identifier in keep]),
+            FOLDED_ID.not_in([fold(identifier) for identifier in keep]),
         )
         with write_transaction(self._engine) as connection:
             self._index.lock(connection)
-            row_ids = list(connection.execute(query).scalars())
-            self._index.delete(connection, row_ids)
-        return len(row_ids)
+            return delete_rows(connection, self._index, list(connection.execute(query).scalars()))
+
+    def withdraw(self, dataset_ids: Sequence[str]) -> int:
+        """Delete rows with what is known of them; how many. Products that were made of them are
+        stale from now on."""
+        with write_transaction(self._engine) as connection:
+            self._index.lock(connection)
+            row_ids: list[int] = []
+            for some in chunks([fold(name) for name in dataset_ids]):
+                query = sa.select(obscore.c.row_id).where(FOLDED_ID.in_(some))
+                row_ids += connection.execute(query).scalars()
+            return delete_rows(connection, self._index, row_ids)
 
     def publish(
         self,
@@ -163,7 +169,8 @@ class DatasetStore:
 
         The ObsCore row is upserted, its provenance, quality and ``sources`` are replaced, and
         every job with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one
-        result named ``result`` that points to the dataset.
+        result named ``result`` that points to the dataset. A product that is the difference of an
+        exposure (``row.difference_of``) replaces the row that it was listed by.
         """
         result = JobResult(
             result_id="result",
@@ -173,12 +180,24 @@ class DatasetStore:
         )
         with write_transaction(self._engine) as connection:
             self._index.lock(connection)
-            self._upsert(connection, {fold(row.dataset_id): to_record(row)})
-            _replace_inputs(connection, row.dataset_id, inputs)
-            _replace_quality(connection, quality)
+            self._make_current(connection, row)
+            replace_inputs(connection, row.dataset_id, inputs)
+            restate(connection, [fold(row.dataset_id)])
+            replace_quality(connection, quality)
             replace_sources(connection, row.dataset_id, sources)
             if row.recipe_key is not None:
-                connection.execute(_complete_jobs(row.recipe_key, result, now))
+                complete_jobs(connection, row.recipe_key, result, now)
+
+    def _make_current(self, connection: sa.Connection, row: DatasetRow) -> None:
+        """Write a product, in the place of the row that promised it."""
+        name, record = fold(row.dataset_id), to_record(row)
+        if record["difference_of"] is None:
+            query = sa.select(obscore.c.difference_of).where(FOLDED_ID.in_([name]))
+            record["difference_of"] = connection.execute(query).scalar()
+        else:
+            promised = make_room(connection, str(record["difference_of"]), keep=name)
+            self._index.delete(connection, promised)
+        upsert_rows(connection, self._index, {name: record})
 
     def find_by_recipe(self, key: str) -> DatasetRow | None:
         """The product built from a recipe, or None."""
@@ -248,41 +267,6 @@ class DatasetStore:
         with read_transaction(self._engine) as connection:
             return [input_from_record(r) for r in connection.execute(query).mappings()]
 
-    def stored_files(self) -> list[StoredFile]:
-        """Every file that rows point to, by path. Rows whose images lie elsewhere have none."""
-        query = (
-            sa.select(
-                obscore.c.file_path,
-                sa.func.max(obscore.c.file_size).label("size_bytes"),
-                sa.func.count().label("datasets"),
-                sa.func.max(sa.case((obscore.c.origin == "built", 1), else_=0)).label("built"),
-            )
-            .where(_HAS_FILE)
-            .group_by(obscore.c.file_path)
-            .order_by(obscore.c.file_path)
-        )
-        with read_transaction(self._engine) as connection:
-            return [
-                StoredFile(
-                    path=r.file_path,
-                    size_bytes=r.size_bytes,
-                    datasets=r.datasets,
-                    built=bool(r.built),
-                )
-                for r in connection.execute(query)
-            ]
-
-    def orphaned_products(self) -> list[str]:
-        """Identifiers of built products that no provenance row explains."""
-        explained = sa.select(product_input.c.product_id)
-        query = (
-            sa.select(obscore.c.obs_publisher_did)
-            .where(obscore.c.origin == "built", obscore.c.obs_publisher_did.not_in(explained))
-            .order_by(obscore.c.obs_publisher_did)
-        )
-        with read_transaction(self._engine) as connection:
-            return list(connection.execute(query).scalars())
-
 
 def _chunks(records: Iterable[Record]) -> Iterator[dict[str, Record]]:
     """Chunks keyed by folded identifier; an identifier that comes again starts a new chunk."""
@@ -295,39 +279,3 @@ def _chunks(records: Iterable[Record]) -> Iterator[dict[str, Record]]:
         chunk[key] = record
     if chunk:
         yield chunk
-
-
-def _replace_inputs(
-    connection: sa.Connection, product_id: str, inputs: Sequence[ProductInput]
-) -> None:
-    connection.execute(
-        product_input.delete().where(sa.func.lower(product_input.c.product_id) == fold(product_id))
-    )
-    if inputs:
-        connection.execute(product_input.insert(), [input_record(item) for item in inputs])
-
-
-def _replace_quality(connection: sa.Connection, quality: ProductQuality) -> None:
-    same = sa.func.lower(build_quality.c.obs_publisher_did) == fold(quality.product_id)
-    connection.execute(build_quality.delete().where(same))
-    connection.execute(build_quality.insert(), [quality_record(quality)])
-
-
-def _complete_jobs(recipe_key: str, result: JobResult, now: datetime) -> sa.Update:
-    """The same change that :mod:`app.uws.transitions` makes for ``complete``, on many rows."""
-    return (
-        job.update()
-        .where(
-            job.c.recipe_key == recipe_key,
-            job.c.phase.in_([Phase.QUEUED.value, Phase.EXECUTING.value]),
-        )
-        .values(
-            phase=Phase.COMPLETED.value,
-            start_time=sa.func.coalesce(job.c.start_time, instant_text(now)),
-            end_time=instant_text(now),
-            results=results_text((result,)),
-            error=None,
-            lease_owner=None,
-            lease_until=None,
-        )
-    )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.stores.database import read_transaction, sqlite_file, write_transaction
 from app.stores.database_faults import database_faults
 from app.stores.tables.copied_rows import CopyWriter, indexed_afterwards
-from app.stores.tables.datasets import UpsertCounts
+from app.stores.tables.dataset_rows import UpsertCounts
 from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
 from app.stores.tables.row_batch import RowBatch, stored_batches

@@ -61,8 +61,20 @@ obscore: Final = _table(
     sa.Column("image_ref", TEXT, nullable=False),
     sa.Column("origin", TEXT, nullable=False),
     sa.Column("recipe_key", TEXT),
+    sa.Column("difference_of", TEXT),
     required=REQUIRED,
 )
+
+changed_place: Final = sa.Table(
+    "changed_place",
+    METADATA,
+    sa.Column("row_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("s_region", TEXT, nullable=False),
+    sa.Column("lsst_band", TEXT, nullable=False),
+    sa.Column("thorough", sa.Boolean, nullable=False),
+)
+"""Where calibrated exposures came, changed or went, until it was looked at which differences can be
+built there. ``thorough``: it may be fewer than before."""
 
 product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
 

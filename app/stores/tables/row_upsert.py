@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from app.recipes.recipe import ImageRef
-from app.stores.tables.datasets import UpsertCounts
+from app.stores.tables.dataset_rows import UpsertCounts
 from app.stores.tables.physical import obscore
 from app.stores.tables.row_batch import RowBatch
 

@@ -12,13 +12,14 @@ from app.errors import UsageError
 from app.schema.catalogs import BUILD_QUALITY
 from app.schema.fields import Field, Kind
 from app.schema.obscore import OBSCORE, REQUIRED
-from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
+from app.schema.rows import DatasetRow, Origin, ProductInput, ProductQuality, Value
 
 _KINDS: Final[Mapping[str, Kind]] = {field.name: field.kind for field in OBSCORE.fields}
-_ORIGINS: Final[Mapping[str, Literal["ingested", "built", "external"]]] = {
+_ORIGINS: Final[Mapping[str, Origin]] = {
     "ingested": "ingested",
     "built": "built",
     "external": "external",
+    "virtual": "virtual",
 }
 _ROLES: Final[Mapping[str, Literal["template", "science"]]] = {
     "template": "template",
@@ -50,6 +51,7 @@ def to_record(row: DatasetRow) -> dict[str, Value]:
         "image_ref": _encodable(row, "image_ref", row.image_ref),
         "origin": row.origin,
         "recipe_key": row.recipe_key,
+        "difference_of": None if row.difference_of is None else fold(row.difference_of),
     }
     return record
 
@@ -99,6 +101,7 @@ def from_record(record: sa.RowMapping) -> DatasetRow:
         image_ref=record["image_ref"],
         origin=_ORIGINS[record["origin"]],
         recipe_key=record["recipe_key"],
+        difference_of=record["difference_of"],
     )
 
 

@@ -1,0 +1,125 @@
+"""``/differences?ID=…``: the difference image of an exposure, built when it is first asked for."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from app.http.builds import product_of
+from app.http.context import ServiceAddress
+from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
+from app.http.files import STATE_HEADER
+from app.http.parameters import read_parameters
+from app.http.waiting import wait_until
+from app.schema.obscore import BUILDABLE
+from app.schema.rows import DatasetRow
+from app.services.builds_rows import FITS_MEDIA_TYPE
+from app.services.first_use import FirstUseService
+from app.services.jobs import ENDED, JobService
+from app.services.links import LinkService
+from app.uws.job import Job
+
+READ: Final = ["GET", "HEAD"]
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
+"""File addresses expire, and jobs come to an end."""
+
+
+def router(
+    *,
+    first_use: FirstUseService,
+    jobs: JobService,
+    links: LinkService,
+    address: ServiceAddress,
+    wait_s: float,
+) -> APIRouter:
+    """The link of differences. What is built within ``wait_s`` is answered with its file (303);
+    what takes longer with its job: its page for browsers (303), else 202. HEAD builds nothing."""
+    found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
+    answers = _Answers(first_use, jobs, links, address, wait_s)
+    found.add_api_route(
+        "/differences",
+        answers.answer,
+        methods=READ,
+        summary="The difference image of an exposure (ID=…), built on first use",
+    )
+    return found
+
+
+class _Answers:
+    def __init__(
+        self,
+        first_use: FirstUseService,
+        jobs: JobService,
+        links: LinkService,
+        address: ServiceAddress,
+        wait_s: float,
+    ) -> None:
+        self._first_use = first_use
+        self._jobs = jobs
+        self._links = links
+        self._address = address
+        self._wait_s = wait_s
+
+    async def answer(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        dataset_id = parameters.require("ID", "the obs_publisher_did of an exposure")
+        service_url = self._address.of(request)
+        found = await to_thread.run_sync(self._first_use.find, dataset_id)
+        if isinstance(found, DatasetRow):
+            return await self._file(found.dataset_id, service_url)
+        if request.method == "HEAD":
+            headers = {STATE_HEADER: BUILDABLE, "Content-Type": FITS_MEDIA_TYPE, **NOT_KEPT}
+            return Response(headers=headers)
+        job = await to_thread.run_sync(self._first_use.start, found, service_url)
+        job = await wait_until(
+            self._jobs,
+            job.job_id,
+            "difference",
+            lambda now_job: now_job.phase in ENDED,
+            timeout_s=self._wait_s,
+            request=request,
+        )
+        if job.phase in ENDED:
+            return await self._file(product_of(job), service_url)
+        return await self._under_way(job, request, service_url)
+
+    async def _file(self, dataset_id: str, service_url: str) -> Response:
+        url = await to_thread.run_sync(self._links.file_url, dataset_id, service_url)
+        return RedirectResponse(url, status_code=303, headers=NOT_KEPT)
+
+    async def _under_way(self, job: Job, request: Request, service_url: str) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            page = f"{service_url}/jobs/difference/{job.job_id}"
+            return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
+        quoted = await to_thread.run_sync(self._jobs.quoted, job)
+        left_s = _left_s(quoted)
+        job_url = f"{service_url}/builds/difference/async/{job.job_id}"
+        headers = {"Location": job_url, "Retry-After": left_s or RETRY_AFTER_S, **NOT_KEPT}
+        ask_again = f"{service_url}/differences?{request.url.query}"
+        return PlainTextResponse(_words(quoted, left_s, job_url, ask_again), 202, headers)
+
+
+def _left_s(job: Job) -> str | None:
+    """Whole seconds until a job will be done, at least one."""
+    if job.quote is None:
+        return None
+    return str(max(1, math.ceil((job.quote - datetime.now(UTC)).total_seconds())))
+
+
+def _words(job: Job, left_s: str | None, job_url: str, ask_again: str) -> str:
+    stage, total = job.progress.get("stage"), job.progress.get("total")
+    step = "" if stage is None else f", {stage} {job.progress.get('done', 0)} of {total}"
+    quote = "nobody can say yet when" if left_s is None else f"in about {left_s} s"
+    return (
+        "The difference image is not built yet; it is being built.\n"
+        f"phase: {job.phase.value}{step}\n"
+        f"done: {quote}\n"
+        f"job: {job_url}\n"
+        f"ask again: {ask_again}\n"
+    )

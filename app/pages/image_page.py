@@ -1,0 +1,64 @@
+"""The page of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.pages.asked import Asked
+from app.pages.document import PageWriter
+from app.pages.image_view import relate, view_image
+from app.pages.position import format_position, parse_position
+from app.pages.preview_view import is_difference, preview_size
+from app.pixels.preview import MASK_COLOURS
+from app.schema.rows import DatasetRow
+from app.services.builds_rows import is_built_difference
+from app.services.links import LinkService
+from app.services.staleness import stale_reasons
+from app.stores.tables.datasets import DatasetStore
+
+
+def image_page(
+    writer: PageWriter, links: LinkService, datasets: DatasetStore
+) -> Callable[..., Response]:
+    """The page of an image (ID=…), with a position (POS=…) marked."""
+
+    def image(request: Request, asked: Asked) -> Response:
+        row = datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
+        service_url = writer.service_url(request)
+        position = asked.single("POS")
+        has_pixels = not (row.is_external or row.is_buildable)
+        values = {
+            "image": view_image(row, service_url=service_url),
+            "pos": format_position(parse_position(position)) if position else "",
+            "show_mask": asked.single("MASK") is not None,
+            "mask_colours": [
+                (name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in MASK_COLOURS
+            ],
+            "preview_size": preview_size(row) if has_pixels else (0, 0),
+            "stretch_text": _stretch_text(row),
+            "is_built_difference": is_built_difference(row) and has_pixels,
+            "download_url": links.file_url(row.dataset_id, service_url),
+            "stale_reasons": stale_reasons(datasets, row.dataset_id) if row.is_stale else [],
+            "exposure": _exposure_of(row, datasets),
+            "difference": datasets.differences_of([row.dataset_id]).get(row.dataset_id.lower()),
+            "inputs": relate(datasets.inputs_of(row.dataset_id), datasets, product=False),
+            "products": relate(datasets.products_of(row.dataset_id), datasets, product=True),
+        }
+        return writer.write(request, "image.html", values)
+
+    return image
+
+
+def _exposure_of(row: DatasetRow, datasets: DatasetStore) -> str | None:
+    """The exposure that a difference is of, while it is there."""
+    rows = [] if row.difference_of is None else datasets.get_many([row.difference_of])
+    return rows[0].dataset_id if rows else None
+
+
+def _stretch_text(row: DatasetRow) -> str:
+    if is_difference(row):
+        return "Grey is no change, white brighter and black fainter than the template (±5σ)."
+    return "Stretched by asinh between the limits of zscale."

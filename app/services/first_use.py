@@ -1,0 +1,91 @@
+"""The difference image of an exposure: what is there, or the job that builds it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ServiceError, TransientError
+from app.recipes.values import Parameters
+from app.schema.rows import DatasetRow, science_of_virtual
+from app.services.build_planner import default_difference
+from app.services.builds import BuildService
+from app.services.jobs import JobService
+from app.stores.tables.datasets import DatasetStore
+from app.stores.tables.difference_store import DifferenceStore, Settlement
+from app.stores.tables.rows import fold
+from app.uws.job import Job, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A difference that can be built: the recipe's key and the parameters that ask for it."""
+
+    key: str
+    parameters: Parameters
+
+
+class FirstUseService:
+    """Finds and builds the default differences of exposures."""
+
+    def __init__(
+        self,
+        *,
+        datasets: DatasetStore,
+        differences: DifferenceStore,
+        builds: BuildService,
+        jobs: JobService,
+    ) -> None:
+        self._datasets = datasets
+        self._differences = differences
+        self._builds = builds
+        self._jobs = jobs
+        self._starting = threading.Lock()
+
+    def find(self, dataset_id: str) -> DatasetRow | Missing:
+        """The difference of an exposure, by the identifier of either. A stale one only where none
+        can be built any more.
+
+        Raises what :meth:`BuildPlanner.prepare` raises.
+        """
+        exposure = science_of_virtual(dataset_id) or dataset_id
+        current = self._datasets.differences_of([exposure]).get(fold(exposure))
+        there = current is not None and Path(current.file_path).is_file()
+        if current is not None and there and not current.is_stale:
+            return current
+        try:
+            recipe, plan = self._builds.prepare("difference", default_difference(exposure))
+        except TransientError:
+            raise
+        except ServiceError:
+            if current is not None and there:
+                return current
+            raise
+        product = self._builds.find_product(recipe.key())
+        if product is None:
+            name = exposure if plan.science is None else plan.science.dataset_id
+            return Missing(recipe.key(), default_difference(name))
+        self._differences.settle(Settlement(built={exposure: product.dataset_id}))
+        return product
+
+    def start(self, missing: Missing, service_url: str) -> Job:
+        """The job that builds it: a new one, the one under way, or the one that failed. What failed
+        by its data is not tried again: the same inputs would fail the same way."""
+        with self._starting:
+            known = self._find_job(missing)
+            if known is not None:
+                return known
+            job = self._jobs.create("difference", missing.parameters, service_url=service_url)
+            return self._jobs.start(job.job_id)
+
+    def _find_job(self, missing: Missing) -> Job | None:
+        phases = (Phase.QUEUED, Phase.EXECUTING, Phase.ERROR)
+        for job in self._jobs.list_jobs("difference", phases=phases):
+            if job.parameters != missing.parameters:
+                continue
+            if job.phase is not Phase.ERROR:
+                return job
+            if job.error is not None and not job.error.transient and job.recipe_key == missing.key:
+                return job
+        return None
