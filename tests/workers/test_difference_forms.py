@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from app.errors import KernelFitError
+from app.errors import ComputationError, KernelFitError
 from app.pixels.grid import Grid
 from app.pixels.image import bits
 from app.pixels.psf_field import Profile
@@ -166,3 +166,35 @@ def test_given_stars_and_why_some_were_not_taken(folder: Path, tmp_path: Path) -
     nowhere = DifferenceOptions(candidates=((150.0, 2.02), (150.02, 2.0)))
     with pytest.raises(KernelFitError, match=r"0 were found"):
         build(folder, tmp_path, nowhere)
+
+
+Method = Literal["kernel", "zogy", "snap", "likelihood"]
+
+
+@pytest.mark.parametrize("method", ["kernel", "zogy", "snap", "likelihood"])
+def test_an_image_without_stars_is_an_error_that_says_so(method: Method, tmp_path: Path) -> None:
+    empty, other = (Exposure(visit=visit, stars=0, mjd=60400 + visit) for visit in (41, 42))
+    for exposure in (empty, other):
+        write_exposure(tmp_path, exposure)
+    with pytest.raises(ComputationError, match=r"usable stamps; 0 were found|stars that show"):
+        build(
+            tmp_path, tmp_path, DifferenceOptions(method=method), templates=[other], science=empty
+        )
+
+
+@pytest.mark.parametrize("method", ["kernel", "zogy", "snap", "likelihood"])
+def test_where_the_template_has_nothing_the_product_says_so(
+    method: Method, folder: Path, tmp_path: Path
+) -> None:
+    aside = Exposure(visit=43, fwhm_px=3.1, offset_px=(40, 0), mjd=60001)
+    write_exposure(tmp_path, aside)
+    write_exposure(tmp_path, FIRST)
+    made = build(
+        tmp_path, tmp_path, DifferenceOptions(method=method), templates=[aside], science=FIRST
+    )
+    with fits.open(made.path) as hdus:
+        flux, mask = hdus["IMAGE"].data, hdus["MASK"].data
+        assert hdus[0].header["COVERAGE"] == pytest.approx(0.8, abs=0.03)
+    none = (mask & bits("NO_DATA")) != 0
+    np.testing.assert_array_equal(np.isnan(flux), none)
+    assert none[:, 162:].all() and not none[:, 5:140].any()
