@@ -197,4 +197,4 @@ def test_where_the_template_has_nothing_the_product_says_so(
         assert hdus[0].header["COVERAGE"] == pytest.approx(0.8, abs=0.03)
     none = (mask & bits("NO_DATA")) != 0
     np.testing.assert_array_equal(np.isnan(flux), none)
-    assert none[:, 162:].all() and not none[:, 5:140].any()
+    assert none[:, 162:].all() and not none[:, 5:110].any()
