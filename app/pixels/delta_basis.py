@@ -10,6 +10,7 @@ image, as the elements of a Gaussian basis do.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -168,6 +169,7 @@ def _flux_ratio(pixels: StampPixels, half_px: int) -> float:
     return float(np.median(above[bright] / below[bright])) if bright.any() else 1.0
 
 
+@lru_cache(maxsize=4)
 def _roughness(side: int) -> Floats:
     """B^T B (side², side²), of whole numbers until the end: the order of sums is the same to it."""
     stencil = np.array([[1.0, 4.0, 1.0], [4.0, -20.0, 4.0], [1.0, 4.0, 1.0]])

@@ -11,7 +11,7 @@ from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
 from app.stores.fits_layout import CardRow
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
-from app.workers.kernel_difference import Pair, form_cards, quality_cards, subtract_by_kernel
+from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
 from app.workers.likelihood_difference import likelihood_product
 from app.workers.matched_template import matched_product
 from app.workers.product import Product, pixel_quality
@@ -72,13 +72,8 @@ def _matching_cards(
     kept = "science" if found.convolved == "template" else "template"
     fitted = None if options.method == "snap" else options.background_order
     return (
-        ("SUBMETH", options.method, "how the template was subtracted"),
-        ("CONVOLVD", found.convolved, "image convolved to match the other"),
+        *kernel_cards(options, found),
         ("PSFOF", None if psf is None else kept, "image whose PSF this one has, see HDU PSF"),
-        ("BORDER", options.border_px, "[pix] template beyond the science image"),
         ("DECORR", options.decorrelate, "noise made white by a filter, as HDU PSF is"),
-        ("KERNORD", found.kernel.order, "spatial order of the matching kernel"),
         ("BKGORD", fitted, "order of the differential background"),
-        *form_cards(options),
-        ("SHARPENS", found.sharpens or None, "the broader image was convolved: noise amplified"),
     )

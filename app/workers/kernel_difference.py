@@ -10,6 +10,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.image_pairs import MatchOptions, SubtractedImages, subtract_images
 from app.pixels.kernels import SNAP, SNAP_SIZE_PX, KernelForm
+from app.pixels.matching import Match
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.subtract import Quality
 from app.pixels.warp import Window, widened
@@ -149,11 +150,15 @@ def quality_cards(quality: Quality) -> tuple[tuple[str, float], ...]:
     return tuple((card, float(numbers[name])) for name, card in QUALITY_CARDS.items())
 
 
-def form_cards(options: DifferenceOptions) -> tuple[CardRow, ...]:
-    """What the kernel was made of, where it was not Gaussians."""
-    if options.kernel_basis == "gaussians":
-        return ()
+def kernel_cards(options: DifferenceOptions, found: Match) -> tuple[CardRow, ...]:
+    """How the template was brought to the science image."""
+    free = options.kernel_basis == "delta"
     return (
-        ("KERNBAS", options.kernel_basis, "elements that the kernel is made of"),
-        ("KERNLAM", options.kernel_lambda, "regularisation of free pixels, for each star"),
+        ("SUBMETH", options.method, "how the template was subtracted"),
+        ("CONVOLVD", found.convolved, "image convolved to match the other"),
+        ("BORDER", options.border_px, "[pix] template beyond the science image"),
+        ("KERNORD", found.kernel.order, "spatial order of the matching kernel"),
+        ("KERNBAS", options.kernel_basis if free else None, "elements of the matching kernel"),
+        ("KERNLAM", options.kernel_lambda if free else None, "regularisation, for each star"),
+        ("SHARPENS", found.sharpens or None, "the broader image was convolved: noise amplified"),
     )

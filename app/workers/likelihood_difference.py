@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from app.errors import CoverageError
 from app.pixels.bright_objects import mark_bright_objects
-from app.pixels.likelihood import Likelihood, subtract_likelihood
+from app.pixels.likelihood import subtract_likelihood
 from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import ImageRef, InputUse
-from app.stores.fits_layout import CardRow
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
-from app.workers.kernel_difference import Pair, form_cards, quality_cards, subtract_by_kernel
+from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
 from app.workers.product import Product, pixel_quality
 from app.workers.science_window import at_pixels, inner_bounds
 from app.workers.work import Work
@@ -49,7 +48,12 @@ def likelihood_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         zero_point_mag=zero_point_of(ref),
         bunit=ref.bunit,
         quality=(*quality_cards(done.quality), *pixel_quality(image)),
-        settings=_cards(pair, done),
+        settings=(
+            *kernel_cards(options, done.match),
+            ("PRECONV", "science", "image that was convolved with its own PSF first"),
+            ("PSFOF", "difference", "the image that HDU PSF is of"),
+            ("BKGORD", options.background_order, "order of the differential background"),
+        ),
         psf=pair.inner_psf(done.psf),
         kernel=KeptKernel(done.match, options.border_px),
         score=score,
@@ -73,17 +77,3 @@ def _psf_around(pair: Pair, name: str) -> CoaddPsf:
     if psf is None:
         raise CoverageError("stars that show the PSF of the science image", 0, 1)
     return psf
-
-
-def _cards(pair: Pair, done: Likelihood) -> tuple[CardRow, ...]:
-    options = pair.options
-    return (
-        ("SUBMETH", options.method, "how the template was subtracted"),
-        ("PRECONV", "science", "image that was convolved with its own PSF first"),
-        ("CONVOLVD", done.match.convolved, "image convolved to match the other"),
-        ("PSFOF", "difference", "the image that HDU PSF is of"),
-        ("BORDER", options.border_px, "[pix] template beyond the science image"),
-        ("KERNORD", done.match.kernel.order, "spatial order of the matching kernel"),
-        ("BKGORD", options.background_order, "order of the differential background"),
-        *form_cards(options),
-    )

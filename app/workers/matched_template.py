@@ -10,9 +10,8 @@ from app.pixels.image_pairs import match_images
 from app.pixels.matching import Match
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import ImageRef, InputUse
-from app.stores.fits_layout import CardRow
 from app.stores.kernel_files import KeptKernel
-from app.workers.kernel_difference import Pair, form_cards
+from app.workers.kernel_difference import Pair, kernel_cards
 from app.workers.product import Product, pixel_quality
 from app.workers.work import Work
 
@@ -40,7 +39,10 @@ def matched_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         zero_point_mag=zero_point_of(ref),
         bunit=ref.bunit,
         quality=(*_quality(found), *pixel_quality(image)),
-        settings=_cards(pair, found),
+        settings=(
+            ("PRODUCT", pair.options.product, "the template alone, as it would be subtracted"),
+            *kernel_cards(pair.options, found),
+        ),
         psf=psf,
         kernel=KeptKernel(found, pair.options.border_px),
     )
@@ -53,17 +55,4 @@ def _quality(found: Match) -> tuple[tuple[str, float], ...]:
         ("NSTAMPS", float(len(found.used))),
         ("NSTAMREJ", float(len(found.rejected) + len(found.unfit))),
         ("STAMPCHI", found.stamp_chi),
-    )
-
-
-def _cards(pair: Pair, found: Match) -> tuple[CardRow, ...]:
-    options = pair.options
-    return (
-        ("PRODUCT", options.product, "the template alone, as it would be subtracted"),
-        ("SUBMETH", options.method, "how the template was matched"),
-        ("CONVOLVD", found.convolved, "image convolved to match the other"),
-        ("BORDER", options.border_px, "[pix] template beyond the science image"),
-        ("KERNORD", found.kernel.order, "spatial order of the matching kernel"),
-        *form_cards(options),
-        ("SHARPENS", found.sharpens or None, "the broader image was convolved: noise amplified"),
     )
