@@ -117,7 +117,8 @@ def _try_showpiece(piece: Showpiece, base_url: str, identifier: str) -> list[str
         "Every exposure that contains it, as CSV:",
         f"  curl {base_url}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode \\",
         '    "QUERY=SELECT obs_id, lsst_band, t_min, s_resolution FROM ivoa.ObsCore'
-        f" WHERE CONTAINS(POINT('ICRS', {lon}, {lat}), s_region) = 1 ORDER BY t_min\"",
+        f" WHERE calib_level = 2 AND CONTAINS(POINT('ICRS', {lon}, {lat}), s_region) = 1"
+        ' ORDER BY t_min"',
         "",
         "The same in Python (pip install pyvo), and the sharpest image opened:",
         "  import pyvo",
@@ -125,7 +126,8 @@ def _try_showpiece(piece: Showpiece, base_url: str, identifier: str) -> list[str
         "  from pyvo.dal.adhoc import DatalinkResults",
         f'  tap = pyvo.dal.TAPService("{base_url}/tap")',
         '  found = tap.search("SELECT * FROM ivoa.ObsCore WHERE CONTAINS("',
-        f"      \"POINT('ICRS', {lon}, {lat}), s_region) = 1 ORDER BY s_resolution\")",
+        f"      \"POINT('ICRS', {lon}, {lat}), s_region) = 1\"",
+        '      " AND calib_level = 2 ORDER BY s_resolution")',
         "  links = DatalinkResults.from_result_url(found[0].getdataurl())",
         '  this = next(links.bysemantics("#this", include_narrower=False))',
         "  hdus = fits.open(this.access_url)",

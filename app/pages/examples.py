@@ -140,10 +140,11 @@ def _about_images(sample: Sample) -> tuple[Example, ...]:
     return (
         Example(
             slug="night",
-            name="Everything taken within some days",
+            name="Exposures taken within some days",
             about="Times are modified Julian dates (UTC).",
             query="SELECT TOP 200 obs_publisher_did, lsst_band, t_min, t_exptime, s_ra, s_dec\n"
-            f"FROM ivoa.ObsCore\nWHERE t_min BETWEEN {start} AND {start + 7}\nORDER BY t_min",
+            f"FROM ivoa.ObsCore\nWHERE calib_level = 2 AND t_min BETWEEN {start} AND {start + 7}\n"
+            "ORDER BY t_min",
         ),
         Example(
             slug="bands",

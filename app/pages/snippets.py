@@ -19,6 +19,7 @@ images = tap.search("""
     SELECT * FROM ivoa.ObsCore
     WHERE CONTAINS(POINT('ICRS', {lon}, {lat}),
                    s_region) = 1
+      AND calib_level = 2
     ORDER BY s_resolution""")
 links = DatalinkResults.from_result_url(
     images[0].getdataurl())
@@ -36,7 +37,8 @@ def curl_snippet(service_url: str, position: str) -> str:
     SELECT obs_id, lsst_band, t_min
     FROM ivoa.ObsCore
     WHERE CONTAINS(POINT('ICRS', {lon}, {lat}),
-                   s_region) = 1"'''
+                   s_region) = 1
+      AND calib_level = 2"'''
 
 
 def build_snippet(service_url: str, dataset_id: str) -> str:
