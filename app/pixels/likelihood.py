@@ -115,7 +115,8 @@ def subtract_likelihood(
     seen = image.usable(UNSEEN)
     noise_here = np.sqrt(np.where(seen, image.variance, np.float32(1.0)))
     pulls = np.where(seen, image.flux / noise_here, np.float32(np.nan))
-    score = Score(pulls, 1.0).rescaled(_quiet(pulls, math.ceil(broad_px)))
+    score = Score(pulls, 1.0).rescaled(seen)
+    score = score.rescaled(_quiet(score.values, math.ceil(broad_px)))
     factor = score.scatter**2
     image.variance[:] *= np.float32(factor)
     quality = replace(

@@ -92,6 +92,16 @@ def test_sources_are_found_on_it_as_it_is(paint, observe, field, pair):
     assert (found.mask & bits("DETECTED")).any()
 
 
+def test_a_variance_that_is_wrong_is_set_right(paint, observe, field):
+    sky = Sky(paint, observe, field, 3, *PAIRS[1])
+    sky.science.variance[:] /= 9
+    sky.template.variance[:] /= 9
+    made = sky.likelihood()
+    quiet = np.isfinite(made.score.values) & sky.blank
+    assert made.score.values[quiet].std() == pytest.approx(1.0, abs=0.03)
+    assert made.quality.variance_factor == pytest.approx(9.0, rel=0.1)
+
+
 def test_defects_make_no_rings(paint, observe, field):
     sky = Sky(paint, observe, field, 7, *PAIRS[0])
     sky.science.flux[:, 212], sky.science.mask[:, 212] = 1e5, bits("BAD")
