@@ -50,6 +50,11 @@ class Measured:
     sources: Table
     """The HDU DIASOURCES."""
 
+    @property
+    def trusted(self) -> Table:
+        """The sources with a reliability of at least 0.5."""
+        return self.sources[self.sources["reliability"] >= 0.5]
+
     def near(self, place: SkyCoord, arcsec: float) -> Table:
         """The sources within a distance of a place."""
         found = SkyCoord(self.sources["ra"], self.sources["dec"], unit="deg")
@@ -116,20 +121,28 @@ def run(service: Service) -> list[Measured]:
     assert len(old) == len(new) == 5, (old, new)
     template, _ = build(service, "template", ID=new[0], TEMPLATE_IDS=",".join(old))
     assert len(template["INPUTS"].data) == 5
-    measured = []
-    for identifier in new:
-        product, seconds = build(service, "difference", ID=identifier, TEMPLATE_IDS=",".join(old))
-        measured.append(
-            Measured(
-                identifier,
-                product["IMAGE"].data.astype(float),
-                product["IMAGE"].header,
-                noise_ratio(product, science_pixels(identifier)),
-                seconds,
-                Table(product["DIASOURCES"].data),
-            )
-        )
-    return measured
+    return [_difference(service, identifier, old) for identifier in new]
+
+
+def run_null(service: Service) -> list[Measured]:
+    """The difference of each exposure of 2016 against the four others."""
+    old = identifiers(service, 2016)
+    return [
+        _difference(service, identifier, [each for each in old if each != identifier])
+        for identifier in old
+    ]
+
+
+def _difference(service: Service, identifier: str, template: list[str]) -> Measured:
+    product, seconds = build(service, "difference", ID=identifier, TEMPLATE_IDS=",".join(template))
+    return Measured(
+        identifier,
+        product["IMAGE"].data.astype(float),
+        product["IMAGE"].header,
+        noise_ratio(product, science_pixels(identifier)),
+        seconds,
+        Table(product["DIASOURCES"].data),
+    )
 
 
 def mean_significance(measured: list[Measured]) -> float:
@@ -157,10 +170,14 @@ def figures() -> Iterator[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="skyloom-decam-"))
     service = decam_service(folder)
     try:
-        measured = run(service)
+        measured, null = run(service), run_null(service)
     finally:
         service.stop()
         shutil.rmtree(folder)
+    for m in null:
+        name = f"{m.name.rsplit('?', 1)[-1]} less the others of 2016"
+        yield Figure(name=f"std(D/sqrt V), {name}", ours=m.noise_ratio, unit="")
+        yield Figure(name=f"trusted sources in {name}", ours=len(m.trusted), unit="")
     for m in measured:
         name = m.name.rsplit("?", 1)[-1]
         yield Figure(name=f"std(D/sqrt V) outside sources, {name}", ours=m.noise_ratio, unit="")

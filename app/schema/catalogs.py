@@ -222,6 +222,11 @@ BUILD_QUALITY: Final = Table(
             "Scatter of the residuals of bright stars, in sigma (differences)",
             ucd="stat.fit.residual",
         ),
+        real(
+            "star_residual",
+            "Scatter of what is left of stars over their flux, beyond noise (differences)",
+            ucd="stat.fit.residual;phot.flux",
+        ),
         integer(
             "n_dia_sources",
             "Sources found on it, which are in dia_source (differences)",

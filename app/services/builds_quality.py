@@ -28,6 +28,7 @@ CARDS: Final = {
     "VARFACT": "variance_factor",
     "BRIGHCHI": "bright_chi",
     "NBLANK": "blank_pixels",
+    "STARRES": "star_residual",
     "NDIASRC": "n_dia_sources",
 }
 """Number in a report (the keyword it has in the file's header) -> column."""

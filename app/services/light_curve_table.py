@@ -52,7 +52,8 @@ FIELDS: Final = (
     ),
     real(
         "psf_flux_error",
-        "Its standard error, noise that neighbouring pixels share counted in",
+        "Its standard error, noise that neighbouring pixels share counted in; of a difference also "
+        "template_flux times what is left of stars (star_residual of build_quality)",
         unit=NANOJANSKY,
         ucd="stat.error;phot.flux.density",
         principal=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from math import inf, isnan, nan
+from dataclasses import dataclass, replace
+from math import hypot, inf, isnan, nan
 from typing import Final
 
 from app.errors import RecipeError
@@ -90,19 +90,34 @@ class LightCurveService:
             names = list(dict.fromkeys((*kinds, *science_of.values())))
             rows = {row.dataset_id: row for row in self._datasets.get_many(names)}
             measured = self._measure_rows(list(rows.values()), point, request)
-            epochs = (
-                Epoch(
-                    position=number,
-                    point=point,
-                    kind=kind,
-                    row=rows[name],
-                    measured=measured[name],
-                    template_flux=_template_flux(measured, name, science_of.get(name)),
-                )
-                for name, kind in kinds.items()
-                if name in measured
-            )
-            yield list(epochs)
+            left = self._star_residuals(differences)
+            epochs = []
+            for name, kind in kinds.items():
+                if name in measured:
+                    template_flux = _template_flux(measured, name, science_of.get(name))
+                    told = _with_residual(measured[name], left.get(name), template_flux)
+                    epochs.append(
+                        Epoch(
+                            position=number,
+                            point=point,
+                            kind=kind,
+                            row=rows[name],
+                            measured=told,
+                            template_flux=template_flux,
+                        )
+                    )
+            yield epochs
+
+    def _star_residuals(self, differences: Sequence[str]) -> dict[str, float]:
+        """What is left of stars on differences, as far as that is known."""
+        if not differences:
+            return {}
+        adql = (
+            "SELECT obs_publisher_did, star_residual FROM skyloom.build_quality "
+            f"WHERE obs_publisher_did IN ({', '.join(map(literal, differences))}) "
+            "AND star_residual IS NOT NULL"
+        )
+        return dict(self._rows.select(adql, len(differences), what="differences of a position"))
 
     def _measure_rows(
         self, rows: Sequence[DatasetRow], point: Point, request: LightCurveRequest
@@ -152,6 +167,16 @@ def _choice(request: LightCurveRequest) -> Iterator[str]:
             for low, high in request.times
         )
         yield f"({' OR '.join(f'({part})' for part in parts)})"
+
+
+def _with_residual(
+    measured: Measurement, star_residual: float | None, template_flux: float
+) -> Measurement:
+    """With the error of what the subtraction leaves of the template's flux."""
+    if star_residual is None or isnan(template_flux):
+        return measured
+    error = hypot(measured.error, star_residual * template_flux)
+    return replace(measured, error=error, snr=measured.flux / error if error > 0 else nan)
 
 
 def _template_flux(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from app.errors import CoverageError
 from app.pixels.background import sky_level
 from app.pixels.dia_images import DiaImages, Layer, gaussian_coadd_psf
-from app.pixels.dia_sources import DETECTIONS, THRESHOLD, DiaSources, find_dia_sources
+from app.pixels.dia_sources import DETECTIONS, THRESHOLD, find_dia_sources
 from app.pixels.image import MaskedImage
 from app.pixels.psf_coadd import CoaddPsf
+from app.pixels.star_residual import star_residual
 from app.recipes.recipe import ImageRef
 from app.workers.dia_table import dia_source_rows
 from app.workers.product import Product
@@ -42,9 +44,11 @@ def with_sources(
     """
     work.at("detect", 0, 1)
     try:
-        found = _find(difference or (product.image, product.psf), science, template, score)
+        images = _images(difference or (product.image, product.psf), science, template)
+        found = find_dia_sources(images, score=score)
     except CoverageError:
         return product
+    residual = star_residual(images, _stars(product), found.score_scatter)
     rows = dia_source_rows(work.plan, ref, found.sources)
     cards = (
         ("DIATHRES", THRESHOLD, "[sigma] sources were looked for beyond this"),
@@ -54,7 +58,11 @@ def with_sources(
         product,
         image=replace(product.image, mask=_marked(product.image.mask, found.mask)),
         sources=rows,
-        quality=(*product.quality, ("NDIASRC", float(len(rows)))),
+        quality=(
+            *product.quality,
+            *(() if residual is None else (("STARRES", residual),)),
+            ("NDIASRC", float(len(rows))),
+        ),
         settings=(*product.settings, *cards),
     )
 
@@ -65,12 +73,17 @@ def _marked(mask: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.int
     return marked
 
 
-def _find(
-    difference: Shown, science: Shown, template: Shown, score: NDArray[np.float32] | None
-) -> DiaSources:
+def _images(difference: Shown, science: Shown, template: Shown) -> DiaImages:
     sky = sky_level(science[0]).mean
-    images = DiaImages(_layer(difference), _layer(science, sky), _layer(template))
-    return find_dia_sources(images, score=score)
+    return DiaImages(_layer(difference), _layer(science, sky), _layer(template))
+
+
+def _stars(product: Product) -> Iterator[tuple[float, float]]:
+    """Those that the matching kernel was looked for on, as pixels of the product."""
+    if product.kernel is not None:
+        match, border = product.kernel.match, product.kernel.border_px
+        for x, y in (*match.used, *match.rejected):
+            yield x - border, y - border
 
 
 def _layer(shown: Shown, level: float = 0.0) -> Layer:

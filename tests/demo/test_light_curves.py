@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import compress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.table import Table
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from app.config import Config
 from app.demo.settings import BANDS, Camera, SurveySettings
 from app.demo.truth import SurveyTruth, light_curve
 from app.main import create_app
+from app.wiring import run_builds
 from app.wiring_images import prepare_demo
 
 SETTINGS = SurveySettings(
@@ -27,20 +30,54 @@ SETTINGS = SurveySettings(
     transients=1,
     variables=16,
 )
+WIDE = replace(SETTINGS, camera=replace(SETTINGS.camera, nx_px=480, ny_px=480))
+"""More stars for the matching kernel, more places that all exposures show."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A survey that is served, and what is true of it."""
+
+    config: Config
+    client: TestClient
+    truth: SurveyTruth
+
+
+def serve(folder: Path, settings: SurveySettings) -> Served:
+    """Make and serve a survey."""
+    config = Config(data_dir=folder, workers=1)
+    truth, _ = prepare_demo(config, seed=4, settings=settings, progress=lambda _done, _all: None)
+    return Served(config, TestClient(create_app(config), base_url="http://curves.test"), truth)
 
 
 @pytest.fixture(scope="module")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[TestClient, SurveyTruth]:
-    """The survey served, and what is true of it."""
-    config = Config(data_dir=tmp_path_factory.mktemp("survey"), workers=1)
-    truth, _ = prepare_demo(config, seed=4, settings=SETTINGS, progress=lambda _done, _all: None)
-    return TestClient(create_app(config), base_url="http://curves.test"), truth
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return serve(tmp_path_factory.mktemp("survey"), SETTINGS)
 
 
-def measured(client: TestClient, truth: SurveyTruth) -> list[list[dict[str, Any]]]:
+@pytest.fixture(scope="module")
+def subtracted(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A survey whose second season is subtracted from by the mean of the first, exposures of one
+    PSF."""
+    made = serve(tmp_path_factory.mktemp("subtracted"), WIDE)
+    middle = WIDE.active_start_mjd - 0.5 * WIDE.season_gap_d
+    query = f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE calib_level = 2 AND t_min > {middle}"
+    told = made.client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "FORMAT": "csv"})
+    options = (("TIME", f"-Inf {middle}"), ("WARP", "psfmatched"), ("STATISTIC", "mean"))
+    options += (("KERNEL_ORDER", "0"),)
+    found = [("ID", line) for line in told.text.split()[1:]]
+    assert len(found) == WIDE.active_epochs * len(WIDE.bands)
+    built = list(run_builds(made.config, [("difference", (each, *options)) for each in found]))
+    assert len(built) == len(found)
+    return made
+
+
+def measured(
+    client: TestClient, truth: SurveyTruth, kind: str = "science"
+) -> list[list[dict[str, Any]]]:
     """The rows of each variable."""
     positions = [f"{each.lon_deg!r} {each.lat_deg!r}" for each in truth.variables]
-    asked = {"POS": positions, "RESPONSEFORMAT": "json"}
+    asked = {"POS": positions, "RESPONSEFORMAT": "json", "KIND": kind}
     told = client.post("/lightcurve", data=asked).json()
     names = [column["name"] for column in told["metadata"]]
     found: list[list[dict[str, Any]]] = [[] for _ in truth.variables]
@@ -65,27 +102,57 @@ def stand_alone(truth: SurveyTruth) -> list[bool]:
     return found
 
 
-def test_variables_show_their_light_curves(survey: tuple[TestClient, SurveyTruth]) -> None:
-    client, truth = survey
-    pulls: list[float] = []
-    changes: list[float] = []
-    alone, curves_of = stand_alone(truth), measured(client, truth)
-    assert sum(alone) >= 10
-    for variable, rows in compress(zip(truth.variables, curves_of, strict=True), alone):
-        true = {(band, round(mjd, 5)): flux for _, band, mjd, flux in light_curve(variable, truth)}
-        curves = defaultdict(list)
-        for row in rows:
+@dataclass
+class Curves:
+    """Measured points (flux, error, true flux) of the curves of single bands."""
+
+    points: dict[Any, list[tuple[float, float, float]]] = field(default_factory=dict)
+
+    def pulls(self, least: int) -> NDArray[np.float64]:
+        """Of all curves of ``least`` points, a constant taken off each."""
+        found: list[float] = []
+        for points in self.points.values():
+            flux, error, true = np.array(points).T
+            if len(points) >= least:
+                off = (flux - true) - np.average(flux - true, weights=error**-2)
+                found += list(off / error * np.sqrt(len(points) / (len(points) - 1)))
+        return np.array(found)
+
+    def changes(self) -> NDArray[np.float64]:
+        """How far the true fluxes are from the mean of their curve, in errors of the points."""
+        curves = [np.array(points).T for points in self.points.values()]
+        return np.concatenate([(true - true.mean()) / error for _, error, true in curves])
+
+
+def curves_of(served: Served, kind: str) -> Curves:
+    """Those of the variables that stand alone, of points without flags."""
+    truth, found = served.truth, Curves(defaultdict(list))
+    rows_of = measured(served.client, truth, kind)
+    for number, alone in enumerate(stand_alone(truth)):
+        curve = light_curve(truth.variables[number], truth)
+        true = {(band, round(mjd, 5)): flux for _, band, mjd, flux in curve}
+        for row in rows_of[number] if alone else ():
             if row["flags"] is None:
                 flux = true[row["lsst_band"], round(row["mjd"], 5)]
-                curves[row["lsst_band"]].append((row["psf_flux"], row["psf_flux_error"], flux))
-        for points in curves.values():
-            found, error, flux = np.array(points).T
-            if len(points) < 4:
-                continue
-            # A neighbour's light in the PSF is the same at every epoch: it shifts the whole curve.
-            off = (found - flux) - np.average(found - flux, weights=error**-2)
-            pulls += list(off / error * np.sqrt(len(points) / (len(points) - 1)))
-            changes += list((flux - flux.mean()) / error)
+                found.points[number, row["lsst_band"]].append(
+                    (row["psf_flux"], row["psf_flux_error"], flux)
+                )
+    return found
+
+
+def test_variables_show_their_light_curves(survey: Served) -> None:
+    """But for a neighbour's light in the PSF, which is the same at every epoch."""
+    curves = curves_of(survey, "science")
+    pulls = curves.pulls(4)
     assert len(pulls) > 200
-    assert np.std(changes) > 10, "the variables should vary"
+    assert np.std(curves.changes()) > 10, "the variables should vary"
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.1)
+
+
+def test_differences_show_the_same_changes(subtracted: Served) -> None:
+    """But for the flux that the template shows, which is the same at every epoch."""
+    curves = curves_of(subtracted, "difference")
+    pulls = curves.pulls(2)
+    assert len(pulls) > 50
+    assert np.std(curves.changes()) > 5, "the variables should vary"
     assert np.std(pulls) == pytest.approx(1.0, abs=0.1)

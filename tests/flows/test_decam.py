@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,16 +13,22 @@ from benchmarks.decam import (
     mean_significance,
     published_significance,
     run,
+    run_null,
 )
+from tests.flows.service import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The ten exposures, served."""
+    opened = decam_service(tmp_path_factory.mktemp("decam") / "data")
+    yield opened
+    opened.stop()
 
 
 @pytest.mark.needs("shared")
-def test_transient_of_2018_stands_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    service = decam_service(tmp_path / "data")
-    try:
-        measured = run(service)
-    finally:
-        service.stop()
+def test_transient_of_2018_stands_out(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = run(service)
     found, published = mean_significance(measured), published_significance()
     with capsys.disabled():
         ratios = ", ".join(f"{m.noise_ratio:.3f}" for m in measured)
@@ -38,3 +44,11 @@ def test_transient_of_2018_stands_out(tmp_path: Path, capsys: pytest.CaptureFixt
     moved = [star for star in stars if 0.03 < star["dipole_length"] < 0.3]
     assert len(moved) == len(measured)
     assert all(100 < star["dipole_angle"] < 200 for star in moved)
+
+
+@pytest.mark.needs("shared")
+def test_exposures_of_one_season_differ_by_noise_alone(service: Service) -> None:
+    measured = run_null(service)
+    assert [m.noise_ratio for m in measured] == pytest.approx([1.0] * 5, abs=0.05)
+    assert all(len(m.near(TARGET, 1.0)) == 0 for m in measured)
+    assert sum(len(m.trusted) for m in measured) <= 5
