@@ -23,8 +23,8 @@ MOST_STARS: Final = 60
 LEAST_STARS: Final = 4
 LEAST_SNR: Final = 20.0
 """Fainter stars say little."""
-MEDIAN_SQUARE: Final = 0.4549
-"""Of a normal deviate: its median does not know of the few stars that vary."""
+MOST_SQUARE: Final = 12.0
+"""Residuals beyond 3.5 sigma, those of variable stars, count as that."""
 SHARES: Final = np.linspace(0.0, 0.1, 401)
 
 
@@ -34,8 +34,8 @@ def star_residual(
     """Standard deviation of residual / flux of the stars at ``places`` (x, y; the brightest first),
     noise taken off; None when too few of them are seen on the template.
 
-    It is the least share with which the median of the squares, in units of noise and share
-    together, is that of normal deviates. ``scatter``: a factor on the noise of the difference.
+    By maximum likelihood of normal residuals with outliers cut. ``scatter``: a factor on the noise
+    of the difference.
     """
     pairs = [
         (_forced(images.difference, x, y, scatter), _forced(images.template, x, y, 1.0))
@@ -47,9 +47,8 @@ def star_residual(
         return None
     residual, error, flux = np.array(usable).T
     variance = error**2 + (SHARES[:, None] * flux) ** 2
-    typical = np.median(residual**2 / variance, axis=1)
-    too_little = int(np.count_nonzero(typical > MEDIAN_SQUARE))
-    return float(SHARES[min(too_little, len(SHARES) - 1)])
+    cost = np.minimum(residual**2 / variance, MOST_SQUARE) + np.log(variance)
+    return float(SHARES[int(np.argmin(cost.sum(axis=1)))])
 
 
 def _forced(layer: Layer, x: float, y: float, scatter: float) -> PsfFit:
