@@ -36,6 +36,7 @@ from app.stores.secrets import load_signing_key
 
 DATALINK = "application/x-votable+xml;content=datalink"
 LIFETIME_S = 86400
+LINK_LIFETIME_S = 3600
 
 
 class Clock:
@@ -110,7 +111,7 @@ def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
         poll_s=0.1,
     )
     wake.append(dispatcher)
-    signer = FileSigner(key=load_signing_key(data_dir), clock=clock, lifetime_s=60)
+    signer = FileSigner(key=load_signing_key(data_dir), clock=clock, lifetime_s=LINK_LIFETIME_S)
     links = LinkService(datasets=stores.datasets, signer=signer, max_ids=max_ids)
     app = make_app(queries, jobs, results, links)
     dispatcher.start()

@@ -12,7 +12,7 @@ import pytest
 from app.errors import SignatureError
 from app.services.signatures import FileRef, FileSigner
 from app.stores.secrets import load_signing_key
-from tests.http.archive import Archive, Clock
+from tests.http.archive import LINK_LIFETIME_S, Archive, Clock
 from tests.waiting import web
 
 IMAGE = "ivo://skyloom.test/demo?Visit-0"
@@ -109,7 +109,7 @@ def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
 
 
 def test_an_expired_link_says_so(archive: Archive, url: str) -> None:
-    archive.clock.ahead += timedelta(seconds=61)
+    archive.clock.ahead += timedelta(seconds=LINK_LIFETIME_S + 1)
     try:
         answer = web.get(url)
         assert answer.status_code == 403
@@ -117,7 +117,7 @@ def test_an_expired_link_says_so(archive: Archive, url: str) -> None:
         assert "expired" in answer.text
         assert web.get(archive.links.file_url(IMAGE, archive.url)).status_code == 200
     finally:
-        archive.clock.ahead -= timedelta(seconds=61)
+        archive.clock.ahead -= timedelta(seconds=LINK_LIFETIME_S + 1)
 
 
 def test_a_file_that_went_away(archive: Archive) -> None:
