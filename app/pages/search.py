@@ -22,10 +22,10 @@ STATES = {BUILDABLE: "can be built", STALE: "stale"}
 """What is said of an image that is not simply there."""
 THERE = "there"
 CHOICES = {
-    THERE: "are there",
+    THERE: "there already",
     BUILDABLE: "can be built",
-    BUILT: "were built here",
-    STALE: "are stale",
+    BUILT: "built here",
+    STALE: "stale",
 }
 """Values of STATE, and the words of the form."""
 
