@@ -43,7 +43,7 @@ QUALITY_COMMENTS: Final = {
     "VARFACT": "factor put on the variance to make PULLSIG 1",
     "BRIGHCHI": "rms of IMAGE/error on the brightest pixels",
     "NBLANK": "pixels outside sources",
-    "STARRES": "scatter of residual / flux of stars, beyond noise",
+    "STARRES": "scatter of residual / star flux, beyond noise",
     "NDIASRC": "sources that were found, see HDU DIASOURCES",
 }
 """Comments on the cards that tell how good a product is."""

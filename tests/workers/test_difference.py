@@ -13,6 +13,7 @@ from astropy.io import fits
 from app.pixels.image import bits
 from app.pixels.psf_field import Profile
 from app.recipes.recipe import BuildReport, DifferenceOptions
+from app.workers.product import QUALITY_COMMENTS
 from tests.psf_recipe import psf_stamp
 from tests.services.survey import SCALE_ARCSEC, standard_exposures, write_exposure
 from tests.workers.test_tasks import plan_of, run
@@ -93,3 +94,9 @@ def test_with_a_border_the_kernel_finds_its_pixels_at_the_edges(
             assert hdus[0].header["BORDER"] == border_px
         flagged.append(int(np.count_nonzero(mask & bits("EDGE"))))
     assert flagged[1] < 0.5 * flagged[0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("keyword", QUALITY_COMMENTS)
+def test_comments_fit_their_cards(keyword: str) -> None:
+    assert QUALITY_COMMENTS[keyword] in str(fits.Card(keyword, 0.5, QUALITY_COMMENTS[keyword]))
