@@ -138,7 +138,7 @@ def test_a_full_disk_for_products(service: Service) -> None:
     assert "space" in answer.text
     assert str(service.data_dir) not in answer.text
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
-    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 0
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE build_state = 'built'")) == 0
     service.stop()
     service.prefix = ()
     service.start()
@@ -177,7 +177,7 @@ def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
     results = {web.get(f"{job}/results/result", follow_redirects=True).content for job in jobs}
     assert len(results) == 1
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
-    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 1
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE build_state = 'built'")) == 1
     products = list((service.data_dir / "products").rglob("*.fits"))
     assert len(products) == 1
 
@@ -192,4 +192,4 @@ def test_an_aborted_job_stops(service: Service) -> None:
     assert phase_at_end(job) == "ABORTED"
     time.sleep(3)
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
-    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE calib_level = 3")) == 0
+    assert len(tap.search("SELECT obs_id FROM ivoa.ObsCore WHERE build_state = 'built'")) == 0
