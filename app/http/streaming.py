@@ -20,7 +20,7 @@ PIECE_BYTES: Final = 1 << 18
 """Chunks are gathered to pieces of about this length."""
 FIRST_PIECE_BYTES: Final = 1 << 21
 """And to the first piece up to this length: the whole of a short answer, made in one go."""
-_GATHERING_S: Final = 0.05
+_GATHERING_S: Final = 0.02
 """What has come is sent on after this time, however little."""
 
 HangUpHandler = Callable[[], object]
