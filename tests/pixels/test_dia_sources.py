@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from app.pixels.psf_field import PsfField
 SHAPE = (400, 400)
 FWHM_PX = 4.0
 NOISE = 10.0
-search = partial(find_dia_sources, threshold=5.2)
-"""Noise alone has no peak as high in these images."""
+search = partial(find_dia_sources, threshold=5.0)
+"""Noise alone has hardly a peak as high in these images."""
 
 
 @pytest.fixture
@@ -110,26 +110,35 @@ def test_places_and_fluxes_scatter_as_their_errors_tell(images):
     assert np.abs(mean).max() < 0.25, mean
 
 
-def test_faint_sources_are_found_and_noise_is_not_trusted(images):
-    """Sources whose true flux is six sigma, of both signs, over eight fields."""
-    found, trusted, count, wrong, noise = 0, 0, 0, [], 0.0
-    for seed in range(8):
-        added = lattice(flux_of(6.0))
-        layers = images(added[::2], added[1::2], seed=seed)
-        noise += noise_of(layers.difference, 1.0).peaks(THRESHOLD) * SHAPE[0] * SHAPE[1]
-        sources = find_dia_sources(layers).sources
-        at = np.array([(s.fit.x, s.fit.y) for s in sources])
-        count += len(added)
-        for n, (x, y, _) in enumerate(added):
-            near = np.flatnonzero(np.hypot(*(at - (x, y)).T) < 2.5)
-            right = len(near) > 0 and sources[near[0]].is_negative == bool(n % 2)
-            found += right
-            trusted += right and sources[near[0]].reliability > 0.5
-        away = [np.hypot(*(added[:, :2] - place).T).min() > 5 for place in at]
-        wrong += list(compress(sources, away))
-    assert found / count == pytest.approx(0.955, abs=0.025)
-    assert trusted / count > 0.8
-    assert noise == pytest.approx(6.0, abs=1.0)
+def judged(images, seed, threshold):
+    """Of a field with sources of six sigma, of both signs: it, how many there are, those found with
+    their sign, and what else was found."""
+    added = lattice(flux_of(6.0))
+    layers = images(added[::2], added[1::2], seed=seed)
+    sources = find_dia_sources(layers, threshold=threshold).sources
+    at = np.array([(s.fit.x, s.fit.y) for s in sources])
+    nearest = [np.flatnonzero(np.hypot(*(at - (x, y)).T) < 2.5)[:1] for x, y, _ in added]
+    found = [sources[k] for n, near in enumerate(nearest) for k in near.tolist()
+             if sources[k].is_negative == bool(n % 2)]  # fmt: skip
+    away = [np.hypot(*(added[:, :2] - place).T).min() > 5 for place in at]
+    return layers, len(added), found, list(compress(sources, away))
+
+
+def test_faint_sources_are_found_and_noise_is_not(images):
+    """Over four fields."""
+    _, counts, found, wrong = zip(*(judged(images, seed, 4.5) for seed in range(4)), strict=True)
+    assert sum(map(len, found)) >= 0.9 * sum(counts)  # 0.93 of six sigma are above 4.5
+    assert sum(map(len, wrong)) <= 2
+
+
+def test_noise_is_not_trusted_beyond_the_usual_threshold(images):
+    """Over eight fields."""
+    layers, counts, *both = zip(*(judged(images, n, THRESHOLD) for n in range(8)), strict=True)
+    found, wrong = (list(chain.from_iterable(each)) for each in both)
+    noise = sum(noise_of(each.difference, 1.0).peaks(THRESHOLD) for each in layers)
+    assert len(found) / sum(counts) == pytest.approx(0.955, abs=0.025)
+    assert sum(source.reliability > 0.5 for source in found) / sum(counts) > 0.8
+    assert noise * SHAPE[0] * SHAPE[1] == pytest.approx(6.0, abs=1.0)
     assert len(wrong) <= 12, "as many as noise has"
     assert sum(source.reliability > 0.5 for source in wrong) <= 3
 
@@ -189,7 +198,8 @@ def test_sources_that_overlap_are_measured_as_if_alone(images, ratio):
         first, angle = lattice(60.0 * sigma), rng.uniform(0, 2 * np.pi, 81)
         step = 1.5 * FWHM_PX * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         second = np.column_stack([first[:, :2] + step, ratio * first[:, 2]])
-        found = search(images(np.concatenate([first, second]), [], seed=seed)).sources
+        layers = images(np.concatenate([first, second]), [], seed=seed)
+        found = find_dia_sources(layers, threshold=5.2).sources  # four fields have a peak beyond 5
         at = np.array([(s.fit.x, s.fit.y) for s in found])
         assert len(found) == 2 * len(first)
         for x, y, flux in np.concatenate([first, second]):
