@@ -91,6 +91,16 @@ def subtract_images(
     allow a match.
     """
     found = options.match(science, template)
+    return subtract_matched(science, template, found, decorrelate=decorrelate)
+
+
+def subtract_matched(
+    science: MaskedImage, template: MaskedImage, found: Match, *, decorrelate: bool = True
+) -> SubtractedImages:
+    """What :func:`subtract_images` does with the match that was ``found``.
+
+    Raises RecipeError when shapes differ, CoverageError when too few pixels are left.
+    """
     plain = subtract(science, template, found, rescale_variance=not decorrelate)
     if not decorrelate:
         return SubtractedImages(plain.image, plain.matched_template, found, plain.quality, None)

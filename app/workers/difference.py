@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from app.pixels.bright_objects import mark_bright_objects
+from dataclasses import replace
+
 from app.pixels.image import MaskedImage
 from app.pixels.matching import Match
 from app.pixels.psf_coadd import CoaddPsf
-from app.recipes.photometry import zero_point_of
-from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
+from app.recipes.recipe import DifferenceOptions, ImageRef
 from app.stores.fits_layout import CardRow
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
 from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
 from app.workers.likelihood_difference import likelihood_product
 from app.workers.matched_template import matched_product
-from app.workers.product import Product, pixel_quality
+from app.workers.product import Product, science_product
 from app.workers.proper_difference import proper_product
 from app.workers.template import Template
 from app.workers.work import Work
@@ -47,22 +47,19 @@ def kernel_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
     Its PSF is that of the image that was not convolved, and of the filter if noise is made white.
     Its sources are found and measured.
     """
-    done = subtract_by_kernel(pair, ref.dataset_id)
-    work.at("subtract", 0, 1)
-    image = mark_bright_objects(done.image, pair.grid, work.plan.recipe.bright_objects)
-    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
-    product = Product(
-        image=image,
-        grid=pair.grid,
-        uses=(science_use, *pair.template.uses),
-        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px) or ref.fwhm_arcsec,
-        zero_point_mag=zero_point_of(ref),
-        bunit=ref.bunit,
-        quality=(*quality_cards(done.made.quality), *pixel_quality(image)),
+    done = subtract_by_kernel(work, pair, ref.dataset_id)
+    product = science_product(
+        work,
+        ref,
+        done.image,
+        pair.template.uses,
+        quality=quality_cards(done.made.quality),
         settings=_matching_cards(done.made.match, pair.options, done.psf),
         psf=done.psf,
         kernel=KeptKernel(done.made.match, pair.options.border_px),
     )
+    if product.fwhm_arcsec is None:
+        product = replace(product, fwhm_arcsec=ref.fwhm_arcsec)
     return with_sources(work, ref, product, science=done.science, template=done.template)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from app.pixels.decorrelate import filtered_psf
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
-from app.pixels.image_pairs import MatchOptions, SubtractedImages, subtract_images
+from app.pixels.image_pairs import MatchOptions, SubtractedImages, subtract_matched
 from app.pixels.kernels import SNAP, SNAP_SIZE_PX, KernelForm
 from app.pixels.matching import Match
 from app.pixels.psf_coadd import CoaddPsf
@@ -119,15 +119,16 @@ class KernelDifference:
     template: Shown
 
 
-def subtract_by_kernel(pair: Pair, name: str) -> KernelDifference:
+def subtract_by_kernel(work: Work, pair: Pair, name: str) -> KernelDifference:
     """The template matched to the science image ``name`` and subtracted.
 
-    Raises KernelFitError and CoverageError when the pixels do not allow a match.
+    Raises StoppedError when the build is to stop, KernelFitError and CoverageError when the pixels
+    do not allow a match.
     """
     options = pair.options
-    made = subtract_images(
-        pair.around, pair.wide, pair.match_options(), decorrelate=options.decorrelate
-    )
+    found = pair.match_options().match(pair.around, pair.wide)
+    work.at("subtract", 0, 1)
+    made = subtract_matched(pair.around, pair.wide, found, decorrelate=options.decorrelate)
     if made.match.convolved == "template":
         kept = None if pair.own is None else at_pixels(pair.own, pair.grid, name)
     else:

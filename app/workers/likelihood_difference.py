@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from app.errors import CoverageError
-from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.likelihood import subtract_likelihood
 from app.pixels.psf_coadd import CoaddPsf
-from app.recipes.photometry import zero_point_of
-from app.recipes.recipe import ImageRef, InputUse
+from app.recipes.recipe import ImageRef
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
 from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
-from app.workers.product import Product, pixel_quality
+from app.workers.product import Product, science_product
 from app.workers.science_window import at_pixels, inner_bounds
 from app.workers.work import Work
 
@@ -23,8 +21,9 @@ def likelihood_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
     Raises StoppedError when the build is to stop, CoverageError when the PSF of the science image
     is not known, KernelFitError and CoverageError when the pixels do not allow a match.
     """
-    options, grid = pair.options, pair.grid
-    measured = subtract_by_kernel(pair, ref.dataset_id)
+    options = pair.options
+    measured = subtract_by_kernel(work, pair, ref.dataset_id)
+    work.check()
     matching = pair.match_options()
     done = subtract_likelihood(
         pair.around,
@@ -35,19 +34,14 @@ def likelihood_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         form=matching.form,
         candidates=matching.candidates,
     )
-    work.at("subtract", 0, 1)
     y_start, y_stop, x_start, x_stop = inner_bounds(pair.science.shape, options.border_px)
     score = done.score.values[y_start:y_stop, x_start:x_stop]
-    image = mark_bright_objects(pair.inner(done.image), grid, work.plan.recipe.bright_objects)
-    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
-    product = Product(
-        image=image,
-        grid=grid,
-        uses=(science_use, *pair.template.uses),
-        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
-        zero_point_mag=zero_point_of(ref),
-        bunit=ref.bunit,
-        quality=(*quality_cards(done.quality), *pixel_quality(image)),
+    product = science_product(
+        work,
+        ref,
+        pair.inner(done.image),
+        pair.template.uses,
+        quality=quality_cards(done.quality),
         settings=(
             *kernel_cards(options, done.match),
             ("PRECONV", "science", "image that was convolved with its own PSF first"),

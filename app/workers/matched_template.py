@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.decorrelate import filtered_psf
 from app.pixels.image_pairs import match_images
 from app.pixels.matching import Match
-from app.recipes.photometry import zero_point_of
-from app.recipes.recipe import ImageRef, InputUse
+from app.recipes.recipe import ImageRef
 from app.stores.kernel_files import KeptKernel
 from app.workers.kernel_difference import Pair, kernel_cards
-from app.workers.product import Product, pixel_quality
+from app.workers.product import Product, science_product
 from app.workers.work import Work
 
 
@@ -23,22 +21,17 @@ def matched_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
     do not allow a match.
     """
     wide, found = match_images(pair.around, pair.wide, pair.match_options())
-    work.at("subtract", 0, 1)
     known = pair.template.psf
     psf = pair.inner_psf(None if known is None else filtered_psf(known, found.kernel, (0, 0)))
     image = pair.inner(wide)
     if psf is not None:
         image = replace(image, fwhm_px=psf.typical_shape().fwhm_px)
-    image = mark_bright_objects(image, pair.grid, work.plan.recipe.bright_objects)
-    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
-    return Product(
-        image=image,
-        grid=pair.grid,
-        uses=(science_use, *pair.template.uses),
-        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
-        zero_point_mag=zero_point_of(ref),
-        bunit=ref.bunit,
-        quality=(*_quality(found), *pixel_quality(image)),
+    return science_product(
+        work,
+        ref,
+        image,
+        pair.template.uses,
+        quality=_quality(found),
         settings=(
             ("PRODUCT", pair.options.product, "the template alone, as it would be subtracted"),
             *kernel_cards(pair.options, found),

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from app import __version__
 from app.errors import CoverageError
+from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.psf_coadd import CoaddPsf
+from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
 from app.schema.rows import SourceRow
 from app.sky.stcs import format_region
 from app.stores.files_atomic import WrittenFile
 from app.stores.fits_layout import CardRow, Cell
 from app.stores.kernel_files import KeptKernel
+from app.workers.work import Work
 
 IMAGE_HDU, MASK_HDU, VARIANCE_HDU = 1, 2, 3
 
@@ -76,6 +79,38 @@ class Product:
     """Significance of a point source at each pixel, of a proper subtraction or a likelihood."""
     sources: tuple[SourceRow, ...] | None = None
     """Of a difference; None where they could not be looked for."""
+
+
+def science_product(
+    work: Work,
+    ref: ImageRef,
+    image: MaskedImage,
+    template_uses: Sequence[InputUse],
+    *,
+    quality: tuple[tuple[str, float], ...],
+    settings: tuple[CardRow, ...],
+    psf: CoaddPsf | None,
+    kernel: KeptKernel | None = None,
+    score: NDArray[np.float32] | None = None,
+) -> Product:
+    """``image`` on the pixels and the flux scale of the science image ``ref``, with bright objects
+    marked; ``quality`` is completed by what its pixels tell."""
+    grid = Grid.from_text(work.plan.recipe.grid)
+    image = mark_bright_objects(image, grid, work.plan.recipe.bright_objects)
+    science_use = InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0)
+    return Product(
+        image=image,
+        grid=grid,
+        uses=(science_use, *template_uses),
+        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
+        zero_point_mag=zero_point_of(ref),
+        bunit=ref.bunit,
+        quality=(*quality, *pixel_quality(image)),
+        settings=settings,
+        psf=psf,
+        kernel=kernel,
+        score=score,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from app.errors import CoverageError
-from app.pixels.bright_objects import mark_bright_objects
-from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.proper import ProperDifference, subtract_properly
 from app.pixels.scaling import rescaled
-from app.recipes.photometry import zero_point_of
-from app.recipes.recipe import DifferenceOptions, ImageRef, InputUse
+from app.recipes.recipe import DifferenceOptions, ImageRef
 from app.stores.fits_layout import CardRow
 from app.workers.dia_sources import with_sources
 from app.workers.inputs import input_psf
-from app.workers.product import Product, pixel_quality
+from app.workers.product import Product, science_product
 from app.workers.science_window import inner_bounds, part_of
 from app.workers.template import Template
 from app.workers.work import Work
@@ -31,7 +28,6 @@ def proper_product(
     Raises StoppedError when the build is to stop, CoverageError when a PSF is not known, and what
     :func:`app.pixels.proper.subtract_properly` raises.
     """
-    grid = Grid.from_text(work.plan.recipe.grid)
     inner = inner_bounds(science.shape, options.border_px)
     work.at("match", 0, 1)
     own = input_psf(work.images, ref, science)
@@ -49,23 +45,17 @@ def proper_product(
         background_order=options.background_order,
     )
     work.at("subtract", 0, 1)
-    image = mark_bright_objects(done.image, grid, work.plan.recipe.bright_objects)
-    product = Product(
-        image=image,
-        grid=grid,
-        uses=(
-            InputUse(dataset_id=ref.dataset_id, role="science", weight=None, scale=1.0),
-            *template.uses,
-        ),
-        fwhm_arcsec=work.fwhm_arcsec(image.fwhm_px),
-        zero_point_mag=zero_point_of(ref),
-        bunit=ref.bunit,
-        quality=(*_quality(done), *pixel_quality(image)),
+    product = science_product(
+        work,
+        ref,
+        done.image,
+        template.uses,
+        quality=_quality(done),
         settings=_cards(done, options),
         psf=done.psf.weighted(1.0, ref.dataset_id),
         score=done.score,
     )
-    matched = rescaled(under, done.registration.scale, image.zero_point_mag)
+    matched = rescaled(under, done.registration.scale, done.image.zero_point_mag)
     return with_sources(work, ref, product, science=(science, own), template=(matched, other))
 
 
