@@ -19,7 +19,7 @@ from app.pixels.background import FIT_REJECT, LEAST_PIXELS
 from app.pixels.convolve import convolve
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import gaussian_profile
-from app.pixels.statistics import robust_sigma, thinned
+from app.pixels.statistics import robust_sigma, thinned_where
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -71,12 +71,18 @@ def significance(
     return values
 
 
-def map_scatter(values: NDArray[np.float32]) -> float:
-    """Robust scatter of a significance map. Raises CoverageError when too little is measured."""
-    sample = values[np.isfinite(values)]
-    if sample.size < LEAST_PIXELS:
-        raise CoverageError("pixels of the significance map", int(sample.size), LEAST_PIXELS)
-    scatter = robust_sigma(thinned(sample))
+def map_scatter(values: NDArray[np.float32], blank: NDArray[np.bool_] | None = None) -> float:
+    """Robust scatter of a significance map, of its ``blank`` pixels if these are given.
+
+    Raises CoverageError when too little is measured.
+    """
+    measured = np.isfinite(values)
+    if blank is not None:
+        measured &= blank
+    count = int(np.count_nonzero(measured))
+    if count < LEAST_PIXELS:
+        raise CoverageError("pixels of the significance map", count, LEAST_PIXELS)
+    scatter = robust_sigma(thinned_where(values, measured, count))
     if not scatter > 0:
         raise CoverageError("scatter of the significance map", scatter, "more than 0")
     return scatter

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT
 from app.pixels.bands import over_rows
-from app.pixels.convolve import TILE_PX, convolve_strip, kernels_of_rows, rows_around
+from app.pixels.convolve import TILE_PX, correlated, kernels_of_rows, padded_shape
 from app.pixels.detect import LEAST_SHARE, map_scatter
 from app.pixels.dia_images import Layer
+from app.pixels.image import MaskedImage
 from app.pixels.psf_planes import psf_planes
 
 Floats = NDArray[np.float64]
@@ -40,7 +42,7 @@ class Score:
         """The same with a scatter of 1 on the pixels that are ``blank``; as it is when they are
         too few."""
         try:
-            scatter = map_scatter(np.where(blank, self.values, np.float32(np.nan)))
+            scatter = map_scatter(self.values, blank)
         except CoverageError:
             return self
         return Score(self.values / np.float32(scatter), self.scatter * scatter)
@@ -79,27 +81,59 @@ def score_image(layer: Layer) -> Score:
     Raises CoverageError when too few pixels are usable.
     """
     cells, image = _PsfCells(layer), layer.image
-    good = image.usable(FIT_REJECT)
-    signal = np.where(good, image.flux - np.float32(layer.level), np.float32(0.0))
-    noise = np.where(good, image.variance, np.float32(0.0))
+    ny, nx = image.shape
     values = np.empty(image.shape, np.float32)
 
     def rows(start: int, stop: int) -> None:
-        kernels = kernels_of_rows(cells.at, start, stop, image.shape[1])
-        half, squares = kernels.shape[1] // 2, kernels**2
-        summed, power = (
-            convolve_strip(rows_around(plane, start, stop, half), each)
-            for plane, each in ((signal, kernels), (noise, squares))
+        kernels = kernels_of_rows(cells.at, start, stop, nx)
+        strips = _strips(layer, start, stop, kernels)
+        summed, power, share = (
+            correlated(strip, each, stop - start, nx, ones=ones)
+            for strip, each, ones in zip(
+                strips, (kernels, kernels**2, kernels**2), (False, False, True), strict=True
+            )
         )
-        present = rows_around(good, start, stop, half).astype(np.float32)
-        seen = convolve_strip(present, squares, present=True) >= LEAST_SHARE
-        root = np.sqrt(np.where(seen, power, np.float32(1.0)))
-        values[start:stop] = np.where(seen, summed / root, np.float32(np.nan))
+        _divide(summed, power, share, values[start:stop])
 
-    over_rows(rows, image.shape[0], band_rows=TILE_PX)
+    over_rows(rows, ny, band_rows=TILE_PX)
     scatter = map_scatter(values)
     values /= np.float32(scatter)
     return Score(values, scatter)
+
+
+def _strips(layer: Layer, start: int, stop: int, kernels: Floats) -> Plane:
+    """Flux, variance and presence of the usable pixels of rows and those that the kernels reach,
+    each as :func:`correlated` takes it."""
+    image, half = layer.image, kernels.shape[1] // 2
+    ny, nx = image.shape
+    strips = np.zeros((3, *padded_shape(stop - start, nx, kernels)), np.float32)
+    first, last = max(0, start - half), min(ny, stop + half)
+    part = MaskedImage(image.flux[first:last], image.variance[first:last], image.mask[first:last])
+    inner = strips[:, first - start + half :, half:]
+    _lay_out(part.flux, part.variance, part.usable(FIT_REJECT), np.float32(layer.level), inner)
+    return strips
+
+
+@njit(cache=True, nogil=True)
+def _lay_out(
+    flux: Plane, variance: Plane, good: NDArray[np.bool_], level: np.float32, strips: Plane
+) -> None:
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            usable = good[y, x]
+            strips[0, y, x] = flux[y, x] - level if usable else np.float32(0.0)
+            strips[1, y, x] = variance[y, x] if usable else np.float32(0.0)
+            strips[2, y, x] = np.float32(usable)
+
+
+@njit(cache=True, nogil=True)
+def _divide(summed: Plane, power: Plane, share: Plane, values: Plane) -> None:
+    """The score where enough of the PSF is on usable pixels."""
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            seen = share[y, x] >= LEAST_SHARE
+            root = np.sqrt(power[y, x] if seen else np.float32(1.0))
+            values[y, x] = summed[y, x] / root if seen else np.float32(np.nan)
 
 
 class _PsfCells:

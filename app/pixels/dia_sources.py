@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.pixels.dia_blends import MOST_TOGETHER, Blend, fit_blend, shared_stamp
 from app.pixels.dia_dipole import MOST_SEPARATION_SIGMA, Dipole, fit_dipole, may_be_dipole
-from app.pixels.dia_footprints import Footprint, Footprints, Peak, find_footprints
+from app.pixels.dia_footprints import Footprint, Footprints, Peak, find_footprints, grown_signs
 from app.pixels.dia_groups import groups_of
 from app.pixels.dia_images import DiaImages, Layer, Stamp, cut_stamp
 from app.pixels.dia_measure import (
@@ -118,8 +118,7 @@ def _detect(layer: Layer, threshold: float, score: Score) -> tuple[float, Footpr
     """What stands out of the score with a scatter of 1 beside the sources, and its scatter before
     that."""
     grow_px = GROW_SIGMA * layer.sigma_px
-    crowded = find_footprints(score.values, threshold, grow_px, MERGE_PX)
-    score = score.rescaled(crowded.signs == 0)
+    score = score.rescaled(grown_signs(score.values, threshold, grow_px) == 0)
     return score.scatter, find_footprints(score.values, threshold, grow_px, MERGE_PX)
 
 

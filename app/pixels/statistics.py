@@ -13,6 +13,8 @@ _Real = TypeVar("_Real", bound=np.floating[Any])
 
 IQR_TO_SIGMA: Final = 0.7413
 """Standard deviation of a normal sample per interquartile range."""
+MOST_VALUES: Final = 1_000_000
+"""Enough for any robust number."""
 _LANES: Final = 64
 """Sums that run side by side, so that vector instructions make them in the order written here."""
 
@@ -93,6 +95,31 @@ def _moments_within(
     return count, mean, float(np.sqrt(max(0.0, squares.sum() / count - mean * mean)))
 
 
-def thinned(values: NDArray[_Real], most: int = 1_000_000) -> NDArray[_Real]:
-    """Every n-th value, so that no more than ``most`` are left: enough for any robust number."""
+def thinned(values: NDArray[_Real], most: int = MOST_VALUES) -> NDArray[_Real]:
+    """Every n-th value, so that no more than ``most`` are left."""
     return values[:: max(1, -(-values.size // most))]
+
+
+def thinned_where(
+    plane: NDArray[np.float32], chosen: NDArray[np.bool_], count: int
+) -> NDArray[np.float32]:
+    """:func:`thinned` of the ``count`` pixels of a plane that are ``chosen``."""
+    step = max(1, -(-count // MOST_VALUES))
+    sample = np.empty(-(-count // step), dtype=np.float32)
+    _pick(plane, chosen, step, sample)
+    return sample
+
+
+@njit(cache=True, nogil=True)
+def _pick(
+    plane: NDArray[np.float32], chosen: NDArray[np.bool_], step: int, sample: NDArray[np.float32]
+) -> None:
+    """Every ``step``-th of the chosen pixels, the first among them."""
+    found, left = 0, 0
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            if chosen[y, x]:
+                if left == 0:
+                    sample[found] = plane[y, x]
+                    found, left = found + 1, step
+                left -= 1
