@@ -15,7 +15,9 @@ from app.errors import ServiceError
 from app.http import builds, datalink, differences, files, lightcurve, psf, skymap, tap
 from app.http.faults import explain, install_fault_handlers
 from app.http.parameters import read_parameters
+from app.pages.document import PageWriter
 from app.pages.router import pages_router
+from app.pages.verdict_page import verdict_page
 from app.wiring import Services, build_services
 
 EXPOSED = [
@@ -49,7 +51,8 @@ def create_app(config: Config) -> FastAPI:
     app = FastAPI(
         title=config.title, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    install_fault_handlers(app)
+    writer = PageWriter(title=config.title, address=services.address.of)
+    install_fault_handlers(app, error_page=writer.write_error)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -57,7 +60,7 @@ def create_app(config: Config) -> FastAPI:
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-    mount(app, services, config)
+    mount(app, services, config, writer)
     return app
 
 
@@ -67,7 +70,7 @@ def status_and_text(error: ServiceError) -> tuple[int, str]:
     return fault.status, text
 
 
-def mount(app: FastAPI, services: Services, config: Config) -> None:
+def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
     """Every router, each with just the services it calls."""
     app.include_router(
         tap.router(
@@ -79,6 +82,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             address=services.address,
             retention_s=config.job_lifetime_s,
             has_examples=True,
+            verdict_page=verdict_page(writer),
         )
     )
     app.include_router(
@@ -124,8 +128,7 @@ def mount(app: FastAPI, services: Services, config: Config) -> None:
             datasets=services.stores.datasets,
             images=services.images,
             previews=services.previews,
-            title=config.title,
-            address=services.address.of,
+            writer=writer,
             parameters=read_parameters,
             explain=status_and_text,
         )

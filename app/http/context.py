@@ -1,4 +1,4 @@
-"""Under which address clients know this service."""
+"""What a request tells: under which address its client knows this service, and what it reads."""
 
 from __future__ import annotations
 
@@ -14,3 +14,9 @@ class ServiceAddress:
     def of(self, request: Request) -> str:
         """The address, without a slash at the end."""
         return self._base_url or str(request.base_url).rstrip("/")
+
+
+def asks_for_page(request: Request) -> bool:
+    """Whether the client reads pages, as browsers do."""
+    accepted = request.headers.get("accept", "").lower()
+    return "text/html" in accepted and "application/json" not in accepted

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from app.http.builds import product_of
-from app.http.context import ServiceAddress
+from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
 from app.http.files import STATE_HEADER
 from app.http.parameters import read_parameters
@@ -94,7 +94,7 @@ class _Answers:
         return RedirectResponse(url, status_code=303, headers=NOT_KEPT)
 
     async def _under_way(self, job: Job, request: Request, service_url: str) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
+        if asks_for_page(request):
             page = f"{service_url}/jobs/difference/{job.job_id}"
             return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
         quoted = await to_thread.run_sync(self._jobs.quoted, job)

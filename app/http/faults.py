@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Literal
 
 from fastapi import Depends, FastAPI
@@ -18,6 +19,7 @@ from starlette.routing import Match
 
 from app import errors
 from app.errors import ServiceError, told
+from app.http.context import asks_for_page
 from app.uws.job import JobError
 from app.votable.documents import write_error
 
@@ -28,6 +30,9 @@ RETRY_AFTER_S: Final = "10"
 METHODS: Final = ("DELETE", "GET", "HEAD", "POST", "PUT")
 VOTABLE_ROOTS: Final = frozenset({"tap", "datalink", "skymap"})
 """Below these an address that no endpoint takes answers as the endpoints there do."""
+
+ErrorPage = Callable[[Request, int, str], Response]
+"""Tells a reader of pages a status and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +118,12 @@ def job_error_document(error: JobError, style: FaultStyle) -> Response:
     return PlainTextResponse(f"{fault.label}: {error.message}\n")
 
 
-def install_fault_handlers(app: FastAPI) -> None:
-    """Make every error of ``app`` leave as a fault document."""
+def install_fault_handlers(app: FastAPI, *, error_page: ErrorPage | None = None) -> None:
+    """Make every error of ``app`` leave as a fault document. With an ``error_page`` browsers that
+    come to an address outside of TAP that is none get that."""
     app.add_exception_handler(ServiceError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(HTTPException, partial(_on_http_error, error_page=error_page))
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_error)
 
@@ -141,7 +147,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     return _document(request, FAULTS[errors.UsageError], "; ".join(texts), {})
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
+async def _on_http_error(
+    request: Request, error: Exception, *, error_page: ErrorPage | None
+) -> Response:
     if not isinstance(error, HTTPException):
         return await _on_error(request, error)
     known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
@@ -153,6 +161,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
         message += f"; allowed are {headers['Allow']}"
+    if error_page is not None and asks_for_page(request) and _root_of(request) != "tap":
+        answer = error_page(request, error.status_code, message)
+        answer.headers.update(headers)
+        return answer
     return _document(request, fault, message, headers)
 
 
@@ -182,9 +194,13 @@ def _document(request: Request, fault: Fault, message: str, headers: Mapping[str
 
 def _style_of(request: Request) -> FaultStyle:
     """What the endpoint has set; where there is none, by the first word of the path."""
-    root = str(request.scope["path"]).split("/")[1:2]
-    default = FaultStyle.VOTABLE if VOTABLE_ROOTS.issuperset(root) else FaultStyle.TEXT
+    default = FaultStyle.VOTABLE if _root_of(request) in VOTABLE_ROOTS else FaultStyle.TEXT
     return getattr(request.state, "fault_style", default)
+
+
+def _root_of(request: Request) -> str:
+    """The first word of the path."""
+    return str(request.scope["path"]).lstrip("/").partition("/")[0]
 
 
 def _wants_json(request: Request) -> bool:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.errors import ParameterError, UnsupportedFormatError
-from app.http.context import ServiceAddress
+from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.skymap import choose_format
@@ -45,7 +45,7 @@ def router(
     async def light_curve(request: Request) -> Response:
         form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
         parameters, files = items_as_files(*form)
-        if "text/html" in request.headers.get("accept", "") and "RESPONSEFORMAT" not in parameters:
+        if asks_for_page(request) and "RESPONSEFORMAT" not in parameters:
             return RedirectResponse(f"{address.of(request)}/lightcurves?{request.url.query}", 303)
         plot = _plot(parameters)
         output, media_type = (None, "") if plot else _table(request, parameters)

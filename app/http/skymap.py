@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.errors import NotFoundError, UnsupportedFormatError
-from app.http.context import ServiceAddress
+from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
@@ -35,7 +35,7 @@ def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress
     @found.api_route("/skymap", methods=ASK, summary="Patches that cover a region (POS=…)")
     async def cover(request: Request) -> Response:
         parameters = await read_parameters(request)
-        if "text/html" in request.headers.get("accept", "") and "RESPONSEFORMAT" not in parameters:
+        if asks_for_page(request) and "RESPONSEFORMAT" not in parameters:
             return RedirectResponse(f"{address.of(request)}/sky?{request.url.query}", 303)
         output, media_type = choose_format(request, parameters)
         shape = parse_target(parameters.require("POS", "a position or region, such as POS=62 -37"))

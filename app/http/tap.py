@@ -22,7 +22,7 @@ from app.http.lanes import QueryLanes
 from app.http.parameters import read_form, read_parameters
 from app.http.streaming import stream
 from app.http.uws import uws_router
-from app.http.validate import add_validate
+from app.http.validate import VerdictPage, add_validate
 from app.http.vosi import LanguageFeature, TapLimits
 from app.services.formats import FORMATS
 from app.services.jobs import JobService
@@ -66,12 +66,13 @@ def router(
     address: ServiceAddress,
     retention_s: int,
     has_examples: bool = False,
+    verdict_page: VerdictPage | None = None,
     features: Sequence[LanguageFeature] = FEATURES,
     lanes: QueryLanes | None = None,
 ) -> APIRouter:
     """Everything below ``/tap``. ``features`` are the optional parts of ADQL that are offered;
-    ``has_examples``: ``/tap/examples`` is there, which the pages make; ``lanes`` is where
-    synchronous queries run."""
+    ``has_examples``: ``/tap/examples`` is there, which the pages make; ``verdict_page`` tells a
+    browser what is to be said of a query; ``lanes`` is where synchronous queries run."""
     tap = APIRouter(tags=["TAP"], dependencies=[answers_in(FaultStyle.VOTABLE)])
     limits = TapLimits(
         default_rows=queries.default_rows,
@@ -83,7 +84,7 @@ def router(
     _add_sync(tap, queries, uploads, address, lanes or QueryLanes())
     _add_tables(tap, queries)
     _add_availability(tap, queries)
-    add_validate(tap, queries, uploads)
+    add_validate(tap, queries, uploads, verdict_page)
 
     @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities")
     async def capabilities(request: Request) -> Response:

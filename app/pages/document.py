@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from app import __version__
 
+NOT_FOUND: Final = 404
 _FOLDER: Final = Path(__file__).parent
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -67,6 +68,12 @@ class PageWriter:
             **values,
         )
         return HTMLResponse(text, status, headers=_HEADERS)
+
+    def write_error(self, request: Request, status: int, message: str) -> HTMLResponse:
+        """What is wrong, and where to go from there."""
+        heading = "Not found" if status == NOT_FOUND else "This did not work"
+        values = {"heading": heading, "message": message}
+        return self.write(request, "error.html", values, status=status)
 
 
 def read_static(name: str) -> tuple[bytes, str] | None:

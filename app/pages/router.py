@@ -31,6 +31,7 @@ from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
+from app.pages.verdict_page import point_at
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
 from app.services.jobs import JobService
@@ -73,15 +74,12 @@ def pages_router(
     datasets: DatasetStore,
     images: ImageStore,
     previews: FileCache,
-    title: str,
-    address: Callable[[Request], str],
+    writer: PageWriter,
     parameters: ReadParameters,
     explain: Callable[[ServiceError], tuple[int, str]],
 ) -> APIRouter:
-    """All pages, at ``/``. ``address`` gives the service's public address for a request,
-    ``parameters`` what its query string and form hold, ``explain`` the HTTP status and text of an
-    error; errors leave as pages of their own."""
-    writer = PageWriter(title=title, address=address)
+    """All pages, at ``/``. ``parameters`` gives what the query string and form of a request hold,
+    ``explain`` the HTTP status and text of an error; errors leave as pages of their own."""
     routes = _route_class(writer, parameters, explain)
     router = APIRouter(route_class=routes, include_in_schema=False)
     reader = _ReadPages(
@@ -216,7 +214,7 @@ class _ReadPages:
                 values["table"] = to_cells(records, self._writer.root(request))
             except AdqlError as fault:
                 status = 400
-                values |= {"fault": str(fault), "pointer": _point_at(text, fault)}
+                values |= {"fault": str(fault), "pointer": point_at(text, fault.line, fault.column)}
         return self._writer.write(request, "query.html", values, status=status)
 
     def preview(self, asked: Asked) -> Response:
@@ -322,13 +320,7 @@ def _route_class(
                     request.state.parameters = await parameters(request)
                     return await handle(request)
                 except ServiceError as fault:
-                    lost = isinstance(fault, NotFoundError)
-                    status, message = explain(fault)
-                    values = {
-                        "heading": "Not found" if lost else "This did not work",
-                        "message": message,
-                    }
-                    return writer.write(request, "error.html", values, status=status)
+                    return writer.write_error(request, *explain(fault))
 
             return handle_or_explain
 
@@ -340,11 +332,3 @@ def _kind_of(kind: str, job_id: str) -> JobKind:
         if kind == known:
             return known
     raise JobNotFoundError(job_id)
-
-
-def _point_at(text: str, fault: AdqlError) -> str | None:
-    """The line of a query that a fault is in, with a mark under its column."""
-    lines = text.splitlines()
-    if not 1 <= fault.line <= len(lines):
-        return None
-    return f"{lines[fault.line - 1]}\n{' ' * (fault.column - 1)}^"

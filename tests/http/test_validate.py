@@ -69,15 +69,6 @@ def test_slips_are_told_with_what_they_would_become(client: httpx.Client) -> Non
     }
 
 
-@pytest.mark.parametrize("query", [SLIPPED, "SELECT <b> FROM x", "SELECT s_ra FROM ivoa.ObsCore"])
-def test_a_browser_gets_a_page(client: httpx.Client, query: str) -> None:
-    headers = {"Accept": "text/html,application/xhtml+xml"}
-    answer = client.get("/tap/validate", params={"QUERY": query}, headers=headers)
-    assert answer.headers["content-type"].startswith("text/html")
-    assert "<b>" not in answer.text
-    assert "This query is" in answer.text
-
-
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from starlette.testclient import TestClient
@@ -153,6 +153,50 @@ def test_only_differences_have_a_page_of_their_quality(site: Site, path: str) ->
 def test_what_is_not_there_is_a_friendly_404(site: Site, path: str) -> None:
     text = get(site, path, 404)
     assert "<h1>Not found</h1>" in text and 'href="/"' in text
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/jobs/difference", "/skymap/1", "/images/<b>"])
+def test_an_address_that_is_none_leads_a_browser_on(site: Site, path: str) -> None:
+    answer = site.client.get(path, headers=BROWSER)
+    assert answer.status_code == (405 if path == "/jobs/difference" else 404)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<b>" not in answer.text and path in unquote(html.unescape(answer.text))
+    links = links_of(answer.text)
+    assert {"/", "/query", "/jobs", "/tap", "/tap/examples"} <= links
+    assert all(site.client.get(link).status_code == 200 for link in links - {"#main"})
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/jobs/difference", "/tap/nothing"])
+def test_programs_are_told_of_wrong_addresses_in_their_way(site: Site, path: str) -> None:
+    plain = site.client.get(path)
+    assert not plain.headers["content-type"].startswith("text/html")
+    assert site.client.get(path, headers={"Accept": "application/json"}).json()["message"]
+    if path == "/jobs/difference":
+        assert plain.headers["allow"] == "POST"
+        assert site.client.get(path, headers=BROWSER).headers["allow"] == "POST"
+    if path == "/tap/nothing":
+        answer = site.client.get(path, headers=BROWSER)
+        assert answer.headers["content-type"] == "application/x-votable+xml"
+
+
+@pytest.mark.parametrize(
+    ("query", "verdict", "told"),
+    [
+        ("SELECT s_ra\nFROM ivoa.ObsCore", "This query is valid", "pos.eq.ra"),
+        ("SELECT <b> FROM x", "This query is not valid", "SELECT <b> FROM x\n       ^"),
+        ("SELECT s_ra FROM obscore LIMIT 2", "This query is not valid", "LIMIT 2 became TOP 2"),
+    ],
+)
+def test_the_verdict_on_a_query_is_a_page(site: Site, query: str, verdict: str, told: str) -> None:
+    answer = site.client.get("/tap/validate", params={"QUERY": query}, headers=BROWSER)
+    assert answer.status_code == 200 and "<b>" not in answer.text
+    text = html.unescape(answer.text)
+    assert f"<h1>{verdict}</h1>" in text and told in text and query in text
+    assert {"/", "/query", "/jobs", "/tap/tables"} <= links_of(text)
+    assert site.client.get("/tap/validate", params={"QUERY": query}).json()["query"] == query
 
 
 def test_markup_in_parameters_stays_text(site: Site) -> None:
