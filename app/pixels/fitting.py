@@ -65,8 +65,8 @@ class KernelFit:
 
     def solve_robustly(
         self, stamps: Stamps, needed: int, keep: NDArray[np.bool_] | None = None
-    ) -> tuple[Floats, NDArray[np.bool_], Floats]:
-        """(unknowns, used stamps, chi of every stamp). Raises KernelFitError.
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """(unknowns, used stamps). Raises KernelFitError.
 
         ``keep``: the stamps that a fit of nearly the same pixels used.
         """
@@ -87,7 +87,7 @@ class KernelFit:
             solution = self.solve(stamps, keep.astype(np.float64))
             if done:
                 break
-        return solution, keep, self.judge(stamps, solution)[0]
+        return solution, keep
 
     def _solve_softly(self, stamps: Stamps) -> Floats:
         """All stamps take part, those that disagree the less the more they do."""

@@ -19,19 +19,22 @@ from app.pixels.subtract import DETECTIONS, Quality, subtract
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchOptions:
-    """The options of :func:`app.pixels.matching.match`."""
+    """The options of :func:`app.pixels.matching.match`, and the FWHM of either image where it is
+    not to be that of its pixels."""
 
     spatial_order: SpatialOrder = 0
     background_order: int | None = 1
     convolve: Convolve = "auto"
     form: KernelForm = ALARD_LUPTON
     candidates: Sequence[tuple[float, float]] | None = None
+    science_fwhm_px: float | None = None
+    template_fwhm_px: float | None = None
 
     def match(self, science: MaskedImage, template: MaskedImage) -> Match:
         """The kernel of a pair. Raises what :func:`app.pixels.matching.match` raises."""
         return match(
-            science,
-            template,
+            replace(science, fwhm_px=self.science_fwhm_px or science.fwhm_px),
+            replace(template, fwhm_px=self.template_fwhm_px or template.fwhm_px),
             spatial_order=self.spatial_order,
             background_order=self.background_order,
             convolve=self.convolve,

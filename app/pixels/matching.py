@@ -35,6 +35,7 @@ from app.pixels.kernels import (
 )
 from app.pixels.psf import measure_fwhm_px
 from app.pixels.stamp_pixels import StampPixels, cut_stamps, find_changed
+from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
 Convolve = Literal["auto", "template", "science"]
@@ -62,7 +63,8 @@ class Match:
     coefficients (order ``background_order``, terms of kernels.polynomial_terms) of
     other - kernel * convolved. ``scale`` is science flux per template flux. ``used`` and
     ``rejected`` are stamp middles (x, y); ``stamp_chi`` is the median over the used stamps of
-    rms residual / expected noise. ``unfit`` are those of given candidates that no stamp was cut
+    rms residual / expected noise, ``sum_scatter`` the robust scatter of the kernel sums that each
+    of them would have of its own. ``unfit`` are those of given candidates that no stamp was cut
     around.
     """
 
@@ -74,6 +76,7 @@ class Match:
     used: tuple[tuple[float, float], ...]
     rejected: tuple[tuple[float, float], ...]
     stamp_chi: float
+    sum_scatter: float
     science_fwhm_px: float | None
     template_fwhm_px: float | None
     unfit: tuple[Unfit, ...] = ()
@@ -160,6 +163,7 @@ def match(
         tuple(p for p, k in zip(places, keep, strict=True) if k),
         tuple(p for p, k in zip(places, keep, strict=True) if not k),
         float(np.median(solved.chi[keep])),
+        kernel.sum * robust_sigma(solved.scales[keep]),
         science_fwhm,
         template_fwhm,
         pair.unfit,
@@ -282,8 +286,8 @@ def _places(
 
 @dataclass(frozen=True, slots=True)
 class _Solved:
-    """A fit: its stamps, which of them it used, and the chi of all; ``pixels`` without what has
-    changed."""
+    """A fit: its stamps, which of them it used, and of all the chi and their own kernel sums over
+    that of the fit; ``pixels`` without what has changed."""
 
     kernel: MatchingKernel
     background: Floats
@@ -291,6 +295,7 @@ class _Solved:
     stamps: Stamps
     keep: NDArray[np.bool_]
     chi: Floats
+    scales: Floats
     pixels: StampPixels
 
 
@@ -316,7 +321,7 @@ def _solve_basis(
     fit = KernelFit(basis, pair.order, background_order, shape)
     pixels, needed = pair.pixels, _needed(pair.order)
     stamps = reduce_stamps(pixels, basis)
-    solution, keep, chi = fit.solve_robustly(stamps, needed)
+    solution, keep = fit.solve_robustly(stamps, needed)
     for _ in range(MOST_CLEANINGS):
         kernel, background = fit.unpack(solution)
         order = background_order or 0
@@ -327,7 +332,8 @@ def _solve_basis(
             break
         pixels = pixels.without(changed)
         stamps = stamps.replaced(hit, reduce_stamps(pixels.chosen(hit), basis))
-        solution, keep, chi = fit.solve_robustly(stamps, needed, keep)
+        solution, keep = fit.solve_robustly(stamps, needed, keep)
     kernel, background = fit.unpack(solution)
     significance = fit.significance(stamps.chosen(keep), solution)
-    return _Solved(kernel, background, significance, stamps, keep, chi, pixels)
+    chi, scales = fit.judge(stamps, solution)
+    return _Solved(kernel, background, significance, stamps, keep, chi, scales, pixels)

@@ -18,11 +18,14 @@ KERNEL_NAMES: Final = (
     "KERNEL_BASIS",
     "KERNEL_LAMBDA",
     "CANDIDATES",
+    "SCIENCE_FWHM",
+    "TEMPLATE_FWHM",
 )
 MATCHING_NAMES: Final = ("METHOD", "PRODUCT", *KERNEL_NAMES, "BACKGROUND_ORDER", "WARP_TEMPLATE")
 MAX_ORDER: Final = 4
 MAX_BORDER_PX: Final = 1000
 MAX_CANDIDATES: Final = 2000
+FWHM_RANGE_PX: Final = (0.5, 30.0)
 _TABLE: Final = re.compile(r"[A-Za-z_]\w*(\.\w+){0,2}")
 _NOT_WITH: Final = {
     ("METHOD", "zogy"): dict.fromkeys(
@@ -38,6 +41,10 @@ _NOT_WITH: Final = {
         "DECORRELATE": "neighbouring pixels of a likelihood share noise (METHOD=likelihood); "
         "leave one out",
         "PRODUCT": "METHOD=likelihood has no other product; leave one out",
+        **dict.fromkeys(
+            ("SCIENCE_FWHM", "TEMPLATE_FWHM"),
+            "METHOD=likelihood takes the measured PSF of the science image; leave one out",
+        ),
     },
     ("PRODUCT", "matched"): {
         "CONVOLVE": "PRODUCT=matched is the template convolved; leave one out",
@@ -68,6 +75,8 @@ def parse_matching(values: Values) -> DifferenceOptions:
         "kernel_lambda": single(values, "KERNEL_LAMBDA", positive),
         "decorrelate": single(values, "DECORRELATE", truth),
         "background_order": single(values, "BACKGROUND_ORDER", order),
+        "science_fwhm_arcsec": single(values, "SCIENCE_FWHM", positive),
+        "template_fwhm_arcsec": single(values, "TEMPLATE_FWHM", positive),
         "border_px": single(values, "BORDER", whole(0, MAX_BORDER_PX)),
     }
     options = replace(DifferenceOptions(), **known(given))
@@ -88,6 +97,22 @@ def _refuse_together(values: Values, options: DifferenceOptions) -> None:
         raise ParameterError(
             "TEMPLATE_IDS", "required with METHOD=snap: the exposure that is subtracted from ID"
         )
+
+
+def check_widths(options: DifferenceOptions, pixel_scale_arcsec: float) -> None:
+    """ParameterError when a FWHM that is given is no PSF's on pixels of this scale."""
+    given = {
+        "SCIENCE_FWHM": options.science_fwhm_arcsec,
+        "TEMPLATE_FWHM": options.template_fwhm_arcsec,
+    }
+    low, high = (limit * pixel_scale_arcsec for limit in FWHM_RANGE_PX)
+    for name, fwhm_arcsec in given.items():
+        if fwhm_arcsec is not None and not low <= fwhm_arcsec <= high:
+            raise ParameterError(
+                name,
+                f"{low:.3g} to {high:.4g} arcsec ({FWHM_RANGE_PX[0]:g} to {FWHM_RANGE_PX[1]:g} "
+                f"pixels of the image), got {fwhm_arcsec:g}",
+            )
 
 
 def parse_candidates(values: Values) -> CandidateRequest:

@@ -120,6 +120,9 @@ class DifferenceOptions:
     kernel_lambda: float = REGULARISATION
     candidates: tuple[tuple[float, float], ...] = ()
     """Stars (ICRS, deg) that the kernel is fitted to; none: those that are found."""
+    science_fwhm_arcsec: float | None = None
+    """Width of the science image's PSF, from which the kernel's are chosen; None: as measured."""
+    template_fwhm_arcsec: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

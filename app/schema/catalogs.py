@@ -108,6 +108,11 @@ BUILD_QUALITY: Final = Table(
             ucd="meta.code",
         ),
         text(
+            "method",
+            "How the template was subtracted: kernel, zogy, snap or likelihood (differences)",
+            ucd="meta.code",
+        ),
+        text(
             "missing_patches",
             "Patches (TRACT/PATCH, separated by blanks) of the sky map under the image of which "
             "no coadd could be taken; null when none is missing, or exposures were combined",
@@ -151,6 +156,11 @@ BUILD_QUALITY: Final = Table(
             "coverage", "Fraction of the pixels that have data", ucd="stat.filling", principal=True
         ),
         real(
+            "masked_fraction",
+            "Fraction of these whose mask makes them useless: bad, saturated, a cosmic ray …",
+            ucd="meta.number;arith.ratio;instr.pixel",
+        ),
+        real(
             "median_n_image",
             "Median number of images in a pixel that has data (templates)",
             ucd="meta.number;stat.median",
@@ -183,6 +193,11 @@ BUILD_QUALITY: Final = Table(
             ucd="arith.factor",
         ),
         real(
+            "kernel_sum_scatter",
+            "Scatter of that sum from star to star (differences)",
+            ucd="stat.stdev;arith.ratio",
+        ),
+        real(
             "photometric_scale",
             "Factor that brought the template to the flux scale of the science image (differences)",
             ucd="arith.factor",
@@ -201,6 +216,18 @@ BUILD_QUALITY: Final = Table(
             "stamp_chi",
             "Median scatter of the residuals of these stars, in sigma (differences)",
             ucd="stat.fit.residual;stat.median",
+        ),
+        real(
+            "science_fwhm_arcsec",
+            "Width of the science image's PSF by which the kernel was chosen (differences)",
+            unit="arcsec",
+            ucd="instr.obsty.seeing",
+        ),
+        real(
+            "template_fwhm_arcsec",
+            "Width of the template's PSF by which the kernel was chosen (differences)",
+            unit="arcsec",
+            ucd="instr.obsty.seeing",
         ),
         real(
             "pull_sigma",

@@ -224,6 +224,16 @@ def _matching() -> tuple[InputParameter, ...]:
         number_input(
             "KERNEL_LAMBDA", "How strongly free pixels are held together", limits=("0", None)
         ),
+        *(
+            number_input(
+                f"{image}_FWHM",
+                f"Width of the PSF of the {image.lower()} image, instead of the measured one",
+                "arcsec",
+                _SEEING,
+                limits=("0", None),
+            )
+            for image in ("SCIENCE", "TEMPLATE")
+        ),
         InputParameter(
             name="CANDIDATES",
             ucd="pos.eq",

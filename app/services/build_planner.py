@@ -9,6 +9,7 @@ from app.errors import ParameterError, RecipeError, RegionError
 from app.pixels.bright_objects import BrightObject
 from app.pixels.grid import Grid
 from app.recipes.coadds import select_coadds
+from app.recipes.matching_parameters import check_widths
 from app.recipes.plan import difference_recipe, make_plan, template_recipe
 from app.recipes.recipe import BuildKind, BuildPlan, Recipe, TemplateOptions
 from app.recipes.registered import refuse_warping
@@ -144,6 +145,7 @@ class BuildPlanner:
         if request.band not in (None, band):
             raise ParameterError("BAND", f"the science image is of band {band}")
         grid = Grid.from_text(science.ref.grid)
+        check_widths(request.options, grid.pixel_scale_arcsec)
         if request.options.method == "snap":
             listed = self._finder.get_listed(request.selection.template_ids)
             chosen = check_snap(listed, science=science, band=band)

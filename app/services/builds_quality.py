@@ -12,6 +12,7 @@ from app.schema.rows import ProductQuality
 
 CARDS: Final = {
     "COVERAGE": "coverage",
+    "MASKED": "masked_fraction",
     "DEPTH": "median_n_image",
     "CLIPPED": "clipped_fraction",
     "BOXNOISE": "box_noise_ratio",
@@ -20,10 +21,13 @@ CARDS: Final = {
     "NPSF": "n_psf",
     "NPSFSTAR": "n_psf_stars",
     "KERNSUM": "kernel_sum",
+    "KSUMSIG": "kernel_sum_scatter",
     "PHOTSCAL": "photometric_scale",
     "NSTAMPS": "stamps_used",
     "NSTAMREJ": "stamps_rejected",
     "STAMPCHI": "stamp_chi",
+    "SCIFWHM": "science_fwhm_arcsec",
+    "TMPFWHM": "template_fwhm_arcsec",
     "PULLSIG": "pull_sigma",
     "VARFACT": "variance_factor",
     "BRIGHCHI": "bright_chi",
@@ -63,11 +67,15 @@ def _exposures(plan: BuildPlan, used: Iterable[str]) -> int | None:
 
 
 def _settings(plan: BuildPlan) -> dict[str, str | None]:
-    options = plan.recipe.template
+    options, difference = plan.recipe.template, plan.recipe.difference
+    told: dict[str, str | None] = {
+        "kernel": options.kernel,
+        "method": None if difference is None else difference.method,
+    }
     if options.source == "coadds":
         missing = " ".join(f"{tract}/{patch}" for tract, patch in plan.missing_patches)
-        return {"kernel": options.kernel, "missing_patches": missing or None}
-    return {"kernel": options.kernel, "statistic": options.statistic, "warp": options.warp}
+        return {**told, "missing_patches": missing or None}
+    return {**told, "statistic": options.statistic, "warp": options.warp}
 
 
 def _photometry(

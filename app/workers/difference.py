@@ -11,7 +11,7 @@ from app.recipes.recipe import DifferenceOptions, ImageRef
 from app.stores.fits_layout import CardRow
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
-from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
+from app.workers.kernel_difference import Pair, kernel_cards, subtract_by_kernel
 from app.workers.likelihood_difference import likelihood_product
 from app.workers.matched_template import matched_product
 from app.workers.product import Product, science_product
@@ -53,7 +53,7 @@ def kernel_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         ref,
         done.image,
         pair.template.uses,
-        quality=quality_cards(done.made.quality),
+        quality=pair.quality(done.made.match, done.made.quality),
         settings=_matching_cards(done.made.match, pair.options, done.psf),
         psf=done.psf,
         kernel=KeptKernel(done.made.match, pair.options.border_px),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Final
+from dataclasses import dataclass, replace
 
 from app.pixels.decorrelate import filtered_psf
 from app.pixels.grid import Grid
@@ -21,19 +20,6 @@ from app.workers.inputs import input_psf, with_width
 from app.workers.science_window import at_pixels, inner_bounds, part_of
 from app.workers.template import Template
 from app.workers.work import Work
-
-QUALITY_CARDS: Final = {
-    "kernel_sum": "KERNSUM",
-    "scale": "PHOTSCAL",
-    "stamps_used": "NSTAMPS",
-    "stamps_rejected": "NSTAMREJ",
-    "stamp_chi": "STAMPCHI",
-    "pull_sigma": "PULLSIG",
-    "variance_factor": "VARFACT",
-    "bright_chi": "BRIGHCHI",
-    "blank_pixels": "NBLANK",
-}
-"""Field of :class:`app.pixels.subtract.Quality` -> header keyword."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +72,38 @@ class Pair:
             convolve=options.convolve,
             form=_form(options),
             candidates=self._candidates(),
+            science_fwhm_px=self._pixels(options.science_fwhm_arcsec),
+            template_fwhm_px=self._pixels(options.template_fwhm_arcsec),
+        )
+
+    def _pixels(self, width_arcsec: float | None) -> float | None:
+        return None if width_arcsec is None else width_arcsec / self.grid.pixel_scale_arcsec
+
+    def match_quality(self, found: Match) -> tuple[tuple[str, float], ...]:
+        """Header keywords and numbers of a match."""
+        widths_px = {"SCIFWHM": found.science_fwhm_px, "TMPFWHM": found.template_fwhm_px}
+        return (
+            ("KERNSUM", found.kernel.sum),
+            ("KSUMSIG", found.sum_scatter),
+            ("PHOTSCAL", found.scale),
+            ("NSTAMPS", float(len(found.used))),
+            ("NSTAMREJ", float(len(found.rejected) + len(found.unfit))),
+            ("STAMPCHI", found.stamp_chi),
+            *(
+                (card, width_px * self.grid.pixel_scale_arcsec)
+                for card, width_px in widths_px.items()
+                if width_px is not None
+            ),
+        )
+
+    def quality(self, found: Match, quality: Quality) -> tuple[tuple[str, float], ...]:
+        """The same, and what the difference tells."""
+        return (
+            *self.match_quality(found),
+            ("PULLSIG", quality.pull_sigma),
+            ("VARFACT", quality.variance_factor),
+            ("BRIGHCHI", quality.bright_chi),
+            ("NBLANK", float(quality.blank_pixels)),
         )
 
     def _candidates(self) -> list[tuple[float, float]] | None:
@@ -143,12 +161,6 @@ def subtract_by_kernel(work: Work, pair: Pair, name: str) -> KernelDifference:
         (replace(pair.science, fwhm_px=made.match.science_fwhm_px), pair.own),
         (pair.inner(made.matched_template), kept),
     )
-
-
-def quality_cards(quality: Quality) -> tuple[tuple[str, float], ...]:
-    """Header keywords and numbers."""
-    numbers = asdict(quality)
-    return tuple((card, float(numbers[name])) for name, card in QUALITY_CARDS.items())
 
 
 def kernel_cards(options: DifferenceOptions, found: Match) -> tuple[CardRow, ...]:

@@ -8,7 +8,7 @@ from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.recipe import ImageRef
 from app.stores.kernel_files import KeptKernel
 from app.workers.dia_sources import with_sources
-from app.workers.kernel_difference import Pair, kernel_cards, quality_cards, subtract_by_kernel
+from app.workers.kernel_difference import Pair, kernel_cards, subtract_by_kernel
 from app.workers.product import Product, science_product
 from app.workers.science_window import at_pixels, inner_bounds
 from app.workers.work import Work
@@ -41,7 +41,7 @@ def likelihood_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         ref,
         pair.inner(done.image),
         pair.template.uses,
-        quality=quality_cards(done.quality),
+        quality=pair.quality(done.match, done.quality),
         settings=(
             *kernel_cards(options, done.match),
             ("PRECONV", "science", "image that was convolved with its own PSF first"),

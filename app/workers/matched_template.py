@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from app.pixels.decorrelate import filtered_psf
 from app.pixels.image_pairs import match_images
-from app.pixels.matching import Match
 from app.recipes.recipe import ImageRef
 from app.stores.kernel_files import KeptKernel
 from app.workers.kernel_difference import Pair, kernel_cards
@@ -31,21 +30,11 @@ def matched_product(work: Work, ref: ImageRef, pair: Pair) -> Product:
         ref,
         image,
         pair.template.uses,
-        quality=_quality(found),
+        quality=pair.match_quality(found),
         settings=(
             ("PRODUCT", pair.options.product, "the template alone, as it would be subtracted"),
             *kernel_cards(pair.options, found),
         ),
         psf=psf,
         kernel=KeptKernel(found, pair.options.border_px),
-    )
-
-
-def _quality(found: Match) -> tuple[tuple[str, float], ...]:
-    return (
-        ("KERNSUM", found.kernel.sum),
-        ("PHOTSCAL", found.scale),
-        ("NSTAMPS", float(len(found.used))),
-        ("NSTAMREJ", float(len(found.rejected) + len(found.unfit))),
-        ("STAMPCHI", found.stamp_chi),
     )

@@ -31,6 +31,7 @@ QUALITY_COMMENTS: Final = {
     "DEPTH": "median number of inputs of a pixel with data",
     "CLIPPED": "share of the inputs' pixels that were clipped",
     "COVERAGE": "share of the pixels that have data",
+    "MASKED": "share of these whose mask makes them useless",
     "NOISE": "median noise of a pixel, in BUNIT of IMAGE",
     "WCSERR": "[pix] largest error of the mapped positions",
     "BOXNOISE": "noise of boxes over that of independent pixels",
@@ -38,10 +39,13 @@ QUALITY_COMMENTS: Final = {
     "NPSF": "inputs whose PSF is part of HDU PSF",
     "NPSFSTAR": "stars that these PSFs were measured on",
     "KERNSUM": "sum of the matching kernel",
+    "KSUMSIG": "its scatter from star to star",
     "PHOTSCAL": "science flux per template flux",
     "NSTAMPS": "stars that the kernel was fitted to",
     "NSTAMREJ": "stars that did not fit",
     "STAMPCHI": "reduced chi2 of the fitted stars",
+    "SCIFWHM": "[arcsec] width of the science image's PSF",
+    "TMPFWHM": "[arcsec] width of the template's PSF",
     "PULLSIG": "scatter of IMAGE/error outside sources",
     "VARFACT": "factor put on the variance to make PULLSIG 1",
     "BRIGHCHI": "rms of IMAGE/error on the brightest pixels",
@@ -201,14 +205,17 @@ def _input_row(use: InputUse, ref: ImageRef) -> Mapping[str, Cell]:
 
 
 def pixel_quality(image: MaskedImage) -> tuple[tuple[str, float], ...]:
-    """Fraction of pixels with data (COVERAGE) and median noise of usable ones (NOISE)."""
+    """Fraction of pixels with data (COVERAGE), of these the fraction that is not usable (MASKED),
+    and median noise of usable ones (NOISE)."""
     noise = float("nan")
     for part in (lattice(image), image):
         usable = part.usable()
         if usable.any():
             noise = float(np.sqrt(np.median(part.variance[usable])))
             break
-    return ("COVERAGE", float(np.mean(_has_data(image)))), ("NOISE", noise)
+    held, good = np.count_nonzero(_has_data(image)), np.count_nonzero(image.usable())
+    masked = 1.0 - good / held if held else float("nan")
+    return ("COVERAGE", held / image.flux.size), ("MASKED", masked), ("NOISE", noise)
 
 
 def _has_data(image: MaskedImage) -> NDArray[np.bool_]:

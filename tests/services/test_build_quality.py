@@ -70,12 +70,18 @@ def test_the_quality_of_a_difference_is_published(field: Field) -> None:
     product = field.builds.get_product(str(job.results[0].dataset_id))
     header = fits.getheader(product.file_path)
     cards = {"kernel_sum": "KERNSUM", "pull_sigma": "PULLSIG", "stamps_used": "NSTAMPS"}
-    cards["blank_pixels"] = "NBLANK"
+    cards |= {
+        "blank_pixels": "NBLANK",
+        "kernel_sum_scatter": "KSUMSIG",
+        "masked_fraction": "MASKED",
+    }
+    cards |= {"science_fwhm_arcsec": "SCIFWHM", "template_fwhm_arcsec": "TMPFWHM"}
     assert {name: row[name] for name in cards} == {
         name: pytest.approx(header[card]) for name, card in cards.items()
     }
     assert (row["n_inputs"], row["n_rejected"], row["median_n_image"]) == (4, 1, None)
     assert (row["statistic"], row["n_psf"], row["effective_time_s"]) == ("meanclip", None, None)
+    assert row["method"] == "kernel"
     assert all(type(header[card]) is int for card in ("NSTAMPS", "NSTAMREJ", "NBLANK"))
     assert_told(header)
 

@@ -134,6 +134,14 @@ def test_candidates_of_a_table(field: Field, tmp_path: Path) -> None:
         prepare(field, ID=SCIENCE.dataset_id, CANDIDATES=away)
 
 
+def test_a_width_that_no_psf_has_is_refused(field: Field) -> None:
+    for width in ("0.001", "100"):
+        with pytest.raises(ParameterError, match=r"TEMPLATE_FWHM: .* \(0\.5 to 30 pixels"):
+            prepare(field, ID=SCIENCE.dataset_id, TEMPLATE_FWHM=width)
+    recipe, _ = prepare(field, ID=SCIENCE.dataset_id, TEMPLATE_FWHM="1.5")
+    assert recipe.difference is not None and recipe.difference.template_fwhm_arcsec == 1.5
+
+
 def test_service_descriptors_offer_them(field: Field) -> None:
     row = field.stores.datasets.get(SCIENCE.dataset_id)
     (sync,) = (
@@ -143,4 +151,4 @@ def test_service_descriptors_offer_them(field: Field) -> None:
     assert offered["METHOD"] == ("kernel", "zogy", "snap", "likelihood")
     assert offered["PRODUCT"] == ("difference", "matched")
     assert offered["KERNEL_BASIS"] == ("gaussians", "delta")
-    assert {"KERNEL_LAMBDA", "CANDIDATES", "WARP_TEMPLATE"} <= offered.keys()
+    assert {"KERNEL_LAMBDA", "CANDIDATES", "SCIENCE_FWHM", "WARP_TEMPLATE"} <= offered.keys()

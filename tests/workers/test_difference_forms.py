@@ -147,6 +147,25 @@ def test_free_pixels_and_the_header(folder: Path, tmp_path: Path) -> None:
     assert aperture(made, *TRANSIENT) == pytest.approx(TRANSIENT_FLUX, rel=0.1)
 
 
+def test_given_widths_choose_the_kernel(folder: Path, tmp_path: Path) -> None:
+    """The broader image is convolved when it is called the sharper one; the card says so."""
+    widths = {"science_fwhm_arcsec": 3.0 * SCALE_ARCSEC, "template_fwhm_arcsec": 5.0 * SCALE_ARCSEC}
+    told = {}
+    for name, options in {
+        "measured": DifferenceOptions(kernel_spatial_order=0),
+        "given": DifferenceOptions(kernel_spatial_order=0, **widths),
+    }.items():
+        with fits.open(build(folder, tmp_path / name, options).path) as hdus:
+            told[name] = hdus[0].header, hdus["KERNEL"].header
+    measured, given = (header for header, _ in told.values())
+    assert measured["CONVOLVD"] == "template" and given["CONVOLVD"] == "science"
+    assert measured["SCIFWHM"] == pytest.approx(4.2 * SCALE_ARCSEC, rel=0.05)
+    assert measured["TMPFWHM"] < measured["SCIFWHM"]
+    assert [given[card] for card in ("SCIFWHM", "TMPFWHM")] == pytest.approx([*widths.values()])
+    assert 0 < measured["KSUMSIG"] < 0.05 * measured["KERNSUM"]
+    assert 0 <= measured["MASKED"] < 0.3
+
+
 def test_given_stars_and_why_some_were_not_taken(folder: Path, tmp_path: Path) -> None:
     lon, lat, total = star_field(60)
     bright = np.argsort(-total)[:25]
