@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.pixels.grid import Grid
-from app.pixels.outline import fill_gaps
-from app.pixels.warp import Window
+from app.pixels.mask_runs import MaskRuns
+from app.pixels.outline import fill_between
 from app.pixels.warped import Bounds
 from app.sky.stcs import format_region
 
@@ -23,14 +23,28 @@ class Coverage:
     region: str
 
 
-def coverage_of(window: Window, target: Grid) -> Coverage:
-    """What ``window`` covers of ``target``; it needs a usable pixel."""
-    y_start, y_stop, x_start, x_stop = window.bounds
-    usable = np.zeros(target.shape, dtype=np.bool_)
-    usable[y_start:y_stop, x_start:x_stop] = window.image.usable()
-    columns, rows = np.flatnonzero(usable.any(axis=0)), np.flatnonzero(usable.any(axis=1))
+def coverage_of(runs: MaskRuns, window: Bounds, target: Grid) -> Coverage:
+    """What an exposure whose mask is ``runs`` on the ``window`` covers of ``target``; it needs a
+    usable pixel."""
+    y_start, y_stop, x_start, x_stop = window
+    *ends, count = runs.extent(x_stop - x_start)
+    rows, columns = np.flatnonzero(ends[1] >= 0), np.flatnonzero(ends[3] >= 0)
+    ny, nx = target.shape
+    left, right = np.full((2, ny), -1, dtype=np.int32)
+    low, high = np.full((2, nx), -1, dtype=np.int32)
+    left[y_start:y_stop][rows], right[y_start:y_stop][rows] = (
+        ends[n][rows] + x_start for n in (0, 1)
+    )
+    low[x_start:x_stop][columns], high[x_start:x_stop][columns] = (
+        ends[n][columns] + y_start for n in (2, 3)
+    )
     return Coverage(
-        bounds=(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1),
-        pixels=int(np.count_nonzero(usable)),
-        region=format_region(target.footprint(fill_gaps(usable))),
+        bounds=(
+            int(rows[0]) + y_start,
+            int(rows[-1]) + 1 + y_start,
+            int(columns[0]) + x_start,
+            int(columns[-1]) + 1 + x_start,
+        ),
+        pixels=count,
+        region=format_region(target.footprint(fill_between(left, right, low, high))),
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Corners = NDArray[np.float64]
+Places = NDArray[np.int32]
 
 MAX_VERTICES = 100
 TOLERANCE_PX = 1.0
@@ -63,17 +64,26 @@ def fill_gaps(valid: Mask) -> Mask:
     area stays convex.
     """
     ny, nx = valid.shape
+    left, right = np.empty(ny, dtype=np.int32), np.empty(ny, dtype=np.int32)
     low, high = np.full(nx, ny, dtype=np.int32), np.full(nx, -1, dtype=np.int32)
     for y in range(ny):
+        left[y], right[y] = _ends(valid[y])
         for x in range(nx):
             low[x] = min(low[x], np.int32(y)) if valid[y, x] else low[x]
             high[x] = np.int32(y) if valid[y, x] else high[x]
+    return fill_between(left, right, low, high)
+
+
+@njit(cache=True, nogil=True)
+def fill_between(left: Places, right: Places, low: Places, high: Places) -> Mask:
+    """(ny, nx): the pixels between the first and last column of each row, ``left`` and ``right``
+    (ny,), and those between the first and last row of each column, ``low`` and ``high`` (nx,)."""
+    ny, nx = left.size, low.size
     filled = np.empty((ny, nx), dtype=np.bool_)
     for y in range(ny):
-        row, target = valid[y], filled[y]
-        first, last = _ends(row)
+        target = filled[y]
         for x in range(nx):
-            across = (first <= x) & (x <= last)
+            across = (left[y] <= x) & (x <= right[y])
             target[x] = across | ((low[x] <= y) & (y <= high[x]))
     return filled
 

@@ -51,7 +51,7 @@ def pair_rows(
 ) -> None:
     """Fill rows ``start <= row < stop`` of ``marks``: True for blocks of ``side`` pixels in which
     one has a mask bit or no value; and ``pairs`` with flux and variance of their pixels by turns,
-    NaN where there is no value.
+    NaN where there is no value. Rows of ``pairs`` may be longer.
     """
     flux, variance, mask = planes
     ny, nx = flux.shape

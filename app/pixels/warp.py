@@ -11,6 +11,7 @@ pixel has no data or lies outside, the result is NO_DATA with flux and variance 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from app.pixels.resample import NO_DATA, Planes, pair_rows, warp_rows
 from app.pixels.stencil import stencil_table
 from app.pixels.taps import lanes_of, padded_table
 from app.pixels.warped import Bounds
+
+_SPARE: Final = 48
+"""Numbers after each row of the pairs. Rows of a power of two would share a few lines of the
+first-level cache, and a window's rows would push each other out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +201,7 @@ def _paired(planes: Planes, side: int) -> tuple[NDArray[np.float32], NDArray[np.
     them."""
     ny, nx = planes[0].shape
     rows, columns = -(-ny // side), -(-nx // side)
-    pairs = np.empty((ny, 2 * nx), dtype=np.float32)
+    pairs = np.empty((ny, 2 * nx + _SPARE), dtype=np.float32)
     single = np.zeros((rows + 1, columns + 1), dtype=np.bool_)
     over_rows(
         lambda start, stop: pair_rows(start, stop, planes, side, pairs, single), rows, band_rows=16

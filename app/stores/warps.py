@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.pixels.coverage import Coverage
 from app.pixels.image import MaskedImage, bits
+from app.pixels.mask_runs import MaskRuns
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.warp import Window
 from app.pixels.warped import Bounds
@@ -33,7 +34,8 @@ class WarpFacts:
 
     ``weight`` is 1 / clipped mean of the variance, ``sky`` and ``scale`` are what was taken off
     and what flux was then multiplied by, ``position_error_px`` the largest error of the positions,
-    ``psf_bytes`` the length of what tells the PSF (0: it is unknown).
+    ``psf_bytes`` the length of what tells the PSF (0: it is unknown), ``mask_runs`` the number of
+    runs of the mask.
     """
 
     shape: tuple[int, int]
@@ -46,6 +48,7 @@ class WarpFacts:
     zero_point_mag: float | None
     coverage: Coverage
     psf_bytes: int
+    mask_runs: int
 
 
 class StoredWarp:
@@ -100,36 +103,68 @@ class StoredWarp:
         """The PSF on the target's pixels, None when it is unknown."""
         if not self.facts.psf_bytes:
             return None
-        stored = np.empty(self.facts.psf_bytes, dtype=np.uint8)
-        _read_into(self._descriptor, stored, _HEADER_BYTES + 12 * _pixels(self.facts.bounds))
-        return psf_from_bytes(stored.tobytes())
+        offset = _HEADER_BYTES + 8 * _pixels(self.facts.bounds)
+        return psf_from_bytes(self._words(offset, self.facts.psf_bytes // 4).tobytes())
+
+    def mask_runs(self, start: int, stop: int) -> MaskRuns:
+        """Those of the rows ``start <= y < stop`` of the target, which lie within the bounds."""
+        y_start, y_stop, _, _ = self.facts.bounds
+        rows = y_stop - y_start + 1
+        offset = _HEADER_BYTES + 8 * _pixels(self.facts.bounds) + self.facts.psf_bytes
+        first = self._words(offset + 4 * (start - y_start), stop - start + 1)
+        runs = int(first[-1] - first[0])
+        stops = offset + 4 * (rows + int(first[0]))
+        values = stops + 4 * self.facts.mask_runs
+        return MaskRuns(first - first[0], self._words(stops, runs), self._words(values, runs))
 
     def rows(self, start: int, stop: int) -> MaskedImage:
         """The rows ``start <= y < stop`` in full width, NaN and NO_DATA outside the window."""
         return MaskedImage(
-            self._plane(0, np.dtype(np.float32), start, stop, np.nan),
-            self._plane(1, np.dtype(np.float32), start, stop, np.nan),
-            self._plane(2, np.dtype(np.int32), start, stop, bits("NO_DATA")),
+            self._plane(0, start, stop),
+            self._plane(1, start, stop),
+            self._mask(start, stop),
             fwhm_px=self.fwhm_px,
             zero_point_mag=self.zero_point_mag,
         )
 
-    def _plane(
-        self, number: int, kind: np.dtype[Any], start: int, stop: int, nothing: float
-    ) -> NDArray[Any]:
+    def _plane(self, number: int, start: int, stop: int) -> NDArray[np.float32]:
         y_start, y_stop, x_start, x_stop = self.facts.bounds
         height, width = y_stop - y_start, x_stop - x_start
-        first, last = max(start, y_start), min(stop, y_stop)
-        stored = np.empty((max(0, last - first), width), dtype=kind)
+        first, last = self._within(start, stop)
+        stored = np.empty((last - first, width), dtype=np.float32)
         if stored.size:
             offset = _HEADER_BYTES + 4 * width * (number * height + first - y_start)
             _read_into(self._descriptor, stored, offset)
         if stored.shape == (stop - start, self.facts.shape[1]):
             return stored
-        plane = np.full((stop - start, self.facts.shape[1]), nothing, dtype=kind)
+        plane = np.full((stop - start, self.facts.shape[1]), np.nan, dtype=np.float32)
         if stored.size:
             plane[first - start : last - start, x_start:x_stop] = stored
         return plane
+
+    def _mask(self, start: int, stop: int) -> NDArray[np.int32]:
+        _, _, x_start, x_stop = self.facts.bounds
+        shape = (stop - start, self.facts.shape[1])
+        first, last = self._within(start, stop)
+        if (last - first, x_stop - x_start) == shape:
+            plane = np.empty(shape, dtype=np.int32)
+        else:
+            plane = np.full(shape, bits("NO_DATA"), dtype=np.int32)
+        if first < last:
+            part = plane[first - start : last - start, x_start:x_stop]
+            self.mask_runs(first, last).fill(part)
+        return plane
+
+    def _within(self, start: int, stop: int) -> tuple[int, int]:
+        """Those of some rows that the window has, half-open."""
+        y_start, y_stop, _, _ = self.facts.bounds
+        first = max(start, y_start)
+        return first, max(first, min(stop, y_stop))
+
+    def _words(self, offset: int, count: int) -> NDArray[np.int32]:
+        words = np.empty(count, dtype=np.int32)
+        _read_into(self._descriptor, words, offset)
+        return words
 
 
 class WarpStore:
@@ -173,12 +208,13 @@ class WarpStore:
         weight: float,
         sky: float,
         scale: float,
+        runs: MaskRuns,
         coverage: Coverage,
         psf: CoaddPsf | None,
     ) -> StoredWarp:
         """Store the part of a target of ``shape`` that an image reached, and open it.
 
-        Raises StorageFullError; then nothing is left behind.
+        ``runs`` are those of the window's image, and what is kept of its mask. Raises StorageFullError; then nothing is left behind.
         """
         image, told = window.image, b"" if psf is None else psf_to_bytes(psf)
         facts = WarpFacts(
@@ -192,8 +228,14 @@ class WarpStore:
             zero_point_mag=image.zero_point_mag,
             coverage=coverage,
             psf_bytes=len(told),
+            mask_runs=runs.stop.size,
         )
-        return StoredWarp(self._write(key, image, told, facts), facts)
+        content = [
+            *(np.ascontiguousarray(plane) for plane in (image.flux, image.variance)),
+            np.frombuffer(told, dtype=np.uint32),
+            *(runs.first, runs.stop, runs.value),
+        ]
+        return StoredWarp(self._write(key, content, facts), facts)
 
     def trim(self) -> None:
         """Delete what was not used for longest, and is not open now, until the rest fits."""
@@ -202,22 +244,19 @@ class WarpStore:
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"
 
-    def _write(self, key: str, image: MaskedImage, told: bytes, facts: WarpFacts) -> int:
-        planes = [np.ascontiguousarray(p) for p in (image.flux, image.variance, image.mask)]
-        planes.append(np.frombuffer(told, dtype=np.uint32))
-
+    def _write(self, key: str, content: list[NDArray[Any]], facts: WarpFacts) -> int:
         def fill(file: IO[bytes]) -> None:
-            file.write(_header(facts, planes))
-            for plane in planes:
-                file.write(plane.reshape(-1).view(np.uint8).data)
+            file.write(_header(facts, content))
+            for part in content:
+                file.write(part.reshape(-1).view(np.uint8).data)
 
         return write_unflushed(self._path(key), fill)
 
 
-def _header(facts: WarpFacts, planes: list[NDArray[Any]]) -> bytes:
+def _header(facts: WarpFacts, content: list[NDArray[Any]]) -> bytes:
     checksum = 0
-    for plane in planes:
-        checksum ^= _xor(plane.reshape(-1).view(np.uint32))
+    for part in content:
+        checksum ^= _xor(part.reshape(-1).view(np.uint32))
     text = json.dumps({**asdict(facts), "checksum": checksum})
     return text.encode().ljust(_HEADER_BYTES)
 
@@ -241,7 +280,8 @@ def _read_facts(descriptor: int, *, verify: bool) -> WarpFacts:
     facts = WarpFacts(**words, coverage=Coverage(**covered))
     if not verify:
         return facts
-    left = 3 * _pixels(facts.bounds) + facts.psf_bytes // 4
+    rows = facts.bounds[1] - facts.bounds[0] + 1
+    left = 2 * _pixels(facts.bounds) + facts.psf_bytes // 4 + rows + 2 * facts.mask_runs
     offset = _HEADER_BYTES
     piece = np.empty(_PIECE_WORDS, dtype=np.uint32)
     while left > 0:

@@ -13,6 +13,7 @@ from app.pixels.coverage import coverage_of
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.mapping import overlap_bounds
+from app.pixels.mask_runs import MaskRuns
 from app.pixels.psf import measure_psf_field
 from app.pixels.psf_coadd import CoaddPsf, warp_psf
 from app.pixels.scaling import measured_scale
@@ -96,6 +97,7 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
         raise CoverageError("usable pixels on the target grid", 0, 1)
     psf = None if own is None else warp_psf(own, grid, work.grid)
     window = replace(window, image=with_width(window.image, psf))
+    runs = MaskRuns.of(window.image)
     return work.warps.add(
         key,
         window,
@@ -103,7 +105,8 @@ def _make_warp(work: Work, key: str, ref: ImageRef, zero_point_mag: float | None
         weight=weight,
         sky=sky,
         scale=scale,
-        coverage=coverage_of(window, work.grid),
+        runs=runs,
+        coverage=coverage_of(runs, window.bounds, work.grid),
         psf=psf,
     )
 

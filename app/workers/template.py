@@ -82,7 +82,8 @@ def _input_map(
     """Of the inputs that the table CCDS has, in its order."""
     used = [n for n, weight in enumerate(stack.weights) if weight > 0]
     return input_map(
-        [inputs[n].warped for n in used],
+        [inputs[n].stored for n in used],
+        work.grid.shape,
         [combination.excluded[n] for n in used] if combination.excluded else (),
         between_bands=lambda *_: work.check(),
     )

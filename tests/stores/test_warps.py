@@ -8,10 +8,11 @@ import pytest
 
 from app.pixels.coverage import Coverage
 from app.pixels.image import MaskedImage, bits
+from app.pixels.mask_runs import MaskRuns
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import PsfField
 from app.pixels.warp import Window
-from app.stores.warps import WarpStore
+from app.stores.warps import StoredWarp, WarpStore
 
 SHAPE = (90, 70)
 _V, _U = np.mgrid[-9:10, -9:10]
@@ -28,11 +29,18 @@ def window(seed: int = 1, bounds: tuple[int, int, int, int] = BOUNDS) -> Window:
     image = MaskedImage(
         rng.normal(size=shape).astype(np.float32),
         rng.uniform(1, 2, shape).astype(np.float32),
-        rng.integers(0, 4, shape).astype(np.int32),
+        np.repeat(rng.integers(0, 4, shape), 5, axis=1)[:, : shape[1]].astype(np.int32),
         fwhm_px=3.5,
         zero_point_mag=27.0,
     )
     return Window(image, bounds, 2e-4)
+
+
+def add(store: WarpStore, key: str, part: Window, psf: CoaddPsf | None = None) -> StoredWarp:
+    runs = MaskRuns.of(part.image)
+    return store.add(
+        key, part, SHAPE, weight=1.0, sky=5.0, scale=2.0, runs=runs, coverage=COVERAGE, psf=psf
+    )
 
 
 @pytest.mark.parametrize("bounds", [BOUNDS, (0, 90, 0, 70), (0, 90, 3, 9), (89, 90, 0, 70)])
@@ -47,7 +55,7 @@ def test_bands_are_the_window_in_a_target_without_data(
     whole[y_start:y_stop, x_start:x_stop] = part.image.flux
     mask[y_start:y_stop, x_start:x_stop] = part.image.mask
     for warp in (
-        store.add("a", part, SHAPE, weight=1.0, sky=5.0, scale=2.0, coverage=COVERAGE, psf=PSF),
+        add(store, "a", part, PSF),
         store.find("a"),
     ):
         assert warp is not None
@@ -68,9 +76,7 @@ def test_bands_are_the_window_in_a_target_without_data(
 def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
     store = WarpStore(folder=tmp_path, max_bytes=10**9)
     for spoil in ("zero", "cut", "header"):
-        store.add(
-            "a", window(), SHAPE, weight=1.0, sky=0.0, scale=1.0, coverage=COVERAGE, psf=None
-        ).close()
+        add(store, "a", window()).close()
         path = tmp_path / "a.warp"
         content = bytearray(path.read_bytes())
         if spoil == "zero":
@@ -86,12 +92,7 @@ def test_a_damaged_or_cut_file_counts_as_absent(tmp_path: Path) -> None:
 def test_what_is_longest_unused_goes_first_but_not_while_it_is_read(tmp_path: Path) -> None:
     size = 3 * 4 * 50 * 50 + 32768
     store = WarpStore(folder=tmp_path, max_bytes=2 * size)
-    warps = [
-        store.add(
-            name, window(n), SHAPE, weight=1.0, sky=0.0, scale=1.0, coverage=COVERAGE, psf=None
-        )
-        for n, name in enumerate("abc")
-    ]
+    warps = [add(store, name, window(n)) for n, name in enumerate("abc")]
     for age, name in enumerate("cab"):
         os.utime(tmp_path / f"{name}.warp", (1000 + age, 1000 + age))
     found = store.find("c")
