@@ -137,8 +137,9 @@ def _measure_extent(
             if _is_usable(value[n]):
                 left[y], right[y] = min(left[y], np.int32(start)), stop[n] - 1
                 count += stop[n] - start
-                for x in range(start, stop[n]):
-                    low[x] = min(low[x], np.int32(y))
-                    high[x] = np.int32(y)
+                lowest, highest = low[start : stop[n]], high[start : stop[n]]
+                for x in range(lowest.size):
+                    lowest[x] = min(lowest[x], np.int32(y))
+                    highest[x] = np.int32(y)
             start = stop[n]
     return count

@@ -113,45 +113,76 @@ class Profile:
 
     def _fwhm_px(self, x: float, y: float, sigma_px: float) -> float:
         """From the radius, along spokes from the centre, where the profile falls to half."""
-        angle = 2.0 * np.pi * np.arange(SPOKES)[:, None] / SPOKES
-        radius = sigma_px * np.arange(3 * RADIAL_STEPS)[None, :] / RADIAL_STEPS
-        along = self.values(
-            x * self.sampling + radius * np.cos(angle), y * self.sampling + radius * np.sin(angle)
-        )
-        half = 0.5 * along[:, :1]
-        below = np.argmax(along < half, axis=1)
-        if (below == 0).any():
+        angle = 2.0 * np.pi * np.arange(SPOKES) / SPOKES
+        table = stencil_table("lanczos5").astype(np.float64)
+        radius = np.empty(SPOKES)
+        centre = (x * self.sampling, y * self.sampling)
+        way = np.stack([np.cos(angle), np.sin(angle)])
+        _trace_half(self.samples, self.sampling, centre, way, sigma_px, table, radius)
+        if np.isnan(radius).any():
             raise CoverageError("a PSF that falls to half its peak", 0, 1)
-        spoke = np.arange(SPOKES)
-        high, low = along[spoke, below - 1], along[spoke, below]
-        at = radius[0, below - 1] + sigma_px / RADIAL_STEPS * (high - half[:, 0]) / (high - low)
-        return float(2.0 * np.sqrt(np.mean(at**2)))
+        return float(2.0 * np.sqrt(np.mean(radius**2)))
 
 
 @njit(cache=True, nogil=True)
 def _interpolate(samples: Floats, x: Floats, y: Floats, table: Floats, out: Floats) -> None:
     """Values at sample coordinates; samples outside count as 0."""
-    ny, nx = samples.shape
     column = np.empty(TAPS)
     for n in range(x.size):
-        left, low = int(np.floor(x[n])), int(np.floor(y[n]))
-        along_x = table[int((x[n] - left) * PHASES + 0.5)]
-        along_y = table[int((y[n] - low) * PHASES + 0.5)]
-        left, low = left - TAPS // 2 + 1, low - TAPS // 2 + 1
-        column[:] = 0.0
-        inside = left >= 0 and left + TAPS <= nx
-        for t in range(max(0, -low), min(TAPS, ny - low)):
-            line = samples[low + t]
-            if inside:
-                for s in range(TAPS):
-                    column[s] += along_y[t] * line[left + s]
-            else:
-                for s in range(max(0, -left), min(TAPS, nx - left)):
-                    column[s] += along_y[t] * line[left + s]
-        total = 0.0
-        for s in range(TAPS):
-            total += along_x[s] * column[s]
-        out[n] = total
+        out[n] = _value_at(samples, x[n], y[n], table, column)
+
+
+@njit(cache=True, nogil=True)
+def _value_at(samples: Floats, x: float, y: float, table: Floats, column: Floats) -> float:
+    """The value at one place; ``column`` (TAPS,) is room for sums."""
+    ny, nx = samples.shape
+    left, low = int(np.floor(x)), int(np.floor(y))
+    along_x = table[int((x - left) * PHASES + 0.5)]
+    along_y = table[int((y - low) * PHASES + 0.5)]
+    left, low = left - TAPS // 2 + 1, low - TAPS // 2 + 1
+    column[:] = 0.0
+    inside = left >= 0 and left + TAPS <= nx
+    for t in range(max(0, -low), min(TAPS, ny - low)):
+        line = samples[low + t]
+        if inside:
+            for s in range(TAPS):
+                column[s] += along_y[t] * line[left + s]
+        else:
+            for s in range(max(0, -left), min(TAPS, nx - left)):
+                column[s] += along_y[t] * line[left + s]
+    total = 0.0
+    for s in range(TAPS):
+        total += along_x[s] * column[s]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _trace_half(
+    samples: Floats,
+    sampling: float,
+    centre: tuple[float, float],
+    way: Floats,
+    sigma_px: float,
+    table: Floats,
+    radius: Floats,
+) -> None:
+    """How far from the ``centre`` (px) values fall to half of what they are there, along each
+    ``way`` (2, K); NaN where they do not within 3 sigma."""
+    middle, column = samples.shape[0] // 2, np.empty(TAPS)
+    for k in range(radius.size):
+        radius[k] = np.nan
+        half, before = 0.0, 0.0
+        for n in range(3 * RADIAL_STEPS):
+            at = sigma_px * n / RADIAL_STEPS
+            x = (centre[0] + at * way[0, k]) / sampling + middle
+            y = (centre[1] + at * way[1, k]) / sampling + middle
+            value = _value_at(samples, x, y, table, column)
+            half = 0.5 * value if n == 0 else half
+            if value < half:
+                share = (before - half) / (before - value)
+                radius[k] = sigma_px * (n - 1 + share) / RADIAL_STEPS
+                break
+            before = value
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ WIDEST_PX: Final = 20.0
 NARROWEST_PX: Final = 0.3
 FURTHEST_PX: Final = 3.0
 """Objects whose centre moves further than this from where it was looked for are left out."""
+LEAST_EXPONENT: Final = 600.0
+"""Weights down to exp of minus this can be told from 0. Objects so thin and long that they have
+less within their square are lines."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -29,43 +32,25 @@ def adaptive_moments(
     """Centre x, y, moments Ixx, Iyy, Ixy (px²) and Gaussian-matched flux of the object near (x, y).
 
     The weight is cut off ``reach`` sigma out. All NaN when the iteration, which starts from a
-    round Gaussian of ``sigma_px``, fails, leaves the plane or meets a NaN pixel.
+    round Gaussian of ``sigma_px``, fails, leaves the plane, meets a NaN pixel or comes to a line.
     """
     ny, nx = plane.shape
     found = np.full(6, np.nan)
     cx, cy = x, y
     ixx, iyy, ixy = sigma_px**2, sigma_px**2, 0.0
+    lines = np.empty((4, 2 * int(reach * max(WIDEST_PX, sigma_px)) + 3))
     for _ in range(MOST_ROUNDS):
         area = ixx * iyy - ixy * ixy
         half = int(reach * np.sqrt(max(ixx, iyy))) + 1
         row, column = int(np.floor(cy + 0.5)), int(np.floor(cx + 0.5))
         if row < half or column < half or row + half >= ny or column + half >= nx:
             break
-        a, b, c = iyy / area, -ixy / area, ixx / area
-        fall = np.exp(-a)
-        total, mx, my, mxx, myy, mxy, power = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(row - half, row + half + 1):
-            dy = j - cy
-            # a Gaussian's values follow one another by products: from the row's peak to both sides
-            peak = min(max(int(np.floor(cx - b * dy / a + 0.5)), column - half), column + half)
-            for step in (1, -1):
-                i = peak if step == 1 else peak - 1
-                dx = i - cx
-                weight = np.exp(-0.5 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
-                ratio = np.exp(-0.5 * a - step * (a * dx + b * dy))
-                while abs(i - column) <= half:
-                    dx = i - cx
-                    value = weight * plane[j, i]
-                    total += value
-                    mx += value * dx
-                    my += value * dy
-                    mxx += value * dx * dx
-                    myy += value * dy * dy
-                    mxy += value * dx * dy
-                    power += weight * weight
-                    weight *= ratio
-                    ratio *= fall
-                    i += step
+        form = iyy / area, -ixy / area, ixx / area
+        if (0.5 * (form[0] + form[2]) + abs(form[1])) * half * half > LEAST_EXPONENT:
+            break
+        part = plane[row - half : row + half + 1, column - half : column + half + 1]
+        sums = _weighted_sums(part, cx - column, cy - row, form, lines[:, : 2 * half + 1])
+        total, mx, my, mxx, myy, mxy, power = sums
         if not total > 0.0:
             break
         sxx, syy, sxy = 2.0 * mxx / total, 2.0 * myy / total, 2.0 * mxy / total
@@ -84,3 +69,44 @@ def adaptive_moments(
             found[5] = total * 2.0 * np.pi * np.sqrt(square) / power
             break
     return found
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+def _weighted_sums(
+    part: NDArray[Any], cx: float, cy: float, form: tuple[float, float, float], lines: Floats
+) -> tuple[float, float, float, float, float, float, float]:
+    """Sums of w v, w v x, w v y, w v x², w v y², w v x y and w² around (``cx``, ``cy``) from the
+    middle of a square, for the weight w = exp(-(a x² + 2 b x y + c y²) / 2).
+
+    A Gaussian's values follow one another by products, here from row to row, so that vector
+    instructions make a row. ``lines`` (4, width) is room for them.
+    """
+    a, b, c = form
+    half = part.shape[0] // 2
+    dx, weight, change, value = lines[0], lines[1], lines[2], lines[3]
+    dy = -half - cy
+    for i in range(dx.size):
+        dx[i] = i - half - cx
+        weight[i] = np.exp(-0.5 * (a * dx[i] * dx[i] + 2.0 * b * dx[i] * dy + c * dy * dy))
+        change[i] = np.exp(-b * dx[i])
+    ratio, fall = np.exp(-c * (dy + 0.5)), np.exp(-c)
+    total, mx, my, mxx, myy, mxy, power = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(part.shape[0]):
+        line = part[j]
+        first, second, third, square = 0.0, 0.0, 0.0, 0.0
+        for i in range(dx.size):
+            value[i] = weight[i] * line[i]
+        for i in range(dx.size):
+            along = value[i] * dx[i]
+            first += value[i]
+            second += along
+            third += along * dx[i]
+            square += weight[i] * weight[i]
+        for i in range(dx.size):
+            weight[i] *= change[i] * ratio
+        total, mx, my = total + first, mx + second, my + first * dy
+        mxx, myy, mxy = mxx + third, myy + first * dy * dy, mxy + second * dy
+        power += square
+        ratio *= fall
+        dy += 1.0
+    return total, mx, my, mxx, myy, mxy, power

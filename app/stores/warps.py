@@ -214,7 +214,8 @@ class WarpStore:
     ) -> StoredWarp:
         """Store the part of a target of ``shape`` that an image reached, and open it.
 
-        ``runs`` are those of the window's image, and what is kept of its mask. Raises StorageFullError; then nothing is left behind.
+        ``runs`` are those of the window's image, and what is kept of its mask. Raises
+        StorageFullError; then nothing is left behind.
         """
         image, told = window.image, b"" if psf is None else psf_to_bytes(psf)
         facts = WarpFacts(
