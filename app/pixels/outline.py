@@ -71,7 +71,8 @@ def fill_gaps(valid: Mask) -> Mask:
         for x in range(nx):
             low[x] = min(low[x], np.int32(y)) if valid[y, x] else low[x]
             high[x] = np.int32(y) if valid[y, x] else high[x]
-    return fill_between(left, right, low, high)
+    filled: Mask = fill_between(left, right, low, high)
+    return filled
 
 
 @njit(cache=True, nogil=True)
