@@ -35,11 +35,39 @@
        └ CoverageError      (what, found, needed)
 
 Facts are positional arguments and the first line of a class's docstring is its message (a
-``str.format`` template over those arguments), so every error pickles and reads the same in a
-worker, a job record and a response.
+``str.format`` template over those arguments, whose ``!r`` and ``!s`` shorten them), so every error
+pickles and reads the same in a worker, a job record and a response.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from string import Formatter
+from typing import Any, Final
+
+_SHOWN: Final = 100
+"""Characters of a value that an error repeats."""
+
+
+def quoted(value: object) -> str:
+    """A value of a request in quotes, as an error repeats it."""
+    return shortened(value, repr)
+
+
+def shortened(value: object, write: Callable[[str], str] = str) -> str:
+    """A value of a request as an error repeats it: of a long one the beginning and the length."""
+    text = str(value)
+    if len(text) <= _SHOWN:
+        return write(text)
+    return f"{write(text[:_SHOWN])}… ({len(text)} characters)"
+
+
+class _Message(Formatter):
+    """Templates whose ``!r`` and ``!s`` shorten what may be long."""
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        ways = {"r": quoted, "s": shortened}
+        return ways[conversion](value) if conversion else value
 
 
 class ServiceError(Exception):
@@ -47,7 +75,7 @@ class ServiceError(Exception):
 
     def __str__(self) -> str:
         template = (type(self).__doc__ or "{0}").strip().splitlines()[0]
-        return template.format(*self.args)
+        return _Message().vformat(template, self.args, {})
 
 
 class UsageError(ServiceError):
@@ -55,18 +83,18 @@ class UsageError(ServiceError):
 
 
 class ParameterError(UsageError):
-    """Parameter {0}: {1}"""
+    """Parameter {0!s}: {1}"""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
 
 
 class MultiValuedParameterError(ParameterError):
-    """Parameter {0} may be given once only: {1}"""
+    """Parameter {0!s} may be given once only: {1}"""
 
 
 class UnsupportedFormatError(ParameterError):
-    """Parameter {0}: this format is not offered: {1}"""
+    """Parameter {0!s}: this format is not offered: {1}"""
 
 
 class AdqlError(UsageError):
@@ -103,7 +131,7 @@ class AdqlUnsupportedError(AdqlError):
 
 
 class UploadError(UsageError):
-    """Upload {0}: {1}"""
+    """Upload {0!s}: {1}"""
 
     def __init__(self, table: str, reason: str) -> None:
         super().__init__(table, reason)
@@ -132,7 +160,7 @@ class SignatureError(UsageError):
 
 
 class LimitError(UsageError):
-    """The limit of {0} is {2}; asked for {1}"""
+    """The limit of {0} is {2}; asked for {1!s}"""
 
     def __init__(self, what: str, asked: object, allowed: object) -> None:
         super().__init__(what, asked, allowed)

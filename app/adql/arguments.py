@@ -21,7 +21,7 @@ from app.adql.tree import (
     Value,
 )
 from app.adql.words import GEOMETRY, SHAPES
-from app.errors import AdqlSyntaxError
+from app.errors import AdqlSyntaxError, quoted
 
 _ONE_ARGUMENT = """
     ABS ACOS ASIN ATAN CEILING COS COT DEGREES EXP FLOOR LOG LOG10 LOWER RADIANS SIN SQRT TAN
@@ -159,7 +159,7 @@ def _split_frame(name: str, arguments: tuple[Value, ...]) -> tuple[str, tuple[Va
     words = first.value.upper().split()
     frame = words[0] if words else ""
     if frame not in _FRAMES:
-        reason = f"{first.value!r} is no coordinate system of ADQL{degrees_hint(first.value)}"
+        reason = f"{quoted(first.value)} is no coordinate system of ADQL{degrees_hint(first.value)}"
         raise AdqlSyntaxError(reason, *first.at)
     return frame, arguments[1:]
 

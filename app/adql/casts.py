@@ -13,8 +13,9 @@ from app.adql import tree
 from app.adql.kinds import ValueKind
 from app.adql.typed import Cast, Constant, Expression, Geometry, Literal
 from app.adql.wording import describe_value
-from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError
+from app.errors import AdqlTypeError, AdqlUnsupportedError, RegionError, quoted
 from app.schema.fields import Datatype
+from app.sky.numbers import parse_bound
 from app.sky.shapes import Circle, Point, Polygon
 from app.sky.stcs import check_direction, circle_from, simple_polygon_from
 
@@ -122,13 +123,13 @@ def _to_shape(value: tree.Cast, operand: Expression) -> Geometry:
     try:
         return Constant(_READERS[value.target](operand.value))
     except RegionError as error:
-        reason = f"{error.args[0]!r} is no {value.target} in DALI form: {error.args[1]}"
+        reason = f"{quoted(error.args[0])} is no {value.target} in DALI form: {error.args[1]}"
         raise AdqlTypeError(reason, *value.operand.at) from None
 
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(word) for word in text.split()]
+        return [parse_bound(word) for word in text.split()]
     except ValueError:
         raise RegionError(text, "it consists of numbers in degrees, separated by blanks") from None
 

@@ -8,9 +8,9 @@ from typing import Final
 _SEXAGESIMAL: Final = re.compile(
     r"""\s*([+-]?)(\d{1,3})\s*(?:[:hd°]|\s)\s*(\d{1,2})
     (?:\s*(?:[:m'′]|\s)\s*(\d{1,2}(?:\.\d*)?))?\s*[s"″]?\s*\Z""",
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*\Z")
+_NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*\Z", re.ASCII)
 
 
 def degrees_hint(text: str) -> str:

@@ -24,7 +24,7 @@ from app.adql.typed import (
     Separation,
     Spatial,
 )
-from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError, RegionError
+from app.errors import AdqlTypeError, AdqlUnsupportedError, LimitError, RegionError, quoted
 from app.schema.fields import Field
 from app.sky.frames import ICRS_NAMES, find_icrs
 from app.sky.predicates import (
@@ -133,7 +133,7 @@ def make_region(text: str, at: At) -> Constant:
         if isinstance(region, Polygon):
             return Constant(simple_polygon_from(text, [x for v in region.vertices for x in v]))
     except RegionError as error:
-        raise AdqlTypeError(f"REGION {error.args[0]!r}: {error.args[1]}", *at) from None
+        raise AdqlTypeError(f"REGION {quoted(error.args[0])}: {error.args[1]}", *at) from None
     raise AdqlUnsupportedError("this kind of REGION", *at)
 
 

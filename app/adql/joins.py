@@ -8,7 +8,7 @@ from app.adql import tree, typed
 from app.adql.kinds import are_comparable, common_kind
 from app.adql.scope import Visible, matches
 from app.adql.wording import describe
-from app.errors import AdqlTypeError, LimitError, UnknownNameError
+from app.errors import AdqlTypeError, LimitError, UnknownNameError, shortened
 
 _MAX_TABLES = 60
 """SQLite joins 64 at most."""
@@ -92,4 +92,4 @@ def _one(name: tree.Name, columns: dict[str, list[Visible]]) -> Visible:
     if len(found) == 1:
         return found[0]
     reason = "is ambiguous" if found else "is not on both sides of the join"
-    raise UnknownNameError(f"column {name.text} {reason}", *name.at)
+    raise UnknownNameError(f"column {shortened(name.text)} {reason}", *name.at)

@@ -9,7 +9,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from lark.lexer import Token
 
 from app.adql.hints import hint_for_character, hint_for_word
-from app.errors import AdqlSyntaxError
+from app.errors import AdqlSyntaxError, quoted
 
 _READABLE: Final = {
     "$END": "the end of the query",
@@ -73,7 +73,7 @@ def _token_error(text: str, failure: UnexpectedToken) -> AdqlSyntaxError:
         return AdqlSyntaxError(_with(reason, hint), *end_of(text))
     word = str(token)
     hint = hint_for_word(text, token.start_pos or 0, word, allowed)
-    reason = f"found {word!r}; expected {wanted}"
+    reason = f"found {quoted(word)}; expected {wanted}"
     return AdqlSyntaxError(_with(reason, hint), token.line or 1, token.column or 1)
 
 

@@ -12,7 +12,7 @@ from app.adql.expressions import Resolver
 from app.adql.relations import Derived, NamedQuery, OrderKey, Output, Query, SetQuery
 from app.adql.scope import Named, Scope, same_name
 from app.adql.selection import Selection, check_keys, ordinal
-from app.errors import AdqlTypeError, LimitError, UnknownNameError
+from app.errors import AdqlTypeError, LimitError, UnknownNameError, shortened
 from app.schema.fields import Catalog
 
 _MAX_SOURCES = 60
@@ -61,7 +61,7 @@ class _Context:
     def add_named(self, name: tree.Name, written: tree.Query) -> None:
         """A query of WITH; those after it can name it."""
         if self.find_named((name,)) is not None:
-            reason = f"WITH names two queries {name.text}"
+            reason = f"WITH names two queries {shortened(name.text)}"
             raise UnknownNameError(reason, *name.at)
         query = self.resolve_query(written, None)
         self._named.append((name, NamedQuery(len(self._named) + 1, query)))

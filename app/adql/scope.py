@@ -11,7 +11,7 @@ from app.adql.relations import Query
 from app.adql.tree import At, Name
 from app.adql.typed import Column, Expression
 from app.adql.walk import columns_in
-from app.errors import UnknownNameError
+from app.errors import UnknownNameError, shortened
 from app.schema.fields import Catalog, Field, Table
 from app.schema.uploads import UPLOAD_SCHEMA
 
@@ -97,7 +97,7 @@ class Scope:
         found = self._find(0, self.columns, parts[0])
         if len(found) > 1:
             owners = " or ".join(sorted({self._owner(c.expression) for c in found}))
-            reason = f"column {parts[0].text} is ambiguous: it may belong to {owners}"
+            reason = f"column {shortened(parts[0].text)} is ambiguous: it may belong to {owners}"
             raise UnknownNameError(reason, *parts[0].at)
         return found[0].expression if found else None
 
@@ -143,12 +143,12 @@ class Scope:
         wanted = parts[-1]
         if table is not None:
             names = [c.field.name for c in table.columns]
-            reason = f"table {table.shown} has no column {wanted.text}"
+            reason = f"table {table.shown} has no column {shortened(wanted.text)}"
         else:
             names = [c.field.name for scope in self._around() for c in scope.columns]
             shown = [t.shown for scope in self._around() for t in scope._tables if t.shown]
             where = f"in {' or '.join(shown)}" if shown else "among those selected"
-            reason = f"no column {wanted.text} {where}"
+            reason = f"no column {shortened(wanted.text)} {where}"
         near = suggestion(wanted.text, names)
         if not near and wanted.delimited:
             near = "; strings stand in single quotes"
@@ -160,7 +160,7 @@ class Scope:
     def _find_table(self, parts: Sequence[Name]) -> Named | None:
         found = [table for table in self._tables if table.answers_to(parts)]
         if len(found) > 1:
-            written = ".".join(part.text for part in parts)
+            written = shortened(".".join(part.text for part in parts))
             raise UnknownNameError(f"table {written} is ambiguous: use aliases", *parts[0].at)
         return found[0] if found else None
 
@@ -169,7 +169,7 @@ class Scope:
         found = self._find_table(parts)
         if found is not None:
             return found
-        written = ".".join(part.text for part in parts)
+        written = shortened(".".join(part.text for part in parts))
         shown = [table.shown for scope in self._around() for table in scope._tables]
         reason = f"{written} is no table of this query; it has {', '.join(shown)}"
         raise UnknownNameError(reason, *parts[0].at)
@@ -186,7 +186,7 @@ def find_table(catalog: Catalog, parts: Sequence[Name], at: At) -> Table:
         words = table.name.split(".")
         if len(words) == len(parts) and all(map(matches, parts, words)):
             return table
-    written = ".".join(part.text for part in parts)
+    written = shortened(".".join(part.text for part in parts))
     names = [table.name for table in catalog.tables]
     if len(parts) == 2 and matches(parts[0], UPLOAD_SCHEMA):
         raise UnknownNameError(f"no table {written}{_how_to_upload(parts[1], names)}", *at)
@@ -196,10 +196,11 @@ def find_table(catalog: Catalog, parts: Sequence[Name], at: At) -> Table:
 
 def _how_to_upload(name: Name, names: Sequence[str]) -> str:
     came = [each for each in names if each.startswith(f"{UPLOAD_SCHEMA}.")]
+    shown = shortened(name.text)
     with_it = f"only {', '.join(came)} came" if came else "no table came"
     return (
         f": {with_it} with the query; send it in a form item and name both, as in "
-        f"UPLOAD={name.text},param:form_item, or give an address, UPLOAD={name.text},URL"
+        f"UPLOAD={shown},param:form_item, or give an address, UPLOAD={shown},URL"
     )
 
 

@@ -24,7 +24,7 @@ from app.adql.relations import (
     sources_in,
 )
 from app.adql.scope import Named, Scope, Visible, columns_of, find_table, matches
-from app.errors import AdqlSyntaxError, AdqlTypeError, LimitError, UnknownNameError
+from app.errors import AdqlSyntaxError, AdqlTypeError, LimitError, UnknownNameError, shortened
 from app.schema.fields import Catalog
 
 _MAX_KEYS = 100
@@ -117,7 +117,7 @@ class Selection:
     def _check_alias(self, named: Named, at: tree.At) -> None:
         taken = {table.shown.lower() for table in self._tables}
         if named.shown.lower() in taken:
-            reason = f"{named.shown} stands in FROM twice: give each its own alias"
+            reason = f"{shortened(named.shown)} stands in FROM twice: give each its own alias"
             raise UnknownNameError(reason, *at)
 
     def _join(self, join: tree.Join) -> tuple[Source, Sequence[Visible]]:

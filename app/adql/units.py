@@ -28,7 +28,7 @@ from app.adql.typed import (
 )
 from app.adql.unit_products import product, raised
 from app.adql.wording import describe_value
-from app.errors import AdqlTypeError
+from app.errors import AdqlTypeError, quoted
 
 _KEPT: Final = frozenset({"ABS", "CEILING", "FLOOR", "ROUND", "TRUNCATE"})
 _ALIKE: Final = frozenset({"COALESCE", "MOD"})
@@ -163,7 +163,7 @@ def make_in_unit(call: Call, arguments: tuple[Expression, ...]) -> InUnit:
     named = written.value if len(written.value) <= _MAX_UNIT else ""
     target = read_unit(named) if named.strip() else None
     if target is None:
-        raise AdqlTypeError(f"{written.value!r} is no unit of VOUnits 1.1", *written.at)
+        raise AdqlTypeError(f"{quoted(written.value)} is no unit of VOUnits 1.1", *written.at)
     text = unit_of(value)
     if text is None:
         reason = "IN_UNIT does not know the unit of this value; convert the columns one by one"

@@ -25,7 +25,7 @@ from app.adql.typed import (
 from app.adql.walk import has_aggregate
 from app.adql.wording import describe_value
 from app.adql.words import AGGREGATES, FUNCTIONS
-from app.errors import AdqlTypeError, UnknownNameError
+from app.errors import AdqlTypeError, UnknownNameError, shortened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def make_user_function(call: Call, arguments: Sequence[Expression]) -> Expressio
     name = call.name.lower()
     signatures = [each for each in USER_FUNCTIONS if each.name == name]
     if not signatures:
-        raise UnknownNameError(f"no function {call.name}{_hint(call.name)}", *call.at)
+        raise UnknownNameError(f"no function {shortened(call.name)}{_hint(call.name)}", *call.at)
     fitting = [each for each in signatures if len(each.parameters) == len(arguments)]
     if not fitting:
         forms = " or ".join(each.form for each in signatures)

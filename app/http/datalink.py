@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import UnsupportedFormatError
+from app.errors import UnsupportedFormatError, quoted
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
@@ -45,5 +45,5 @@ def _media_type(parameters: ParameterSet) -> str:
     asked = (parameters.single("RESPONSEFORMAT") or "votable").strip().lower()
     folded = asked.replace(" ", "").replace("x-votablexml", "x-votable+xml")
     if folded not in FORMATS:
-        raise UnsupportedFormatError("RESPONSEFORMAT", f"{asked!r}; offered is {MEDIA_TYPE}")
+        raise UnsupportedFormatError("RESPONSEFORMAT", f"{quoted(asked)}; offered is {MEDIA_TYPE}")
     return "text/xml" if folded == "text/xml" else MEDIA_TYPE

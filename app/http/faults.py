@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match
 
 from app import errors
-from app.errors import ServiceError, told
+from app.errors import ServiceError, shortened, told
 from app.http.context import asks_for_page
 from app.uws.job import JobError
 from app.votable.documents import write_error
@@ -154,7 +154,7 @@ async def _on_http_error(
         return await _on_error(request, error)
     known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
     fault = Fault(error.status_code, known.dali, known.label, "fatal")
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    message = f"{request.method} {shortened(request.url.path)}: {error.detail}"
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(allowed_methods(request))

@@ -8,7 +8,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import UnsupportedFormatError
+from app.errors import UnsupportedFormatError, quoted
 from app.http.faults import VOTABLE_TYPE
 from app.http.parameters import ParameterSet
 from app.http.uws import CONTROLS
@@ -54,5 +54,7 @@ def _media_type(request: Request, parameters: ParameterSet) -> str:
     found = _NAMES.get(asked.strip().lower().replace("x-votable xml", "x-votable+xml"))
     if found is None:
         offered = ", ".join(_NAMES)
-        raise UnsupportedFormatError("RESPONSEFORMAT", f"{asked!r}; a plan is one of {offered}")
+        raise UnsupportedFormatError(
+            "RESPONSEFORMAT", f"{quoted(asked)}; a plan is one of {offered}"
+        )
     return found

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import ParameterError, UnsupportedFormatError
+from app.errors import ParameterError, UnsupportedFormatError, quoted
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.recipes.request import parse_target
@@ -71,6 +71,6 @@ def _media_type(request: Request, parameters: ParameterSet) -> str:
     found = MEDIA_TYPES.get(word) or next((m for m in MEDIA_TYPES.values() if m == word), None)
     if found is None:
         raise UnsupportedFormatError(
-            "RESPONSEFORMAT", f"{asked!r}; a PSF is one of {', '.join(MEDIA_TYPES)}"
+            "RESPONSEFORMAT", f"{quoted(asked)}; a PSF is one of {', '.join(MEDIA_TYPES)}"
         )
     return found

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import NotFoundError, UnsupportedFormatError
+from app.errors import NotFoundError, UnsupportedFormatError, quoted
 from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_parameters
@@ -57,7 +57,9 @@ def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress
         there = await to_thread.run_sync(skymap.patch, tract, patch)
         built = [name for each in there.bands if each.band == band for name in each.templates]
         if not built:
-            raise NotFoundError(f"A template of patch {patch} of tract {tract} in band {band!r}")
+            raise NotFoundError(
+                f"A template of patch {patch} of tract {tract} in band {quoted(band)}"
+            )
         url = await to_thread.run_sync(links.file_url, built[-1], address.of(request))
         return RedirectResponse(url, status_code=303)
 

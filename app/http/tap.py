@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.adql.user_functions import USER_FUNCTIONS
-from app.errors import NotFoundError, ParameterError, ServiceError
+from app.errors import NotFoundError, ParameterError, ServiceError, quoted
 from app.http import vosi
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, describe, explain
@@ -156,7 +156,7 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
         parameters = await read_parameters(request)
         detail = (parameters.single("detail") or "max").strip().lower()
         if detail not in DETAILS:
-            raise ParameterError("detail", f"min or max, got {detail!r}")
+            raise ParameterError("detail", f"min or max, got {quoted(detail)}")
         catalog = await to_thread.run_sync(queries.current_catalog)
         document = vosi.write_tableset(catalog, columns=detail == "max")
         return Response(document, media_type=vosi.MEDIA_TYPE)
@@ -166,7 +166,7 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
         catalog = await to_thread.run_sync(queries.current_catalog)
         found = catalog.by_name().get(name.lower())
         if found is None:
-            raise NotFoundError(f"The table {name!r}")
+            raise NotFoundError(f"The table {quoted(name)}")
         return Response(vosi.write_table(found), media_type=vosi.MEDIA_TYPE)
 
 

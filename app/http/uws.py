@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
-from app.errors import NotFoundError, ParameterError
+from app.errors import NotFoundError, ParameterError, quoted
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
 from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
@@ -137,7 +137,9 @@ class _Jobs:
                 return answer
         phase = parameters.single("PHASE")
         if phase is not None and phase.strip().upper() != "RUN":
-            raise ParameterError("PHASE", f"only RUN can be asked of a new job, got {phase!r}")
+            raise ParameterError(
+                "PHASE", f"only RUN can be asked of a new job, got {quoted(phase)}"
+            )
         service_url = self._address.of(request)
 
         def make() -> Job:
@@ -208,7 +210,7 @@ class _Jobs:
         if action == "DELETE":
             return await self.delete_job(request, job_id)
         if action:
-            raise ParameterError("ACTION", f"only DELETE is known, got {action!r}")
+            raise ParameterError("ACTION", f"only DELETE is known, got {quoted(action)}")
         await self._get(job_id)
         await to_thread.run_sync(self._update, job_id, parameters, files)
         return self._to_job(request, job_id)
@@ -267,7 +269,7 @@ class _Jobs:
         try:
             return movers[phase.strip().upper()]
         except KeyError:
-            raise ParameterError("PHASE", f"RUN or ABORT, got {phase!r}") from None
+            raise ParameterError("PHASE", f"RUN or ABORT, got {quoted(phase)}") from None
 
     async def set_duration(self, request: Request, job_id: str) -> Response:
         parameters = await read_parameters(request)
@@ -299,7 +301,7 @@ class _Jobs:
     async def show_parameter(self, job_id: str, name: str) -> Response:
         values = _values(await self._get(job_id), name)
         if not values:
-            raise NotFoundError(f"The parameter {name!r} of job {job_id}")
+            raise NotFoundError(f"The parameter {quoted(name)} of job {job_id}")
         return PlainTextResponse("\n".join(values))
 
     async def set_parameter(self, request: Request, job_id: str, name: str) -> Response:
@@ -320,7 +322,9 @@ class _Jobs:
         job = await self._get(job_id)
         found = next((each for each in job.results if each.result_id == result_id), None)
         if found is None:
-            raise NotFoundError(f"The result {result_id!r} of job {job_id} ({job.phase.value})")
+            raise NotFoundError(
+                f"The result {quoted(result_id)} of job {job_id} ({job.phase.value})"
+            )
         if found.dataset_id is not None:
             service_url = self._address.of(request)
             url = await to_thread.run_sync(self._links.file_url, found.dataset_id, service_url)
@@ -362,7 +366,7 @@ def parse_phase(text: str) -> Phase:
     try:
         return Phase(text.strip().upper())
     except ValueError:
-        raise ParameterError("PHASE", f"one of {', '.join(Phase)}, got {text!r}") from None
+        raise ParameterError("PHASE", f"one of {', '.join(Phase)}, got {quoted(text)}") from None
 
 
 def parse_instant(name: str, text: str) -> datetime:
@@ -371,7 +375,9 @@ def parse_instant(name: str, text: str) -> datetime:
         instant = datetime.fromisoformat(text.strip())
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise ParameterError(name, f"a time such as 2026-01-02T03:04:05Z, got {text!r}") from None
+        raise ParameterError(
+            name, f"a time such as 2026-01-02T03:04:05Z, got {quoted(text)}"
+        ) from None
 
 
 def _wait_seconds(parameters: ParameterSet) -> float:

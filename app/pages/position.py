@@ -7,11 +7,13 @@ import re
 from astropy import units
 from astropy.coordinates import SkyCoord
 
-from app.errors import ParameterError
+from app.errors import ParameterError, quoted, shortened
 from app.recipes.request import parse_target
 from app.sky.predicates import centroid
 from app.sky.shapes import Point, Shape
 
+_NO_NUMBER = re.compile(r"_|(?![0-9])\d")
+"""What Python's numbers may hold besides ASCII digits."""
 _SEXAGESIMAL = re.compile(r"\d\s*[hd:]|\d+\s+\d+\s+[\d.]+\s+[-+]", re.IGNORECASE)
 
 
@@ -27,11 +29,15 @@ def parse_place(text: str) -> Shape:
     if _SEXAGESIMAL.search(text) is None:
         return parse_target(text)
     try:
+        if _NO_NUMBER.search(text):
+            raise ValueError("digits are 0 to 9")
         words = text.replace(",", " ").strip()
         found = SkyCoord(words, unit=(units.hourangle, units.deg), frame="icrs")
         return Point(float(found.ra.deg), float(found.dec.deg))
     except (ValueError, TypeError) as fault:
-        raise ParameterError("POS", f"{text.strip()!r} is not a position: {fault}") from None
+        raise ParameterError(
+            "POS", f"{quoted(text.strip())} is not a position: {shortened(fault)}"
+        ) from None
 
 
 def format_position(point: Point) -> str:

@@ -13,12 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.errors import (
-    AdqlError,
-    JobNotFoundError,
-    NotFoundError,
-    ServiceError,
-)
+from app.errors import AdqlError, JobNotFoundError, NotFoundError, ServiceError, quoted
 from app.pages.asked import Asked
 from app.pages.document import PageWriter, read_static
 from app.pages.examples import find_sample, make_examples, write_targets
@@ -226,7 +221,7 @@ class _ReadPages:
         """Style sheet, script and icon."""
         found = read_static(name)
         if found is None:
-            raise NotFoundError(f"The file {name!r}")
+            raise NotFoundError(f"The file {quoted(name)}")
         headers = {"Cache-Control": f"max-age={_DAY_S}"}
         return Response(found[0], media_type=found[1], headers=headers)
 
@@ -284,7 +279,7 @@ class _JobPages:
     def start(self, request: Request, kind: str, asked: Asked) -> Response:
         """Starts a build and shows its page. Raises ParameterError before there is a job."""
         if kind not in BUILDS:
-            raise NotFoundError(f"A build called {kind!r}")
+            raise NotFoundError(f"A build called {quoted(kind)}")
         pairs = [(name, value) for name, value in asked if value.strip()]
         parse_request("template" if kind == "template" else "difference", pairs)
         service_url = self._writer.service_url(request)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from app.errors import ParameterError
+from app.errors import ParameterError, quoted
 from app.pages.holdings import format_instant
 from app.pages.position import format_position, parse_position
 from app.pages.result_table import Records, Scalar
+from app.recipes.values import number
 from app.schema.obscore import BUILDABLE, BUILT, STALE
 from app.services.parameters import ParameterSet
 
@@ -119,17 +119,14 @@ def to_cards(records: Records, external: Collection[str]) -> list[Card]:
 
 def _state(text: str) -> str:
     if text not in {"", *CHOICES}:
-        raise ParameterError("STATE", f"one of {', '.join(CHOICES)}, got {text!r}")
+        raise ParameterError("STATE", f"one of {', '.join(CHOICES)}, got {quoted(text)}")
     return text
 
 
 def _check_radius(text: str, *, has_position: bool) -> None:
-    try:
-        radius_deg = float(text)
-    except ValueError:
-        raise ParameterError("SR", f"a number of degrees is needed, got {text!r}") from None
-    if not (math.isfinite(radius_deg) and 0 <= radius_deg <= MAX_RADIUS_DEG):
-        raise ParameterError("SR", f"0 to {MAX_RADIUS_DEG:g} degrees, got {text.strip()}")
+    radius_deg = number("SR", text)
+    if not 0 <= radius_deg <= MAX_RADIUS_DEG:
+        raise ParameterError("SR", f"0 to {MAX_RADIUS_DEG:g} degrees, got {quoted(text)}")
     if radius_deg > 0 and not has_position:
         raise ParameterError("SR", "a radius needs a position (POS)")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import NotFoundError
+from app.errors import NotFoundError, quoted
 from app.pages.asked import Asked
 from app.pages.document import PageWriter
 from app.pages.image_view import view_image
@@ -66,7 +66,7 @@ def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., R
         row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
         content = panel_png(images, row, panel) if panel in PANELS else b""
         if not content:
-            raise NotFoundError(f"The picture {panel!r} of {row.dataset_id}")
+            raise NotFoundError(f"The picture {quoted(panel)} of {row.dataset_id}")
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     return panel

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.errors import LimitError, ParameterError
+from app.errors import LimitError, ParameterError, quoted
 from app.pixels.bright_objects import Box, BrightObject, Disc
 from app.sky.frames import find_icrs
+from app.sky.numbers import parse_finite
 
 PARAMETER: Final = "BRIGHT_REGIONS"
 MAX_OBJECTS: Final = 10_000
@@ -59,7 +60,7 @@ def _object(number: int, word: str, frame: str | None) -> BrightObject:
     shape = read[1].lower() if read else ""
     numbers = re.split(r"[\s,]+", read[2].strip()) if read else []
     if len(numbers) not in _SHAPES.get(shape, ()):
-        raise _fault(number, f"{word!r} is not {_FORMS}, nor one of {', '.join(FRAMES)}")
+        raise _fault(number, f"{quoted(word)} is not {_FORMS}, nor one of {', '.join(FRAMES)}")
     if frame is None:
         raise _fault(number, f"say the frame before the first shape: {', '.join(FRAMES)}")
     lon, lat = (_coordinate(number, given, n) for n, given in enumerate(numbers[:2]))
@@ -73,7 +74,7 @@ def _object(number: int, word: str, frame: str | None) -> BrightObject:
         angle = _number(number, numbers[4].removesuffix("d")) if len(numbers) == 5 else 0.0
         made = Box(*icrs, sizes[0], sizes[1], angle)
     if made.reach_deg > LARGEST_DEG:
-        raise _fault(number, f"{word!r} is larger than {LARGEST_DEG:g} deg")
+        raise _fault(number, f"{quoted(word)} is larger than {LARGEST_DEG:g} deg")
     return made
 
 
@@ -84,7 +85,7 @@ def _coordinate(number: int, given: str, axis: int) -> float:
         return _number(number, parts[0])
     values = [_number(number, part) for part in parts]
     if len(parts) > 3 or any(not 0 <= value < 60 for value in values[1:]):
-        raise _fault(number, f"{given!r} is not hh:mm:ss or dd:mm:ss")
+        raise _fault(number, f"{quoted(given)} is not hh:mm:ss or dd:mm:ss")
     size = sum(abs(value) / 60**n for n, value in enumerate(values))
     return math.copysign(size, -1.0 if given.startswith("-") else 1.0) * (
         15.0 if axis == 0 else 1.0
@@ -95,18 +96,15 @@ def _size(number: int, given: str) -> float:
     read = _SIZE.match(given)
     value = _number(number, read[1]) * _DEGREES[read[2]] if read else 0.0
     if value <= 0:
-        raise _fault(number, f"{given!r} is no size above 0 (deg, or with d, ' or \")")
+        raise _fault(number, f"{quoted(given)} is no size above 0 (deg, or with d, ' or \")")
     return value
 
 
 def _number(number: int, given: str) -> float:
     try:
-        value = float(given)
+        return parse_finite(given)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise _fault(number, f"{given!r} is no number")
-    return value
+        raise _fault(number, f"{quoted(given)} is no number") from None
 
 
 def _fault(number: int, reason: str) -> ParameterError:

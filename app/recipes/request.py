@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from app.errors import ParameterError, RegionError
+from app.errors import ParameterError, RegionError, quoted, shortened
 from app.pixels.bright_objects import BrightObject
 from app.recipes.bright_regions import parse_bright_regions
 from app.recipes.matching_parameters import (
@@ -217,10 +217,12 @@ def parse_target(given: str) -> Shape:
             return parse_pos(given)
         except RegionError as fault:
             reason = fault.args[1] if words and words[0].isalpha() else _TARGET_FORM
-            raise ParameterError("POS", f"{given.strip()[:200]!r}: {reason}") from fault
+            raise ParameterError("POS", f"{quoted(given.strip())}: {reason}") from fault
     lon_deg, lat_deg = (number("POS", word) for word in words)
     if not (math.isfinite(lon_deg) and 0 <= lon_deg <= 360 and abs(lat_deg) <= 90):
-        raise ParameterError("POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {given}")
+        raise ParameterError(
+            "POS", f"longitude is 0 to 360, latitude -90 to 90 (deg), got {quoted(given)}"
+        )
     return Point(lon_deg % 360.0, lat_deg)
 
 
@@ -265,4 +267,6 @@ def _json_text(name: str, value: object) -> str:
         return str(value).lower()
     if _is_number(value):
         return repr(value)
-    raise ParameterError(name, f"text, numbers or lists of them are taken, got {value!r}")
+    raise ParameterError(
+        name, f"text, numbers or lists of them are taken, got {shortened(repr(value))}"
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import ParameterError
+from app.errors import ParameterError, quoted
 from app.recipes.values import (
     Interval,
     Values,
@@ -99,7 +99,9 @@ def _identifiers(given: Sequence[str]) -> tuple[str, ...]:
     parts = (part.strip() for text in given for part in IDENTIFIER_SEPARATOR.split(text.strip()))
     unique = tuple(dict.fromkeys(part for part in parts if part))
     if given and not unique:
-        raise ParameterError("TEMPLATE_IDS", f"there is no identifier in {given[0].strip()!r}")
+        raise ParameterError(
+            "TEMPLATE_IDS", f"there is no identifier in {quoted(given[0].strip())}"
+        )
     if len(unique) > MAX_IDS:
         raise ParameterError("TEMPLATE_IDS", f"at most {MAX_IDS} identifiers, got {len(unique)}")
     return unique

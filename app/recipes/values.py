@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from app.errors import MultiValuedParameterError, ParameterError
+from app.errors import MultiValuedParameterError, ParameterError, quoted
 from app.sky.dali import parse_interval
+from app.sky.numbers import parse_bound, parse_whole
 
 Parameters = Sequence[tuple[str, str]]
 Values = Mapping[str, Sequence[str]]
@@ -20,9 +21,6 @@ STANDARD_NAMES = frozenset(
 """Names that DALI and UWS give a meaning and a build does not use: accepted and left aside."""
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-_LONGEST_NUMBER = 20
-"""Characters of a whole number: Python refuses to read thousands of digits."""
 
 T = TypeVar("T")
 
@@ -56,21 +54,18 @@ def text(_name: str, given: str) -> str:
 
 
 def number(name: str, given: str) -> float:
-    """Any number."""
+    """Any number or ±Inf."""
     try:
-        value = float(given)
+        return parse_bound(given)
     except ValueError:
-        raise ParameterError(name, f"a number is needed, got {given!r}") from None
-    if math.isnan(value):
-        raise ParameterError(name, "NaN is no number")
-    return value
+        raise ParameterError(name, f"a number is needed, got {quoted(given)}") from None
 
 
 def positive(name: str, given: str) -> float:
     """A finite number above 0."""
     value = number(name, given)
     if not 0 < value < math.inf:
-        raise ParameterError(name, f"a number above 0 is needed, got {given.strip()}")
+        raise ParameterError(name, f"a number above 0 is needed, got {quoted(given)}")
     return value
 
 
@@ -78,7 +73,7 @@ def fraction(name: str, given: str) -> float:
     """Above 0 and at most 1."""
     value = number(name, given)
     if not 0 < value <= 1:
-        raise ParameterError(name, f"above 0 and at most 1, got {given.strip()}")
+        raise ParameterError(name, f"above 0 and at most 1, got {quoted(given)}")
     return value
 
 
@@ -86,11 +81,14 @@ def whole(least: int, most: int) -> Callable[[str, str], int]:
     """A reader of whole numbers from ``least`` to ``most``."""
 
     def parse(name: str, given: str) -> int:
-        word = given.strip()
-        is_number = word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER
-        if not (is_number and least <= int(word) <= most):
-            raise ParameterError(name, f"a whole number from {least} to {most}, got {word[:80]}")
-        return int(word)
+        try:
+            value = parse_whole(given)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            reason = f"a whole number from {least} to {most}, got {quoted(given)}"
+            raise ParameterError(name, reason)
+        return value
 
     return parse
 
@@ -99,7 +97,7 @@ def truth(name: str, given: str) -> bool:
     """True or false, in the words that people use for it."""
     word = given.strip().lower()
     if word not in _TRUTH:
-        raise ParameterError(name, f"true or false is needed, got {word!r}")
+        raise ParameterError(name, f"true or false is needed, got {quoted(word)}")
     return _TRUTH[word]
 
 
@@ -111,7 +109,7 @@ def one_of(choices: Sequence[T]) -> Callable[[str, str], T]:
             if given.strip().lower() == choice:
                 return choice
         offered = ", ".join(map(str, choices))
-        raise ParameterError(name, f"one of {offered}, got {given.strip()!r}")
+        raise ParameterError(name, f"one of {offered}, got {quoted(given.strip())}")
 
     return parse
 

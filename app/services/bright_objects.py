@@ -11,7 +11,7 @@ from dataclasses import astuple
 from typing import Final
 
 from app.adql.compile import compile_query
-from app.errors import LimitError, ParameterError
+from app.errors import LimitError, ParameterError, quoted
 from app.pixels.bright_objects import Box, BrightObject, Disc
 from app.recipes.bright_regions import LARGEST_DEG, MAX_OBJECTS
 from app.schema.catalog import CatalogSource
@@ -60,7 +60,7 @@ class BrightObjectFinder:
         catalog = self._catalogs.current()
         table = catalog.by_name().get(name.strip().lower())
         if table is None:
-            raise ParameterError(PARAMETER, f"there is no table {name!r}")
+            raise ParameterError(PARAMETER, f"there is no table {quoted(name)}")
         columns = _columns(table)
         circle = bounding_circle(region)
         sized = [

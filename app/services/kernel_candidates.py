@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.errors import CoverageError, ParameterError
+from app.errors import CoverageError, ParameterError, quoted
 from app.recipes.matching_parameters import MAX_CANDIDATES, CandidateRequest
 from app.schema.catalog import CatalogSource
 from app.services.catalog_rows import CatalogRows
@@ -48,7 +48,7 @@ class KernelCandidateFinder:
     def _table(self, name: str) -> str:
         table = self._catalogs.current().by_name().get(name.lower())
         if table is None:
-            raise ParameterError(PARAMETER, f"there is no table {name!r}")
+            raise ParameterError(PARAMETER, f"there is no table {quoted(name)}")
         fields = [table.find_field(column) for column in POSITION]
         if not all(field is not None and field.kind == "real" for field in fields):
             raise ParameterError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal, get_args
 
-from app.errors import LimitError, ParameterError
+from app.errors import LimitError, ParameterError, quoted
 from app.recipes.request import parse_target
 from app.recipes.values import Interval, Parameters, group, intervals, one_of, single
 from app.schema.fields import Field
@@ -65,7 +65,7 @@ def parse_light_curve(
 def _position(given: str) -> Point:
     point = parse_target(given)
     if not isinstance(point, Point):
-        raise ParameterError("POS", f"{given.strip()[:200]!r}: a place is needed, as POS=62 -37")
+        raise ParameterError("POS", f"{quoted(given.strip())}: a place is needed, as POS=62 -37")
     return point
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
 
-from app.errors import NotFoundError
+from app.errors import NotFoundError, quoted
 from app.recipes.recipe import ImageRef
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import (
@@ -139,7 +139,7 @@ class LinkService:
         row = self._datasets.get(ref.dataset_id)
         paths = [] if row.is_external or row.is_buildable else _paths(row)
         if ref.part >= len(paths) or _file_name(paths[ref.part]) != name:
-            raise NotFoundError(f"The file {name!r}")
+            raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
         return Download(
             file=get_file(path),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from app.errors import MultiValuedParameterError, ParameterError
+from app.errors import MultiValuedParameterError, ParameterError, quoted
 from app.recipes.values import truth
+from app.sky.numbers import parse_whole
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -56,11 +57,11 @@ class ParameterSet:
         if text is None:
             return None
         try:
-            value = int(text.strip())
+            value = parse_whole(text)
         except ValueError:
-            raise ParameterError(name, f"a whole number is needed, got {text!r}") from None
+            raise ParameterError(name, f"a whole number is needed, got {quoted(text)}") from None
         if minimum is not None and value < minimum:
-            raise ParameterError(name, f"at least {minimum} is needed, got {value}")
+            raise ParameterError(name, f"at least {minimum} is needed, got {quoted(text)}")
         return value
 
     def flag(self, name: str) -> bool:

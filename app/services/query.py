@@ -16,7 +16,7 @@ from app.adql.compiled import CompiledQuery
 from app.adql.judging import Verdict, judge_query, mend_query, with_offer
 from app.adql.mending import Mended
 from app.cells.warm import warm_up
-from app.errors import AdqlError, ParameterError, ServiceError, StoppedError
+from app.errors import AdqlError, ParameterError, ServiceError, StoppedError, quoted
 from app.schema.catalog import CatalogSource
 from app.schema.fields import Catalog, Field
 from app.schema.uploads import UploadedTable, with_uploads
@@ -100,7 +100,7 @@ def parse_query_request(parameters: ParameterSet, *, service_url: str) -> QueryR
 def _check_fixed(parameters: ParameterSet) -> None:
     request = parameters.single("REQUEST")
     if request is not None and request.strip().lower() != "doquery":
-        raise ParameterError("REQUEST", f"only doQuery is known, got {request!r}")
+        raise ParameterError("REQUEST", f"only doQuery is known, got {quoted(request)}")
     check_language(parameters)
     parse_uploads(parameters.all("UPLOAD"))
 
@@ -109,7 +109,7 @@ def check_language(parameters: ParameterSet) -> None:
     """ParameterError unless LANG is absent or one of :data:`LANGUAGES`."""
     language = parameters.single("LANG")
     if language is not None and language.strip().upper() not in LANGUAGES:
-        raise ParameterError("LANG", f"offered are {', '.join(LANGUAGES)}, got {language!r}")
+        raise ParameterError("LANG", f"offered are {', '.join(LANGUAGES)}, got {quoted(language)}")
 
 
 class QueryService:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from app.errors import NotFoundError, RegionError
+from app.errors import NotFoundError, RegionError, shortened
 from app.recipes.recipe import PatchNumber
 from app.recipes.select import Candidate, overlaps
 from app.schema.batches import arrow_schema
@@ -18,6 +18,7 @@ from app.schema.fields import Field
 from app.schema.obscore import OBSCORE
 from app.schema.rows import links_path
 from app.services.builds_candidates import CandidateFinder
+from app.sky.numbers import parse_whole
 from app.sky.predicates import bounding_circle, distance_deg
 from app.sky.shapes import Circle, Point, Shape
 from app.sky.skymap import SkyMap
@@ -105,11 +106,13 @@ class SkyMapService:
     def patch(self, tract: str, patch: str) -> PatchCover:
         """One patch by its numbers. Raises NotFoundError if there is none."""
         try:
-            number = (int(tract), int(patch))
+            number = (parse_whole(tract), parse_whole(patch))
             self._skymap.get_patch(*number)
         except (ValueError, RegionError) as fault:
             reason = fault.args[1] if isinstance(fault, RegionError) else "numbers are needed"
-            raise NotFoundError(f"Patch {patch} of tract {tract} ({reason})") from None
+            raise NotFoundError(
+                f"Patch {shortened(patch)} of tract {shortened(tract)} ({reason})"
+            ) from None
         return self._look([number], ())[0]
 
     def _look(self, numbers: Sequence[PatchNumber], bands: Sequence[str]) -> tuple[PatchCover, ...]:

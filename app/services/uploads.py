@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import LimitError, ParameterError, UploadError
+from app.errors import LimitError, ParameterError, UploadError, quoted, shortened
 from app.schema.fields import Table
 from app.schema.reserved import RESERVED
 from app.schema.uploads import UPLOAD_SCHEMA, UploadedTable, to_uploaded
@@ -58,7 +58,7 @@ def parse_uploads(values: Iterable[str]) -> list[tuple[str, str]]:
         for part in filter(None, _PARTS.split(value.strip().strip(";").strip())):
             name, comma, uri = (word.strip() for word in part.partition(","))
             if not comma or not _SCHEME.match(uri):
-                raise ParameterError(NAME, f"{part[:200]!r} is not of the form {_FORM}")
+                raise ParameterError(NAME, f"{quoted(part)} is not of the form {_FORM}")
             _check_name(name, [taken for taken, _ in found])
             found.append((name, uri))
     return found
@@ -66,12 +66,14 @@ def parse_uploads(values: Iterable[str]) -> list[tuple[str, str]]:
 
 def _check_name(name: str, taken: Sequence[str]) -> None:
     if not _TABLE_NAME.match(name):
-        reason = f"{name[:80]!r} is no table name: letters, digits and _ are, after a letter"
+        reason = f"{quoted(name)} is no table name: letters, digits and _ are, after a letter"
         raise ParameterError(NAME, reason)
     if name.upper() in RESERVED:
-        raise ParameterError(NAME, f"{name} is a reserved word of ADQL and cannot name a table")
+        raise ParameterError(
+            NAME, f"{shortened(name)} is a reserved word of ADQL and cannot name a table"
+        )
     if name.lower() in (other.lower() for other in taken):
-        raise ParameterError(NAME, f"two tables are called {name}")
+        raise ParameterError(NAME, f"two tables are called {shortened(name)}")
 
 
 class UploadService:
@@ -141,7 +143,7 @@ class UploadService:
             return self._downloads.fetch(uri, name=name)
         content = find(item)
         if content is None:
-            raise UploadError(name, f"the request has no form item {item[:80]!r} with a file")
+            raise UploadError(name, f"the request has no form item {quoted(item)} with a file")
         return content
 
     def _read(self, number: int, name: str, content: bytes, max_rows: int) -> UploadedTable:

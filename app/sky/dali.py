@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from app.errors import ParameterError, RegionError
+from app.errors import ParameterError, RegionError, quoted
+from app.sky.numbers import parse_bound
 from app.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
 from app.sky.stcs import check_direction, circle_from, format_degrees, simple_polygon_from
 
@@ -34,18 +35,16 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
     """
     words = text.split()
     if len(words) not in (1, 2):
-        raise ParameterError(name, f"{text!r}: expected one number or 'lower upper'")
+        raise ParameterError(name, f"{quoted(text)}: expected one number or 'lower upper'")
     try:
-        values = [float(word) for word in words]
+        values = [parse_bound(word) for word in words]
     except ValueError:
-        raise ParameterError(name, f"{text!r} is not a number or an interval") from None
+        raise ParameterError(name, f"{quoted(text)} is not a number or an interval") from None
     lower, upper = values[0], values[-1]
-    if math.isnan(lower) or math.isnan(upper):
-        raise ParameterError(name, f"{text!r}: NaN is not a bound")
     if len(values) == 1 and math.isinf(lower):
-        raise ParameterError(name, f"{text!r}: a single value must be finite")
+        raise ParameterError(name, f"{quoted(text)}: a single value must be finite")
     if lower > upper:
-        raise ParameterError(name, f"{text!r}: the lower bound is above the upper one")
+        raise ParameterError(name, f"{quoted(text)}: the lower bound is above the upper one")
     return lower, upper
 
 
@@ -84,9 +83,6 @@ def _open(value: float, least: float, most: float) -> float:
 
 def _number(text: str, word: str) -> float:
     try:
-        value = float(word)
+        return parse_bound(word)
     except ValueError:
-        raise RegionError(text, f"{word!r} is not a number") from None
-    if math.isnan(value):
-        raise RegionError(text, "NaN is not a coordinate")
-    return value
+        raise RegionError(text, f"{quoted(word)} is not a number") from None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
-from app.errors import RegionError
+from app.errors import RegionError, quoted
 from app.sky.areas import PolygonArea, is_simple, prepare
+from app.sky.numbers import parse_number
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Polygon, Region
 
@@ -36,7 +37,7 @@ def parse_region(text: str) -> Region:
         return polygon_from(text, numbers)
     if keyword == "BOX":
         return box_from(text, numbers)
-    raise RegionError(text, f"{words[0]!r} is none of POLYGON, CIRCLE, BOX")
+    raise RegionError(text, f"{quoted(words[0])} is none of POLYGON, CIRCLE, BOX")
 
 
 def format_region(region: Region) -> str:
@@ -96,7 +97,7 @@ def simple_polygon_from(text: str, numbers: list[float]) -> Polygon:
     """The polygon a user asks for: :func:`polygon_from`, of at most MAX_VERTICES vertices, with
     edges that do not cross (pgSphere refuses others)."""
     if len(numbers) > 2 * MAX_VERTICES:
-        raise RegionError(text[:60] + " …", f"at most {MAX_VERTICES} vertices are taken")
+        raise RegionError(text, f"at most {MAX_VERTICES} vertices are taken")
     polygon = polygon_from(text, numbers)
     if not is_simple(PolygonArea(polygon)):
         raise RegionError(text, "the edges of the polygon cross each other")
@@ -149,19 +150,12 @@ def _without_frame(text: str, words: list[str]) -> list[str]:
 
 
 def _numbers(text: str, words: list[str]) -> list[float]:
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        bad = next(word for word in words if not _is_number(word))
-        raise RegionError(text, f"{bad!r} is not a number") from None
+    numbers: list[float] = []
+    for word in words:
+        try:
+            numbers.append(parse_number(word))
+        except ValueError:
+            raise RegionError(text, f"{quoted(word)} is not a number") from None
     if not all(map(math.isfinite, numbers)):
         raise RegionError(text, "numbers must be finite")
     return numbers
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

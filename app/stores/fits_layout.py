@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
@@ -27,6 +27,20 @@ CardRow = tuple[str, CardValue, str]
 """(keyword, value, comment); a value of None leaves the keyword out."""
 
 Cell = str | int | float | bool | None
+
+TABLE_UNITS: Final[Mapping[str, str]] = {
+    "mjd_beg": "d",
+    "mjd_end": "d",
+    "exptime_s": "s",
+    "fwhm_arcsec": "arcsec",
+    "zero_point_mag": "mag",
+    "x_start": "pix",
+    "x_stop": "pix",
+    "y_start": "pix",
+    "y_stop": "pix",
+}
+"""TUNIT (FITS 4.0, section 7.3.2; spelt as VOUnits 1.0 has it) of the columns of INPUTS, VISITS and
+CCDS that have one unit in all rows."""
 
 
 def product_fits(
@@ -49,11 +63,11 @@ def product_fits(
     PRIMARY (no pixels) carries ``cards``; IMAGE (float32) and VARIANCE (float32) carry the WCS of
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
     plane; INPUTS is a binary table with one row for each of ``inputs``, columns in the order of
-    the first row, missing numbers as NaN; PSF and PSF_BASIS (see :mod:`app.stores.psf_files`) are
-    there when the ``psf`` is known, at the end KERNEL and KERNEL_STARS (see
-    :mod:`app.stores.kernel_files`) of a ``kernel``. After INPUTS come SCORE (float32, with the
-    WCS), NIMAGE (int16, the good inputs of each pixel, with the WCS), INPUTMAP (uint8, compressed;
-    bit b of plane p: input 8 p + b), further ``tables`` and DIASOURCES
+    the first row, with the units of :data:`TABLE_UNITS`, missing numbers as NaN; PSF and PSF_BASIS
+    (see :mod:`app.stores.psf_files`) are there when the ``psf`` is known, at the end KERNEL and
+    KERNEL_STARS (see :mod:`app.stores.kernel_files`) of a ``kernel``. After INPUTS come
+    SCORE (float32, with the WCS), NIMAGE (int16, the good inputs of each pixel, with the WCS),
+    INPUTMAP (uint8, compressed; bit b of plane p: input 8 p + b), further ``tables`` and DIASOURCES
     (:mod:`app.stores.dia_source_files`), when they are given. Each HDU has CHECKSUM and DATASUM.
     """
     wcs = grid.fits_header()
@@ -125,14 +139,15 @@ def _table_hdu(name: str, rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHD
 
 
 def _column(name: str, values: Sequence[Cell]) -> fits.Column:
-    present = [value for value in values if value is not None]
+    present, unit = [value for value in values if value is not None], TABLE_UNITS.get(name)
     if present and all(isinstance(value, bool) for value in present):
         return fits.Column(name, format="L", array=np.array([bool(v) for v in values]))
     if len(present) == len(values) and all(isinstance(value, int) for value in present):
-        return fits.Column(name, format="K", array=np.array(values, dtype=np.int64))
+        whole = np.array(values, dtype=np.int64)
+        return fits.Column(name, format="K", array=whole, unit=unit)
     if all(isinstance(value, (int, float)) for value in present):
         numbers = [np.nan if value is None else float(value) for value in values]
-        return fits.Column(name, format="D", array=np.array(numbers))
+        return fits.Column(name, format="D", array=np.array(numbers), unit=unit)
     texts = ["" if value is None else str(value) for value in values]
     width = max(1, *(len(text.encode()) for text in texts))
     return fits.Column(name, format=f"{width}A", array=np.array(texts))

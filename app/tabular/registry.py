@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from app.errors import UnsupportedFormatError
+from app.errors import UnsupportedFormatError, quoted
 from app.schema.fields import Field
 from app.tabular import csv, fits, json, parquet, tsv
 
@@ -60,7 +60,7 @@ class FormatRegistry:
         found = self._known.get(_folded(asked))
         if found is None:
             offered = ", ".join(f"{f.names[0]} ({f.media_type})" for f in self.formats)
-            raise UnsupportedFormatError(parameter, f"{asked!r}; offered are {offered}")
+            raise UnsupportedFormatError(parameter, f"{quoted(asked)}; offered are {offered}")
         return found
 
 

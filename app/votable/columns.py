@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import pyarrow as pa
 
@@ -14,11 +14,10 @@ from app.cells.columns import REALS, parts_of
 from app.errors import LimitError, RegionError, UploadError
 from app.schema.batches import arrow_type
 from app.schema.fields import Datatype, Field, Kind
+from app.sky.numbers import parse_number, parse_whole
 from app.sky.stcs import circle_from, parse_region, simple_polygon_from
 from app.votable.parse import RawField, RawTable
 from app.votable.unpack import Cell, unpack
-
-_Number = TypeVar("_Number", int, float)
 
 SCALARS: Final[dict[str, tuple[Kind, Datatype]]] = {
     "boolean": ("boolean", "boolean"),
@@ -179,7 +178,7 @@ class _Column:
             cell = cell.strip()
             if not cell or cell == self._raw.null:
                 return None
-            value = int(cell, 16) if cell.lower().startswith("0x") else _plain(int, cell)
+            value = parse_whole(cell, 16) if cell.lower().startswith("0x") else parse_whole(cell)
         else:
             value = int(cell or 0)
             if self._raw.null is not None and str(value) == self._raw.null:
@@ -194,7 +193,7 @@ class _Column:
             cell = cell.strip()
             if not cell or cell == self._raw.null:
                 return None
-            cell = _plain(float, cell)
+            cell = parse_number(cell)
         value = float(cell or 0)
         return None if math.isnan(value) else value
 
@@ -247,7 +246,7 @@ class _Column:
     def _numbers(self, cell: Cell) -> str | None:
         """The elements as text; NULL when there is none, or nothing but NaN."""
         words = str(cell).split()
-        numbers = [_plain(float, word) for word in words]
+        numbers = [parse_number(word) for word in words]
         if not numbers or all(map(math.isnan, numbers)):
             return None
         elements, left = divmod(len(numbers), parts_of(self._datatype))
@@ -288,13 +287,6 @@ class _Column:
         return field, array
 
 
-def _plain(number: Callable[[str], _Number], word: str) -> _Number:
-    """A number as VOTable writes it: Python's underscores are none."""
-    if "_" in word:
-        raise ValueError
-    return number(word)
-
-
 def _boolean(cell: Cell) -> bool | None:
     if isinstance(cell, bool):
         return cell
@@ -318,7 +310,7 @@ def _are_regions(values: Sequence[str | None]) -> bool:
 
 def _checked(xtype: str, text: str) -> str:
     """The same numbers if they are such a geometry; RegionError otherwise."""
-    numbers = [float(word) for word in text.split()]
+    numbers = [parse_number(word) for word in text.split()]
     if xtype == "circle":
         circle_from(text, numbers)
     elif xtype == "polygon":

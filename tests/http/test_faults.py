@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 
 import httpx
@@ -103,3 +104,53 @@ def test_why_the_database_is_away_is_for_the_operator(caplog: pytest.LogCaptureF
     assert fault.status == 503
     assert "/run/pg" not in message
     assert "/run/pg" in caplog.text
+
+
+LONG = "x" * 5000
+VOTABLES = {"LANG": "ADQL", "QUERY": "SELECT obs_id FROM ivoa.ObsCore"}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "named"),
+    [
+        (f"/{LONG}", {}, "GET /xxx"),
+        (f"/tap/tables/{LONG}", {}, "The table 'xxx"),
+        (f"/tap/async/{LONG}", {}, "No job has the identifier 'xxx"),
+        ("/datalink/links", {"ID": "a", "RESPONSEFORMAT": LONG}, "RESPONSEFORMAT"),
+        ("/tap/tables", {"detail": LONG}, "detail"),
+        ("/tap/async", {"AFTER": LONG}, "AFTER"),
+        ("/tap/sync", {**VOTABLES, "LANG": LONG}, "LANG"),
+        ("/tap/sync", {**VOTABLES, "REQUEST": LONG}, "REQUEST"),
+        ("/tap/sync", {**VOTABLES, "RESPONSEFORMAT": LONG}, "RESPONSEFORMAT"),
+        ("/tap/sync", {**VOTABLES, "MAXREC": LONG}, "MAXREC"),
+        ("/tap/sync", {**VOTABLES, "MAXREC": "-" + "9" * 4000}, "MAXREC"),
+        ("/tap/sync", {**VOTABLES, "UPLOAD": LONG}, "UPLOAD"),
+        *(
+            ("/tap/sync", {"LANG": "ADQL", "QUERY": query}, named)
+            for query, named in (
+                (f"SELECT {LONG} FROM ivoa.ObsCore", "no column xxx"),
+                (f"SELECT {LONG}.a FROM ivoa.ObsCore", "is no table of this query"),
+                (f"SELECT a FROM {LONG}", "no table xxx"),
+                (f"SELECT a FROM TAP_UPLOAD.{LONG}", "UPLOAD=xxx"),
+                (f"SELECT {LONG}(s_ra) FROM ivoa.ObsCore", "no function xxx"),
+                (f"SELECT '{LONG}' '{LONG}'", "found \"'xxx"),
+            )
+        ),
+    ],
+)
+def test_long_values_are_not_repeated_whole(
+    client: httpx.Client, path: str, parameters: dict[str, str], named: str
+) -> None:
+    answer = client.get(path, params=parameters)
+    assert 400 <= answer.status_code < 500
+    told = html.unescape(answer.text)
+    assert named in told and "… (" in told and "characters)" in told
+    assert LONG[:200] not in told and "9" * 200 not in told and len(told) < 2000
+
+
+@pytest.mark.parametrize("value", ["1_0", "١٢"])
+@pytest.mark.parametrize(("path", "name"), [("/tap/sync", "MAXREC"), ("/tap/async", "LAST")])
+def test_numbers_have_ascii_digits(client: httpx.Client, path: str, name: str, value: str) -> None:
+    answer = client.get(path, params={**VOTABLES, name: value})
+    assert answer.status_code == 400
+    assert f"Parameter {name}: " in answer.text and value in answer.text

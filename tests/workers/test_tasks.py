@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.units import Unit
 
 from app.errors import CoverageError, ImageFormatError, StoppedError
 from app.pixels.bands import limit_threads
@@ -143,6 +144,17 @@ def test_a_template_is_calibrated_deep_and_complete(folder: Path, tmp_path: Path
         header, flux, variance = hdus[0].header, hdus["IMAGE"].data, hdus["VARIANCE"].data
         rows = hdus["INPUTS"].data
         assert hdus["IMAGE"].header["BUNIT"] == "nJy"
+        units = {
+            name: {column.name: column.unit for column in hdus[name].columns if column.unit}
+            for name in ("INPUTS", "VISITS", "CCDS")
+        }
+    times = {"mjd_beg": "d", "mjd_end": "d", "exptime_s": "s"}
+    box = dict.fromkeys(("x_start", "x_stop", "y_start", "y_stop"), "pix")
+    optics = {"fwhm_arcsec": "arcsec", "zero_point_mag": "mag"}
+    assert units["INPUTS"] == times | optics
+    assert units["VISITS"] == times | box | {"fwhm_arcsec": "arcsec"}
+    assert units["CCDS"] == box | optics
+    assert all(Unit(unit, format="vounit") for unit in (times | box | optics).values())
     assert header["NINPUT"] == 4 and header["BAND"] == "i" and header["MAGZERO"] == 31.4
     assert header["MJD-BEG"] == 60001 and header["EXPTIME"] == 120
     assert sum(rows["weight"]) == pytest.approx(1)
