@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from app.pixels.detect import LEAST_SHARE
 from app.pixels.dia_footprints import Peak
 from app.pixels.dia_images import Layer, Stamp, cut_stamp
-from app.pixels.dia_psf_fit import PsfFit, fit_psfs
+from app.pixels.dia_psf_fit import PsfFit, fit_psfs, light_on
 from app.pixels.psf_field import Profile
+from app.pixels.psf_planes import psf_planes
 
 Floats = NDArray[np.float64]
 
@@ -42,12 +43,9 @@ class Blend:
     profiles: tuple[Profile, ...]
     hidden: tuple[Peak, ...] = ()
 
-    def light(self, stamp: Stamp) -> list[Floats]:
-        """What each source has on the pixels of a stamp; nothing where it was not measured."""
-        return [
-            np.nan_to_num(fit.flux) * stamp.psf(profile, fit.x, fit.y)[0]
-            for fit, profile in zip(self.fits, self.profiles, strict=True)
-        ]
+    def light(self, stamp: Stamp) -> Floats:
+        """See :func:`light_on`."""
+        return light_on(stamp, self.fits, self.profiles)
 
 
 def shared_stamp(layer: Layer, places: Floats) -> Stamp:
@@ -103,8 +101,9 @@ def _is_good(fit: PsfFit) -> bool:
 def _hidden(layer: Layer, found: Blend, scatter: float) -> Peak:
     """What stands out most when the sources are taken off."""
     stamp = shared_stamp(layer, np.array([(fit.x, fit.y) for fit in found.fits]))
-    left = stamp.flux - sum(found.light(stamp))
-    shape = found.profiles[0].stamp(layer.half_px)
+    left = stamp.flux - found.light(stamp).sum(axis=0)
+    side, first = 2 * layer.half_px + 1, -float(layer.half_px)
+    shape = psf_planes(found.profiles[0], first, first, (side, side))[0]
     row, column, score = _highest(left, stamp.variance, stamp.good, shape)
     corner = stamp.x - stamp.half_px, stamp.y - stamp.half_px
     return Peak(corner[0] + column, corner[1] + row, score / scatter)
@@ -117,19 +116,21 @@ def _highest(
     """Row, column and signed score of the pixel where a point source stands out most."""
     ny, nx = flux.shape
     half, whole = psf.shape[0] // 2, (psf**2).sum()
+    planes = np.zeros((3, ny + 2 * half, nx + 2 * half))
+    inner = planes[:, half : half + ny, half : half + nx]
+    inner[0], inner[1], inner[2] = good * flux, good * variance, good * 1.0
     found, at_y, at_x = 0.0, 0, 0
     for y in range(ny):
+        signal, noise, seen = np.zeros(nx), np.zeros(nx), np.zeros(nx)
+        for j in range(psf.shape[0]):
+            for i in range(psf.shape[1]):
+                value, square = psf[j, i], psf[j, i] ** 2
+                for x in range(nx):
+                    signal[x] += value * planes[0, y + j, x + i]
+                    noise[x] += square * planes[1, y + j, x + i]
+                    seen[x] += square * planes[2, y + j, x + i]
         for x in range(nx):
-            if not good[y, x]:
-                continue
-            signal, noise, seen = 0.0, 0.0, 0.0
-            for j in range(max(0, y - half), min(ny, y + half + 1)):
-                for i in range(max(0, x - half), min(nx, x + half + 1)):
-                    if good[j, i]:
-                        value = psf[j - y + half, i - x + half]
-                        signal += value * flux[j, i]
-                        noise += value * value * variance[j, i]
-                        seen += value * value
-            if seen >= LEAST_SHARE * whole and signal * signal > found * found * noise:
-                found, at_y, at_x = signal / np.sqrt(noise), y, x
+            told = good[y, x] and seen[x] >= LEAST_SHARE * whole
+            if told and signal[x] ** 2 > found * found * noise[x]:
+                found, at_y, at_x = signal[x] / np.sqrt(noise[x]), y, x
     return at_y, at_x, found

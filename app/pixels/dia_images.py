@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT
 from app.pixels.detect import gaussian_psf
-from app.pixels.image import MaskedImage, bits
+from app.pixels.dia_equations import Pixels
+from app.pixels.image import MaskedImage, bits, mark_usable
 from app.pixels.kernels import FWHM_TO_SIGMA
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfField
@@ -23,12 +25,14 @@ Floats = NDArray[np.float64]
 STAMP_FWHM: Final = 1.5
 """Half the side of the stamps that sources are measured on, in FWHM of the PSF."""
 LEAST_HALF_PX: Final = 4
+NO_DATA: Final = bits("NO_DATA")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """An image and its PSF.
 
+    ``peak`` is what a source of unit flux has in its middle pixel.
     ``level`` (flux units of a pixel) is what the image stands on and is taken off when a source is
     measured. Where the ``psf`` does not reach it is taken to be the typical one.
     """
@@ -38,11 +42,13 @@ class Layer:
     level: float = 0.0
     typical: Profile = field(init=False)
     fwhm_px: float = field(init=False)
+    peak: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Raises CoverageError when the PSF has no place or no width."""
         object.__setattr__(self, "typical", _typical_profile(self.psf))
         object.__setattr__(self, "fwhm_px", self.typical.shape().fwhm_px)
+        object.__setattr__(self, "peak", float(self.typical.values(np.zeros(1), np.zeros(1))[0]))
 
     @property
     def sigma_px(self) -> float:
@@ -95,6 +101,12 @@ class Stamp:
     good: NDArray[np.bool_]
 
     @property
+    def pixels(self) -> Pixels:
+        """What the sources on it are fitted to."""
+        half = self.half_px
+        return Pixels(self.flux, self.variance, self.good, (self.x - half, self.y - half))
+
+    @property
     def half_px(self) -> int:
         """Half the side."""
         return len(self.flux) // 2
@@ -122,23 +134,41 @@ class Stamp:
 
 def cut_stamp(layer: Layer, x: int, y: int, half_px: int) -> Stamp:
     """The (2 half + 1)² pixels around (x, y), level taken off; not usable ones are 0."""
-    image, size = layer.image, 2 * half_px + 1
-    ny, nx = image.shape
+    image = layer.image
+    planes = _cut(image.flux, image.variance, image.mask, np.float32(layer.level), x, y, half_px)
+    return Stamp(x, y, *planes)
+
+
+@njit(cache=True, nogil=True)
+def _cut(
+    flux: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    level: np.float32,
+    x: int,
+    y: int,
+    half_px: int,
+) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]:
+    (ny, nx), size = flux.shape, 2 * half_px + 1
     top, left = y - half_px, x - half_px
-    rows = slice(max(0, top), max(0, min(ny, top + size)))
-    columns = slice(max(0, left), max(0, min(nx, left + size)))
-    inner = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    part = MaskedImage(
-        image.flux[rows, columns], image.variance[rows, columns], image.mask[rows, columns]
-    )
-    flux, variance = np.zeros((size, size)), np.ones((size, size))
-    mask, good = np.full((size, size), bits("NO_DATA")), np.zeros((size, size), np.bool_)
-    usable = part.usable(FIT_REJECT)
-    good[inner] = usable
-    mask[inner] = part.mask
-    flux[inner] = np.where(usable, part.flux - layer.level, 0.0)
-    variance[inner] = np.where(usable, part.variance, 1.0)
-    return Stamp(x, y, flux, variance, mask, good)
+    stamp_flux, stamp_variance = np.zeros((size, size)), np.ones((size, size))
+    stamp_mask = np.full((size, size), NO_DATA, dtype=np.int64)
+    good = np.zeros((size, size), np.bool_)
+    j0, j1 = min(max(0, -top), size), max(0, min(size, ny - top))
+    i0, i1 = min(max(0, -left), size), max(0, min(size, nx - left))
+    if j0 >= j1 or i0 >= i1:
+        return stamp_flux, stamp_variance, stamp_mask, good
+    inner = flux[top + j0 : top + j1, left + i0 : left + i1]
+    noise = variance[top + j0 : top + j1, left + i0 : left + i1]
+    planes = mask[top + j0 : top + j1, left + i0 : left + i1]
+    mark_usable(inner, noise, planes, FIT_REJECT, good[j0:j1, i0:i1])
+    for j in range(j0, j1):
+        for i in range(i0, i1):
+            stamp_mask[j, i] = planes[j - j0, i - i0]
+            if good[j, i]:
+                stamp_flux[j, i] = inner[j - j0, i - i0] - level
+                stamp_variance[j, i] = noise[j - j0, i - i0]
+    return stamp_flux, stamp_variance, stamp_mask, good
 
 
 def gaussian_coadd_psf(fwhm_px: float, shape: tuple[int, int]) -> CoaddPsf:

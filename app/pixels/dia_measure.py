@@ -146,11 +146,20 @@ def has_bright_neighbour(layers: Sequence[Layer], fit: PsfFit) -> bool:
         half = ceil(NEIGHBOUR_FWHM * layer.fwhm_px)
         x, y = round(fit.x), round(fit.y)
         box = layer.image.flux[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
-        shown = box[np.isfinite(box)]
-        peak = layer.typical.values(np.zeros(1), np.zeros(1))[0]
-        if shown.size and (shown.max() - layer.level) > NEIGHBOUR_FLUX * abs(fit.flux) * peak:
+        if _highest(box) - layer.level > NEIGHBOUR_FLUX * abs(fit.flux) * layer.peak:
             return True
     return False
+
+
+@njit(cache=True, nogil=True)
+def _highest(flux: NDArray[np.float32]) -> float:
+    """Of what is finite."""
+    found = -np.inf
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            if np.isfinite(flux[y, x]):
+                found = max(found, flux[y, x])
+    return found
 
 
 def reliability(

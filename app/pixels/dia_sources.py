@@ -8,11 +8,19 @@ from math import hypot
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.dia_blends import MOST_TOGETHER, Blend, fit_blend, shared_stamp
 from app.pixels.dia_dipole import MOST_SEPARATION_SIGMA, Dipole, fit_dipole, may_be_dipole
-from app.pixels.dia_footprints import Footprint, Footprints, Peak, find_footprints, grown_signs
+from app.pixels.dia_footprints import (
+    Footprint,
+    Footprints,
+    Peak,
+    Signs,
+    find_footprints,
+    grown_signs,
+)
 from app.pixels.dia_groups import groups_of
 from app.pixels.dia_images import DiaImages, Layer, Stamp, cut_stamp
 from app.pixels.dia_measure import (
@@ -125,8 +133,20 @@ def _detect(layer: Layer, threshold: float, score: Score) -> tuple[float, Footpr
 def _detected(image: MaskedImage, footprints: Footprints) -> NDArray[np.int32]:
     detected, negative = bits("DETECTED"), bits("DETECTED_NEGATIVE")
     planes = np.array([0, detected, negative, detected | negative], dtype=np.int32)
-    mask: NDArray[np.int32] = (image.mask & np.int32(~DETECTIONS)) | planes[footprints.signs]
+    mask = np.empty_like(image.mask)
+    _mark_planes(image.mask, footprints.signs, planes, mask)
     return mask
+
+
+@njit(cache=True, nogil=True)
+def _mark_planes(
+    before: NDArray[np.int32], signs: Signs, planes: NDArray[np.int32], mask: NDArray[np.int32]
+) -> None:
+    """``before`` with the ``planes`` of each sign in place of its detections."""
+    kept = np.int32(~DETECTIONS)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            mask[y, x] = (before[y, x] & kept) | planes[signs[y, x]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +227,10 @@ def _own_stamp(layer: Layer, blend: Blend, number: int) -> Stamp:
     PSF has."""
     own = blend.fits[number]
     stamp = cut_stamp(layer, round(own.x), round(own.y), shape_half_px(layer))
+    if len(blend.fits) == 1 and stamp.good.all():
+        return stamp
     light = blend.light(stamp)
-    others = stamp.flux - sum(light) + light[number]
+    others = stamp.flux - light.sum(axis=0) + light[number]
     return replace(stamp, flux=np.where(stamp.good, others, light[number]))
 
 

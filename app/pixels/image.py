@@ -83,18 +83,19 @@ class MaskedImage:
     def usable(self, reject: int = UNUSABLE) -> NDArray[np.bool_]:
         """True where flux and variance are finite, variance > 0 and no bit of ``reject`` is set."""
         good = np.empty(self.shape, dtype=np.bool_)
-        _mark_usable(self.flux, self.variance, self.mask, reject, good)
+        mark_usable(self.flux, self.variance, self.mask, reject, good)
         return good
 
 
 @njit(cache=True, nogil=True)
-def _mark_usable(
+def mark_usable(
     flux: NDArray[np.float32],
     variance: NDArray[np.float32],
     mask: NDArray[np.int32],
     reject: int,
     good: NDArray[np.bool_],
 ) -> None:
+    """:meth:`MaskedImage.usable` into ``good``."""
     limit, rejected = np.float32(np.inf), np.int32(reject)
     for y in range(flux.shape[0]):
         for x in range(flux.shape[1]):

@@ -202,8 +202,9 @@ class PsfField:
 
     def profile(self, x: float, y: float) -> Profile:
         """The PSF at a pixel position (0-based)."""
-        terms = field_terms(self.degree, self.zero, self.scale, np.array([x]), np.array([y]))[:, 0]
-        samples = np.tensordot(terms, self.stamps, 1)
+        u, v = (x - self.zero[0]) / self.scale[0], (y - self.zero[1]) / self.scale[1]
+        terms = np.array([u**i * v**j for j, i in polynomial_powers(self.degree)])
+        samples = (terms @ self.stamps.reshape(len(terms), -1)).reshape(self.stamps.shape[1:])
         return Profile(samples / (samples.sum() * self.sampling**2), self.sampling)
 
 

@@ -17,7 +17,8 @@ DIFFERENCE_PX: Final = 0.05
 """Half the base of the differences that stand for derivatives of the PSF."""
 WINDOW: Final = TAPS + 2
 """Samples that take part in a value or a slope: a move of DIFFERENCE_PX is less than a sample."""
-_TABLE: Final[Floats] = stencil_table("lanczos5").astype(np.float64)
+TABLE: Final[Floats] = stencil_table("lanczos5").astype(np.float64)
+"""Weights of samples in the values between them."""
 
 
 def psf_planes(profile: Profile, x: float, y: float, shape: tuple[int, int]) -> Floats:
@@ -27,8 +28,8 @@ def psf_planes(profile: Profile, x: float, y: float, shape: tuple[int, int]) -> 
     The first pixel of the ``shape`` lies at (``x``, ``y``) from the source; values between samples
     are those of :meth:`Profile.values`.
     """
-    out = np.zeros((3, *shape))
-    _fill(np.ascontiguousarray(profile.samples), profile.sampling, x, y, _TABLE, out)
+    out = np.empty((3, *shape))
+    fill_planes(np.ascontiguousarray(profile.samples), profile.sampling, x, y, TABLE, out)
     return out
 
 
@@ -56,30 +57,35 @@ def _weigh(
 
 
 @njit(cache=True, nogil=True)
-def _fill(samples: Floats, sampling: float, x: float, y: float, table: Floats, out: Floats) -> None:
-    """Along columns to the rows of pixels, then along those."""
+def fill_planes(
+    samples: Floats, sampling: float, x: float, y: float, table: Floats, out: Floats
+) -> None:
+    """:func:`psf_planes` into ``out``: along columns to the rows of pixels, then along those."""
     _, ny, nx = out.shape
     rows, columns = samples.shape
     left, across = np.empty(nx, np.int64), np.empty((2, nx, WINDOW))
     low, along = np.empty(ny, np.int64), np.empty((2, ny, WINDOW))
     _weigh(x, sampling, columns // 2, table, left, across)
     _weigh(y, sampling, rows // 2, table, low, along)
-    first, last = max(0, left.min()), min(columns, left.max() + WINDOW)
+    base, stop = left.min(), left.max() + WINDOW
+    first, last = max(0, base), min(columns, stop)
     if first >= last:
+        out[:] = 0.0
         return
-    value, slope = np.empty(columns), np.empty(columns)
+    value, slope = np.empty(stop - base), np.empty(stop - base)
     for j in range(ny):
         value[:], slope[:] = 0.0, 0.0
+        known, moved = value[first - base : last - base], slope[first - base : last - base]
         for t in range(max(0, -low[j]), min(WINDOW, rows - low[j])):
-            line = samples[low[j] + t]
-            here, moved = along[0, j, t], along[1, j, t]
-            for column in range(first, last):
-                value[column] += here * line[column]
-                slope[column] += moved * line[column]
+            line = samples[low[j] + t, first:last]
+            for column in range(line.size):
+                known[column] += along[0, j, t] * line[column]
+                moved[column] += along[1, j, t] * line[column]
         for i in range(nx):
             total, along_x, along_y = 0.0, 0.0, 0.0
-            for t in range(max(0, -left[i]), min(WINDOW, columns - left[i])):
-                total += across[0, i, t] * value[left[i] + t]
-                along_x += across[1, i, t] * value[left[i] + t]
-                along_y += across[0, i, t] * slope[left[i] + t]
+            values, slopes = value[left[i] - base :], slope[left[i] - base :]
+            for t in range(WINDOW):
+                total += across[0, i, t] * values[t]
+                along_x += across[1, i, t] * values[t]
+                along_y += across[0, i, t] * slopes[t]
             out[0, j, i], out[1, j, i], out[2, j, i] = total, along_x, along_y

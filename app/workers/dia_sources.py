@@ -48,6 +48,7 @@ def with_sources(
         found = find_dia_sources(images, score=score)
     except CoverageError:
         return product
+    mask = _marked(product.image.mask, found.mask) if difference else found.mask
     residual = star_residual(images, _stars(product), found.score_scatter)
     rows = dia_source_rows(work.plan, ref, found.sources)
     cards = (
@@ -56,7 +57,7 @@ def with_sources(
     )
     return replace(
         product,
-        image=replace(product.image, mask=_marked(product.image.mask, found.mask)),
+        image=replace(product.image, mask=mask),
         sources=rows,
         quality=(
             *product.quality,
