@@ -18,7 +18,7 @@ from app.http.files import STATE_HEADER
 from app.http.parameters import read_parameters
 from app.http.waiting import wait_until
 from app.schema.obscore import BUILDABLE
-from app.schema.rows import DatasetRow
+from app.schema.rows import DatasetRow, difference_path
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.first_use import FirstUseService
 from app.services.jobs import ENDED, JobService
@@ -28,6 +28,10 @@ from app.uws.job import Job
 READ: Final = ["GET", "HEAD"]
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 """File addresses expire, and jobs come to an end."""
+ROUND: Final = "ROUND"
+MOST_ROUNDS: Final = 8
+"""So often a program is sent back to wait once more: urllib, by which astropy opens addresses,
+follows ten redirects, the one to the file among them."""
 
 
 def router(
@@ -38,8 +42,10 @@ def router(
     address: ServiceAddress,
     wait_s: float,
 ) -> APIRouter:
-    """The link of differences. What is built within ``wait_s`` is answered with its file (303);
-    what takes longer with its job: its page for browsers (303), else 202. HEAD builds nothing."""
+    """The link of differences. What is built within ``wait_s`` is answered with its file (303).
+    What takes longer sends browsers to the page of its job, and programs to this address again
+    (303), :data:`MOST_ROUNDS` times, so that those which follow redirects get the file; then they
+    are told of the job (202), as they are at once without ``wait_s``. HEAD builds nothing."""
     found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
     answers = _Answers(first_use, jobs, links, address, wait_s)
     found.add_api_route(
@@ -69,6 +75,7 @@ class _Answers:
     async def answer(self, request: Request) -> Response:
         parameters = await read_parameters(request)
         dataset_id = parameters.require("ID", "the obs_publisher_did of an exposure")
+        asked = parameters.integer(ROUND, minimum=0) or 0
         service_url = self._address.of(request)
         found = await to_thread.run_sync(self._first_use.find, dataset_id)
         if isinstance(found, DatasetRow):
@@ -87,22 +94,28 @@ class _Answers:
         )
         if job.phase in ENDED:
             return await self._file(product_of(job), service_url)
-        return await self._under_way(job, request, service_url)
+        if asks_for_page(request):
+            page = f"{service_url}/jobs/difference/{job.job_id}"
+            return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
+        return await self._under_way(job, dataset_id, asked + 1, service_url)
 
     async def _file(self, dataset_id: str, service_url: str) -> Response:
         url = await to_thread.run_sync(self._links.file_url, dataset_id, service_url)
         return RedirectResponse(url, status_code=303, headers=NOT_KEPT)
 
-    async def _under_way(self, job: Job, request: Request, service_url: str) -> Response:
-        if asks_for_page(request):
-            page = f"{service_url}/jobs/difference/{job.job_id}"
-            return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
+    async def _under_way(
+        self, job: Job, dataset_id: str, number: int, service_url: str
+    ) -> Response:
         quoted = await to_thread.run_sync(self._jobs.quoted, job)
         left_s = _left_s(quoted)
         job_url = f"{service_url}/builds/difference/async/{job.job_id}"
+        here = service_url + difference_path(dataset_id)
+        words = _words(quoted, left_s, job_url, here)
+        if self._wait_s > 0 and number <= MOST_ROUNDS:
+            again = {"Location": f"{here}&{ROUND}={number}"}
+            return PlainTextResponse(words, 303, {**again, **NOT_KEPT})
         headers = {"Location": job_url, "Retry-After": left_s or RETRY_AFTER_S, **NOT_KEPT}
-        ask_again = f"{service_url}/differences?{request.url.query}"
-        return PlainTextResponse(_words(quoted, left_s, job_url, ask_again), 202, headers)
+        return PlainTextResponse(words, 202, headers)
 
 
 def _left_s(job: Job) -> str | None:

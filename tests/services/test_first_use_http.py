@@ -16,7 +16,7 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from starlette.testclient import TestClient
 
-from app.schema.rows import virtual_id
+from app.schema.rows import difference_path, virtual_id
 from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, open_field, standard_field
@@ -147,7 +147,7 @@ def test_a_build_that_takes_longer_is_told_of(tmp_path: Path, engine: EmbeddedEn
             assert answer.status_code == 202
             assert answer.headers["location"].endswith(f"/builds/difference/async/{job.job_id}")
             assert int(answer.headers["retry-after"]) >= 1
-            assert "QUEUED" in answer.text and url in answer.text
+            assert "QUEUED" in answer.text and difference_path(PROMISED) in answer.text
             assert client.get(answer.headers["location"]).status_code == 200
             page = client.get(url, headers=BROWSER)
             assert page.status_code == 303
@@ -156,6 +156,32 @@ def test_a_build_that_takes_longer_is_told_of(tmp_path: Path, engine: EmbeddedEn
             field.dispatcher.start()
             wait_for(lambda: field.jobs.get(job.job_id).phase is Phase.COMPLETED)
             assert client.get(url).status_code == 303
+
+
+def test_programs_that_follow_redirects_get_the_file(
+    tmp_path: Path, engine: EmbeddedEngine
+) -> None:
+    """As astropy and curl -L do; nothing is built before the dispatcher runs."""
+    with open_field(tmp_path, engine) as field:
+        standard_field(field)
+        field.listing.update()
+        field.dispatcher.stop()
+        with serving(field, wait_s=0.05) as client:
+            url = f"/differences?ID={PROMISED}"
+            answers = [client.get(url)]
+            while answers[-1].status_code == 303:
+                assert len(answers) < 10  # urllib gives up then
+                answers.append(client.get(answers[-1].headers["location"]))
+            (job,) = field.jobs.list_jobs("difference")
+            assert len(answers) == 9 and all(job.job_id in each.text for each in answers)
+            assert answers[-1].status_code == 202
+            assert answers[-1].headers["location"].endswith(job.job_id)
+            assert client.get(f"{url}&ROUND=x").status_code == 400
+            field.dispatcher.start()
+            wait_for(lambda: field.jobs.get(job.job_id).phase is Phase.COMPLETED)
+            for each in answers[:-1]:
+                file = client.get(each.headers["location"])
+                assert file.status_code == 303 and "/files/" in file.headers["location"]
 
 
 def test_a_stale_product_warns_and_its_link_builds_a_new_one(
