@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from app.pixels.joined import root_of
+
 Plane = NDArray[np.float32]
 Signs = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -164,14 +166,6 @@ def _number(places: Places, signs: Signs, labels: NDArray[np.int32]) -> tuple[Pl
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int32], n: int) -> int:
-    while parent[n] != n:
-        parent[n] = parent[parent[n]]
-        n = parent[n]
-    return n
-
-
-@njit(cache=True, nogil=True)
 def _join(values: Plane, places: Places, rank: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Which of the ``places``, highest first, are prominent peaks; ``rank`` counts them from 1.
 
@@ -189,7 +183,7 @@ def _join(values: Plane, places: Places, rank: NDArray[np.int32]) -> NDArray[np.
                 beside = rank[j, i] - 1
                 if beside < 0 or beside >= n or (values[j, i] > 0) != (values[y, x] > 0):
                     continue
-                one, other = _root(parent, n), _root(parent, beside)
+                one, other = root_of(parent, n), root_of(parent, beside)
                 if one == other:
                     continue
                 high, low = min(one, other), max(one, other)

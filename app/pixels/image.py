@@ -86,6 +86,12 @@ class MaskedImage:
         mark_usable(self.flux, self.variance, self.mask, reject, good)
         return good
 
+    def has_data(self) -> NDArray[np.bool_]:
+        """True where flux is finite and the mask does not say NO_DATA."""
+        held = np.empty(self.shape, dtype=np.bool_)
+        _mark_data(self.flux, self.mask, bits("NO_DATA"), held)
+        return held
+
 
 @njit(cache=True, nogil=True)
 def mark_usable(
@@ -102,6 +108,16 @@ def mark_usable(
             noise = variance[y, x]
             told = (noise > 0) & (noise < limit) & (abs(flux[y, x]) < limit)
             good[y, x] = told & ((mask[y, x] & rejected) == 0)
+
+
+@njit(cache=True, nogil=True)
+def _mark_data(
+    flux: NDArray[np.float32], mask: NDArray[np.int32], absent: int, held: NDArray[np.bool_]
+) -> None:
+    limit, rejected = np.float32(np.inf), np.int32(absent)
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            held[y, x] = (abs(flux[y, x]) < limit) & ((mask[y, x] & rejected) == 0)
 
 
 def lattice(image: MaskedImage, most: int = 500_000) -> MaskedImage:

@@ -13,6 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from app.pixels.joined import root_of
+from app.pixels.spans import Runs, Spans
+
 Mask = NDArray[np.bool_]
 Corners = NDArray[np.float64]
 Places = NDArray[np.int32]
@@ -144,34 +147,34 @@ def _open(area: Mask, opened: Mask) -> None:
 
 
 def _largest_component(valid: Mask) -> Mask | None:
-    if _is_one_part(valid):
-        return valid
-    from scipy import ndimage  # slow to import, and seldom needed
-
-    labels, count = ndimage.label(valid)
-    if count == 0:
+    """The largest part of pixels that are joined by their edges."""
+    runs = Spans.from_mask(valid)
+    if len(runs) == 0:
         return None
-    if count == 1:
+    part = _parts(runs.y, runs.x_start, runs.x_stop)
+    if not part.any():
         return valid
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    largest: Mask = labels == int(sizes.argmax())
-    return largest
+    largest = part == np.bincount(part, weights=runs.x_stop - runs.x_start).argmax()
+    kept = Spans(runs.y[largest], runs.x_start[largest], runs.x_stop[largest])
+    return kept.rows(0, *valid.shape)
 
 
 @njit(cache=True, nogil=True)
-def _is_one_part(valid: Mask) -> bool:
-    """Whether every row is one run of pixels that shares a column with that of the row before: then
-    all are connected."""
-    ny, nx = valid.shape
-    before_first, before_last = 0, nx - 1
-    for y in range(ny):
-        first, last = _ends(valid[y])
-        whole = first <= last and valid[y, first : last + 1].all()
-        if not whole or first > before_last or last < before_first:
-            return False
-        before_first, before_last = first, last
-    return True
+def _parts(y: Runs, x_start: Runs, x_stop: Runs) -> Runs:
+    """For each run the first of those that it is joined to through runs of rows beside it."""
+    part = np.arange(y.size).astype(np.int32)
+    before = 0
+    for n in range(y.size):
+        while y[before] < y[n] - 1 or (y[before] < y[n] and x_stop[before] <= x_start[n]):
+            before += 1
+        beside = before
+        while y[beside] < y[n] and x_start[beside] < x_stop[n]:
+            one, other = root_of(part, n), root_of(part, beside)
+            part[max(one, other)] = min(one, other)
+            beside += 1
+    for n in range(y.size):
+        part[n] = root_of(part, n)
+    return part
 
 
 def _trace_border(component: Mask) -> Corners:

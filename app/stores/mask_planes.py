@@ -25,10 +25,8 @@ def remap_bits(stored: NDArray[Any], planes: Sequence[tuple[str, int]]) -> Mask:
         for name, bit in planes
         if name in MASK_PLANES and present >> bit & 1
     ]
-    result: Mask = np.zeros(values.shape, dtype=np.int32)
     same = sum(1 << bit for bit, ours in moves if bit == ours)
-    if same:
-        result |= (values & same).astype(np.int32)
+    result: Mask = (values & same).astype(np.int32, copy=False)
     for bit, ours in moves:
         if bit != ours:
             result |= ((values >> bit & 1) << ours).astype(np.int32)
@@ -50,6 +48,7 @@ def remap_good_bad(stored: NDArray[Any]) -> Mask:
     return np.where(stored != 0, np.int32(bits("BAD")), np.int32(0)).astype(np.int32)
 
 
-def _as_bits(stored: NDArray[Any]) -> NDArray[np.int64]:
+def _as_bits(stored: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
     whole = np.nan_to_num(stored) if stored.dtype.kind == "f" else stored
-    return np.asarray(whole, dtype=np.int64)
+    narrow = np.can_cast(whole.dtype, np.int32)
+    return np.asarray(whole, dtype=np.int32 if narrow else np.int64)

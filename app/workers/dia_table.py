@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.pixels.dia_dipole import Dipole
 from app.pixels.dia_measure import FLAGS
+from app.pixels.dia_psf_fit import PsfFit
 from app.pixels.dia_sources import DiaSource
 from app.pixels.grid import Grid, unit_vectors
 from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG, flux_factor, zero_point_of
@@ -21,6 +23,7 @@ from app.schema.rows import SourceRow
 
 Floats = NDArray[np.float64]
 
+_PLACE_COLUMNS: Final = ("ra", "dec", "ra_err", "dec_err", "x", "y", "x_err", "y_err")
 NUMBER_BITS: Final = 20
 """Of an identifier, which number the sources of an image; the other 43 are a hash of its name."""
 
@@ -50,7 +53,11 @@ def dia_source_rows(
         first_id=_first_id(plan.dataset_id),
         nanojansky=flux_factor(science, NANOJANSKY_ZERO_POINT_MAG) if known else math.nan,
     )
-    return tuple(_row(image, number, source) for number, source in enumerate(sources))
+    places = _places(image.grid, [each.fit for each in sources])
+    return tuple(
+        _row(image, number, source, place)
+        for number, (source, place) in enumerate(zip(sources, places, strict=True))
+    )
 
 
 def _first_id(dataset_id: str) -> int:
@@ -69,11 +76,11 @@ def _midpoint_mjd_tai(science: ImageRef) -> float | None:
     return float(Time(middle, format="mjd", scale="utc").tai.mjd)
 
 
-def _row(image: _Image, number: int, source: DiaSource) -> SourceRow:
+def _row(image: _Image, number: int, source: DiaSource, place: SourceRow) -> SourceRow:
     row = {
         "dia_source_id": image.first_id + number,
         **image.shared,
-        **_place(image.grid, source),
+        **place,
         **_brightness(image, source),
         **_shape(image.grid, source),
         "is_negative": int(source.is_negative),
@@ -89,33 +96,27 @@ def _known(value: str | float | None) -> str | float | None:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _place(grid: Grid, source: DiaSource) -> SourceRow:
-    fit = source.fit
-    lon, lat = grid.pixel_to_sky(fit.x, fit.y)
+def _places(grid: Grid, fits: Sequence[PsfFit]) -> Iterator[SourceRow]:
+    """Positions in pixels and on the sky, and their errors."""
+    x, y, x_err, y_err = np.array([(f.x, f.y, f.x_err, f.y_err) for f in fits]).reshape(-1, 4).T
+    lon, lat = grid.pixel_to_sky(x, y)
     along_x, along_y = (
-        _on_sky(grid, (fit.x - dx, fit.y - dy), (fit.x + dx, fit.y + dy))
-        for dx, dy in ((0.5, 0.0), (0.0, 0.5))
+        _on_sky(grid, (x - dx, y - dy), (x + dx, y + dy)) for dx, dy in ((0.5, 0.0), (0.0, 0.5))
     )
-    errors = np.hypot(along_x * fit.x_err, along_y * fit.y_err)
-    return {
-        "ra": float(lon),
-        "dec": float(lat),
-        "ra_err": float(errors[0]),
-        "dec_err": float(errors[1]),
-        "x": fit.x,
-        "y": fit.y,
-        "x_err": fit.x_err,
-        "y_err": fit.y_err,
-    }
+    columns = np.stack(
+        [lon, lat, *np.hypot(along_x * x_err, along_y * y_err), x, y, x_err, y_err], axis=1
+    )
+    for row in columns.tolist():
+        yield dict(zip(_PLACE_COLUMNS, row, strict=True))
 
 
-def _on_sky(grid: Grid, start: tuple[float, float], end: tuple[float, float]) -> Floats:
-    """How far a pixel position lies east and north of another (deg), for small distances."""
-    lon, lat = grid.pixel_to_sky(*zip(start, end, strict=True))
-    middle = unit_vectors(lon, lat).sum(axis=0)
-    cosine = math.hypot(middle[0], middle[1]) / float(np.linalg.norm(middle))
-    east = (float(lon[1] - lon[0]) + 180.0) % 360.0 - 180.0
-    return np.array([east * cosine, float(lat[1] - lat[0])])
+def _on_sky(grid: Grid, start: tuple[Floats, Floats], end: tuple[Floats, Floats]) -> Floats:
+    """How far pixel positions lie east and north of others (deg), for small distances."""
+    lon, lat = grid.pixel_to_sky(*(np.stack(pair) for pair in zip(start, end, strict=True)))
+    x, y, z = unit_vectors(lon, lat).sum(axis=0).T
+    cosine = np.hypot(x, y) / np.sqrt(x**2 + y**2 + z**2)
+    east = (lon[1] - lon[0] + 180.0) % 360.0 - 180.0
+    return np.stack([east * cosine, lat[1] - lat[0]])
 
 
 def _brightness(image: _Image, source: DiaSource) -> SourceRow:
@@ -153,7 +154,7 @@ def _dipole(image: _Image, dipole: Dipole | None) -> SourceRow:
     """NaN for what is none."""
     length_deg, angle_deg = math.nan, math.nan
     if dipole is not None:
-        ends = [(lobe.x, lobe.y) for lobe in (dipole.negative, dipole.positive)]
+        ends = [(np.array(lobe.x), np.array(lobe.y)) for lobe in (dipole.negative, dipole.positive)]
         east, north = _on_sky(image.grid, *ends).tolist()
         length_deg, angle_deg = math.hypot(east, north), math.degrees(math.atan2(east, north))
     return {

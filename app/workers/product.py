@@ -14,7 +14,7 @@ from app import __version__
 from app.errors import CoverageError
 from app.pixels.bright_objects import mark_bright_objects
 from app.pixels.grid import Grid
-from app.pixels.image import MaskedImage, bits, lattice
+from app.pixels.image import MaskedImage, lattice
 from app.pixels.psf_coadd import CoaddPsf
 from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
@@ -213,19 +213,14 @@ def pixel_quality(image: MaskedImage) -> tuple[tuple[str, float], ...]:
         if usable.any():
             noise = float(np.sqrt(np.median(part.variance[usable])))
             break
-    held, good = np.count_nonzero(_has_data(image)), np.count_nonzero(image.usable())
+    held, good = np.count_nonzero(image.has_data()), np.count_nonzero(image.usable())
     masked = 1.0 - good / held if held else float("nan")
     return ("COVERAGE", held / image.flux.size), ("MASKED", masked), ("NOISE", noise)
 
 
-def _has_data(image: MaskedImage) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isfinite(image.flux) & ((image.mask & bits("NO_DATA")) == 0)
-    return found
-
-
 def product_region(image: MaskedImage, grid: Grid) -> str:
     """s_region of the pixels that have data. Raises CoverageError when there is none."""
-    valid = _has_data(image)
+    valid = image.has_data()
     if not valid.any():
         raise CoverageError("pixels with data in the product", 0, 1)
     return format_region(grid.footprint(valid))
