@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from app.errors import RecipeError, StoppedError
+from app.errors import ComputationError, NotFoundError, RecipeError, StoppedError, UsageError
+from app.recipes.recipe import BuildKind, BuildPlan, Recipe
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
 from app.services.builds_rows import FITS_MEDIA_TYPE
@@ -33,7 +34,7 @@ class BuildExecutor:
         """Build what the job asks for, or hand out the product that is there already."""
         if job.kind == "tap":
             raise RecipeError("a query is not a build")
-        recipe, plan = self._builds.prepare(job.kind, job.parameters)
+        recipe, plan = self._prepare(job, job.kind)
         product = self._builds.find_product(recipe.key())
         if product is not None:
             return (product_result(product),)
@@ -44,6 +45,17 @@ class BuildExecutor:
             raise StoppedError()
         self._builds.publish(plan, report)
         return None
+
+    def _prepare(self, job: Job, kind: BuildKind) -> tuple[Recipe, BuildPlan]:
+        """The recipe and the plan of a job. One that has none any more is not of the recipe that
+        it was created for: that did not fail."""
+        try:
+            return self._builds.prepare(kind, job.parameters)
+        except (UsageError, NotFoundError, ComputationError):
+            if job.recipe_key is not None:
+                freed = replace(self._jobs.get(job.job_id), recipe_key=None)
+                self._jobs.replace(freed, old_phase=Phase.EXECUTING, lease_owner=job.lease_owner)
+            raise
 
     def _own(self, job: Job, key: str) -> bool:
         """Make this job the one that executes recipe ``key``.

@@ -73,19 +73,16 @@ class FirstUseService:
         """The job that builds it: a new one, the one under way, or the one that failed. What failed
         by its data is not tried again: the same inputs would fail the same way."""
         with self._starting:
-            known = self._find_job(missing)
+            known = self._find_job(missing.key)
             if known is not None:
                 return known
-            job = self._jobs.create("difference", missing.parameters, service_url=service_url)
+            job = self._jobs.create(
+                "difference", missing.parameters, service_url=service_url, recipe_key=missing.key
+            )
             return self._jobs.start(job.job_id)
 
-    def _find_job(self, missing: Missing) -> Job | None:
-        phases = (Phase.QUEUED, Phase.EXECUTING, Phase.ERROR)
-        for job in self._jobs.list_jobs("difference", phases=phases):
-            if job.parameters != missing.parameters:
-                continue
-            if job.phase is not Phase.ERROR:
-                return job
-            if job.error is not None and not job.error.transient and job.recipe_key == missing.key:
+    def _find_job(self, key: str) -> Job | None:
+        for job in self._jobs.of_recipe(key, (Phase.QUEUED, Phase.EXECUTING, Phase.ERROR)):
+            if job.error is None or not job.error.transient:
                 return job
         return None

@@ -78,8 +78,9 @@ class JobService:
         *,
         service_url: str | None = None,
         run_id: str | None = None,
+        recipe_key: str | None = None,
     ) -> Job:
-        """A new PENDING job."""
+        """A new PENDING job; ``recipe_key`` is that of its recipe, where it is known already."""
         now = self._clock()
         job = Job(
             job_id=uuid.uuid4().hex,
@@ -88,6 +89,7 @@ class JobService:
             run_id=run_id,
             service_url=service_url,
             parameters=tuple(parameters),
+            recipe_key=recipe_key,
             creation_time=now,
             execution_duration_s=self._limits_s.get(kind, 0),
             destruction=now + self._lifetime,
@@ -118,6 +120,10 @@ class JobService:
         more than :data:`MAX_LISTED`."""
         limit = MAX_LISTED if last is None else min(last, MAX_LISTED)
         return self._jobs.list_jobs(kinds=(kind,), phases=phases, after=after, last=limit)
+
+    def of_recipe(self, key: str, phases: Collection[Phase]) -> list[Job]:
+        """See :meth:`JobStore.of_recipe`."""
+        return self._jobs.of_recipe(key, phases)
 
     def start(self, job_id: str) -> Job:
         """PENDING (or HELD) -> QUEUED. A job that is under way stays as it is.

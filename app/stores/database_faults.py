@@ -31,9 +31,9 @@ _SQLITE_OWN_FAULTS = ("no such", "syntax error", "ambiguous column", "unrecogniz
 
 _TOO_DEEP = "parser stack overflow"
 
-_POSTGRES_UNAVAILABLE = ("08", "28", "3D", "53", "55", "57", "58")
-"""SQLSTATE classes: connection, authorisation, no such database, out of resources, object in use,
-operator intervention, system error."""
+_POSTGRES_UNAVAILABLE = ("08", "28", "3D", "40", "53", "55", "57", "58")
+"""SQLSTATE classes: connection, authorisation, no such database, transaction rolled back (a
+deadlock), out of resources, object in use, operator intervention, system error."""
 
 _POSTGRES_DATA = ("22", "23", "54", "XX")
 """SQLSTATE classes: data exception, constraint, program limit; XX: pgSphere's own complaints."""

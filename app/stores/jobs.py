@@ -76,6 +76,16 @@ class JobStore:
         with read_transaction(self._engine) as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
 
+    def of_recipe(self, key: str, phases: Collection[Phase]) -> list[Job]:
+        """Jobs of a recipe in one of the phases, newest first."""
+        query = (
+            sa.select(table)
+            .where(table.c.recipe_key == key, table.c.phase.in_([each.value for each in phases]))
+            .order_by(*(column.desc() for column in _OLDEST))
+        )
+        with read_transaction(self._engine) as connection:
+            return [from_row(row) for row in connection.execute(query).mappings()]
+
     def replace(self, job: Job, *, old_phase: Phase, lease_owner: str | None = None) -> bool:
         """Write the job if its stored phase is still ``old_phase``; False if it is not.
 

@@ -19,6 +19,7 @@ from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, now, open_field
 from tests.services.survey import Exposure, dataset_row, standard_exposures
+from tests.waiting import wait_for
 
 IN_I = [e.dataset_id for e in standard_exposures() if e.band == "i"]
 FIRST, SCIENCE = standard_exposures()[0], standard_exposures()[4]
@@ -264,11 +265,48 @@ def test_what_failed_by_its_data_is_not_tried_again(field: Field) -> None:
     field.add(*sparse)
     missing = field.first_use.find(sparse[0].dataset_id)
     assert isinstance(missing, Missing)
-    failed = field.ended(field.first_use.start(missing, "").job_id)
+    failed = field.run("difference", ID=sparse[0].dataset_id, STATISTIC="meanclip")
     assert failed.phase is Phase.ERROR and failed.error is not None
+    assert failed.parameters != missing.parameters
     again = field.first_use.start(missing, "")
     assert again.job_id == failed.job_id
     change(field, sparse[0])
     changed = field.first_use.find(sparse[0].dataset_id)
     assert isinstance(changed, Missing)
     assert field.first_use.start(changed, "").job_id != failed.job_id
+
+
+def test_what_could_not_be_planned_is_tried_again(field: Field) -> None:
+    missing = field.first_use.find(SCIENCE.dataset_id)
+    assert isinstance(missing, Missing)
+    templates = [name for name in IN_I if name != SCIENCE.dataset_id]
+    field.stores.datasets.withdraw(templates)
+    failed = field.ended(field.first_use.start(missing, "").job_id)
+    assert failed.phase is Phase.ERROR
+    field.add(*(each for each in standard_exposures() if each.dataset_id in templates))
+    assert field.first_use.find(SCIENCE.dataset_id) == missing
+    job = field.ended(field.first_use.start(missing, "").job_id)
+    assert job.phase is Phase.COMPLETED, job.error
+
+
+def test_all_who_wait_for_a_difference_share_a_job(field: Field) -> None:
+    field.dispatcher.stop()
+    missing = field.first_use.find(SCIENCE.dataset_id)
+    assert isinstance(missing, Missing)
+    queued = field.first_use.start(missing, "")
+    assert queued.phase is Phase.QUEUED
+    assert field.first_use.start(missing, "").job_id == queued.job_id
+    field.dispatcher.start()
+    assert field.ended(queued.job_id).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("withdrawn", [FIRST, SCIENCE])
+def test_an_input_may_be_withdrawn_while_a_product_is_made_of_it(
+    field: Field, withdrawn: Exposure
+) -> None:
+    job_id = field.start("difference", ID=SCIENCE.dataset_id)
+    wait_for(lambda: bool(field.engine.submitted))
+    withdraw(field, withdrawn.dataset_id)
+    job = field.ended(job_id)
+    assert job.phase is Phase.COMPLETED, job.error
+    assert listed(field)[str(job.results[0].dataset_id)] == "stale"
