@@ -24,7 +24,7 @@ class Peaks:
 
 
 @njit(cache=True, nogil=True)
-def _mark(
+def mark_peaks(
     start: int,
     stop: int,
     plane: NDArray[np.float32],
@@ -32,7 +32,8 @@ def _mark(
     reach: int,
     found: NDArray[np.bool_],
 ) -> None:
-    """Mark rows' pixels above threshold that no neighbour exceeds (the first of equals wins)."""
+    """Mark pixels of some rows that are above ``threshold`` and the highest within ±``reach``; the
+    first of equals is."""
     ny, nx = plane.shape
     for y in range(start, stop):
         for x in range(nx):
@@ -61,10 +62,15 @@ def find_peaks(plane: NDArray[np.float32], threshold: float, reach_px: int) -> P
     contiguous = np.ascontiguousarray(plane, dtype=np.float32)
 
     def rows(start: int, stop: int) -> None:
-        _mark(start, stop, contiguous, threshold, reach_px, found)
+        mark_peaks(start, stop, contiguous, threshold, reach_px, found)
 
     over_rows(rows, plane.shape[0])
-    y, x = np.divmod(np.flatnonzero(found), plane.shape[1])
-    value = contiguous[y, x]
+    places = np.flatnonzero(found)
+    return peaks_at(places, contiguous.ravel()[places], plane.shape[1])
+
+
+def peaks_at(places: NDArray[np.intp], value: NDArray[np.float32], columns: int) -> Peaks:
+    """Peaks of a plane with so many columns, by their places in it row after row, in order."""
+    y, x = np.divmod(places, columns)
     order = np.argsort(-value, kind="stable")
     return Peaks(x[order], y[order], value[order])

@@ -144,9 +144,11 @@ def _add_up(
                 gauss = np.exp(-0.25 * (tx * tx + ty * ty))
                 _functions(tx, gauss, along_x)
                 _functions(ty, gauss, along_y)
+                for n in range(ORDER + 1):
+                    along_x[n] *= norms[n]
+                    along_y[n] *= norms[n]
                 for m in range(SIZE):
-                    p, q = powers[m, 0], powers[m, 1]
-                    terms[m, count] = along_x[p] * norms[p] * along_y[q] * norms[q]
+                    terms[m, count] = along_x[powers[m, 0]] * along_y[powers[m, 1]]
                 profile = np.exp(-beta * np.log(1.0 + r2))
                 left[count] = (value[k, j, i] - sky) / amplitude - profile
                 weight[count] = inverse[k, j, i] * amplitude * amplitude
@@ -171,17 +173,26 @@ def _soften(terms: Floats, left: Floats, now: Floats, weight: Floats) -> None:
 def _add_products(
     terms: Floats, left: Floats, weight: Floats, matrix: Floats, right: Floats
 ) -> None:
-    """Fill the normal equations; the rows of ``terms`` may be longer than the others."""
+    """Fill the normal equations; the rows of ``terms`` may be longer than the others.
+
+    Four products are made at a time: each number that is read takes part in all of them.
+    """
+    part = np.empty(weight.size)
     for m in range(SIZE):
-        part = weight * terms[m, : weight.size]
-        right[m] = _product(part, left)
-        for n in range(m + 1):
-            matrix[m, n] = matrix[n, m] = _product(part, terms[n])
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _product(part: Floats, line: Floats) -> float:
-    total = 0.0
-    for n in range(part.size):
-        total += part[n] * line[n]
-    return total
+        line, response = terms[m], 0.0
+        for p in range(part.size):
+            part[p] = weight[p] * line[p]
+            response += part[p] * left[p]
+        right[m] = response
+        for n in range(0, m + 1, 4):
+            one, two = terms[n], terms[min(n + 1, m)]
+            three, four = terms[min(n + 2, m)], terms[min(n + 3, m)]
+            first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
+            for p in range(part.size):
+                first += part[p] * one[p]
+                second += part[p] * two[p]
+                third += part[p] * three[p]
+                fourth += part[p] * four[p]
+            sums = (first, second, third, fourth)
+            for k in range(min(4, m + 1 - n)):
+                matrix[m, n + k] = matrix[n + k, m] = sums[k]

@@ -31,6 +31,8 @@ FLOOR_SHARES: Final = (0.01, 0.002)
 BETA_RANGE: Final = (1.5, 10.0)
 SHAPES: Final = 3
 LOCALS: Final = 4
+UNKNOWNS: Final = 1 + SHAPES + LOCALS
+"""Of a star's equations: beta's, M's elements and the star's own."""
 SKY: Final = 1
 """Number of the sky among the unknowns of a star."""
 MOST_STEPS: Final = 40
@@ -236,8 +238,8 @@ class _Sums:
 
     @classmethod
     def of(cls, pixels: StarPixels, fit: MoffatFit) -> _Sums:
-        count, size = len(pixels), 1 + SHAPES + LOCALS
-        matrix, right = np.zeros((count, size, size)), np.zeros((count, size))
+        count = len(pixels)
+        matrix, right = np.zeros((count, UNKNOWNS, UNKNOWNS)), np.zeros((count, UNKNOWNS))
         cost = np.zeros(count)
         elements = np.ascontiguousarray(fit.matrix(pixels.terms.T).T)
 
@@ -270,13 +272,13 @@ def _add_up(
     right: Floats,
     cost: Floats,
 ) -> None:
-    size = matrix.shape[1]
-    half = value.shape[1] // 2
-    slope = np.empty(size)
+    half, most = value.shape[1] // 2, value.shape[1] * value.shape[2]
+    slopes, wrong, weight = np.empty((UNKNOWNS, most)), np.empty(most), np.empty(most)
     beta_rate = (beta - 1.5) * (10.0 - beta) / 8.5
     for k in range(start, stop):
         xx, xy, yy = elements[k, 0], elements[k, 1], elements[k, 2]
         amplitude, sky, cx, cy = stars[k, 0], stars[k, 1], stars[k, 2], stars[k, 3]
+        count = 0
         for j in range(value.shape[1]):
             dy = j - half - cy
             for i in range(value.shape[2]):
@@ -287,27 +289,55 @@ def _add_up(
                 q = 1.0 + sx * sx + sy * sy
                 log_q = np.log(q)
                 profile = np.exp(-beta * log_q)
-                wrong = amplitude * profile + sky - value[k, j, i]
-                soft = np.sqrt(1.0 + wrong * wrong * inverse[k, j, i])
-                cost[k] += soft - 1.0
-                weight = inverse[k, j, i] / soft
+                wrong[count] = amplitude * profile + sky - value[k, j, i]
+                weight[count] = inverse[k, j, i]
                 steep = -2.0 * amplitude * beta * profile / q
-                slope[0] = -amplitude * profile * log_q * beta_rate
-                slope[1] = steep * sx * dx
-                slope[2] = steep * (sx * dy + sy * dx)
-                slope[3] = steep * sy * dy
-                slope[4] = profile
-                slope[5] = 1.0
-                slope[6] = -steep * (xx * sx + xy * sy)
-                slope[7] = -steep * (xy * sx + yy * sy)
-                for m in range(size):
-                    part = weight * slope[m]
-                    right[k, m] -= part * wrong
-                    for n in range(m + 1):
-                        matrix[k, m, n] += part * slope[n]
-        for m in range(size):
-            for n in range(m):
-                matrix[k, n, m] = matrix[k, m, n]
+                slopes[0, count] = -amplitude * profile * log_q * beta_rate
+                slopes[1, count] = steep * sx * dx
+                slopes[2, count] = steep * (sx * dy + sy * dx)
+                slopes[3, count] = steep * sy * dy
+                slopes[4, count] = profile
+                slopes[5, count] = 1.0
+                slopes[6, count] = -steep * (xx * sx + xy * sy)
+                slopes[7, count] = -steep * (xy * sx + yy * sy)
+                count += 1
+        cost[k] = _soften(wrong[:count], weight[:count])
+        _add_products(slopes, wrong[:count], weight[:count], matrix[k], right[k])
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _soften(wrong: Floats, weight: Floats) -> float:
+    """The soft-L1 cost of residuals; ``weight``, their inverse variances, become those of least
+    squares with the same slope."""
+    cost = 0.0
+    for n in range(wrong.size):
+        soft = np.sqrt(1.0 + wrong[n] * wrong[n] * weight[n])
+        cost += soft - 1.0
+        weight[n] /= soft
+    return cost
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_products(
+    slopes: Floats, wrong: Floats, weight: Floats, matrix: Floats, right: Floats
+) -> None:
+    """Fill a star's normal equations; the rows of ``slopes`` may be longer than the others."""
+    part = np.empty(weight.size)
+    for m in range(UNKNOWNS):
+        line, response = slopes[m], 0.0
+        for p in range(part.size):
+            part[p] = weight[p] * line[p]
+            response -= part[p] * wrong[p]
+        right[m] = response
+        for n in range(0, m + 1, 2):
+            one, two = slopes[n], slopes[min(n + 1, m)]
+            first, second = 0.0, 0.0
+            for p in range(part.size):
+                first += part[p] * one[p]
+                second += part[p] * two[p]
+            matrix[m, n] = matrix[n, m] = first
+            if n < m:
+                matrix[m, n + 1] = matrix[n + 1, m] = second
 
 
 def _stepped(pixels: StarPixels, fit: MoffatFit, sums: _Sums, damping: float) -> MoffatFit:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from app.pixels.background import FIT_REJECT, Background
 from app.pixels.bands import over_rows
+from app.pixels.box_peaks import find_box_peaks
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import FWHM_TO_SIGMA
-from app.pixels.peaks import Peaks, find_peaks
+from app.pixels.peaks import Peaks
 from app.pixels.psf_moments import adaptive_moments
 
 Floats = NDArray[np.float64]
@@ -79,8 +80,8 @@ def find_stars(
         lambda start, stop: _clean_rows(start, stop, image.flux, background.level, good, clean),
         len(clean),
     )
-    peaks = find_peaks(
-        _box_significance(clean, image.variance, background.noise), BOX_SIGNIFICANCE, PEAK_REACH_PX
+    peaks = find_box_peaks(
+        clean, image.variance, background.noise**2, BOX_SIGNIFICANCE, PEAK_REACH_PX
     )
     measured = _measured(clean, peaks)
     significance = measured.flux / (background.noise * np.sqrt(4.0 * np.pi) * measured.sigma_px)
@@ -107,48 +108,6 @@ def _clean_rows(
     for y in range(start, stop):
         for x in range(flux.shape[1]):
             clean[y, x] = flux[y, x] - level[y, x] if good[y, x] else nothing
-
-
-def _box_significance(
-    clean: NDArray[np.float32], variance: NDArray[np.float32], noise: float
-) -> NDArray[np.float32]:
-    """Sum of the 3 x 3 pixels around each over its noise; NaN next to bad pixels and the border."""
-    values = np.empty_like(clean)
-
-    def rows(start: int, stop: int) -> None:
-        _box_rows(start, stop, clean, variance, np.float32(noise**2), values)
-
-    over_rows(rows, clean.shape[0])
-    return values
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _box_rows(
-    start: int,
-    stop: int,
-    clean: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    least_variance: np.float32,
-    values: NDArray[np.float32],
-) -> None:
-    ny, nx = clean.shape
-    signal = np.empty(nx, dtype=np.float32)
-    power = np.empty(nx, dtype=np.float32)
-    for y in range(start, stop):
-        values[y] = np.nan
-        if y == 0 or y == ny - 1:
-            continue
-        for x in range(nx):
-            signal[x] = clean[y - 1, x] + clean[y, x] + clean[y + 1, x]
-            above, here, below = variance[y - 1, x], variance[y, x], variance[y + 1, x]
-            power[x] = (
-                (above if above > least_variance else least_variance)
-                + (here if here > least_variance else least_variance)
-                + (below if below > least_variance else least_variance)
-            )
-        for x in range(1, nx - 1):
-            total = signal[x - 1] + signal[x] + signal[x + 1]
-            values[y, x] = total / np.sqrt(power[x - 1] + power[x] + power[x + 1])
 
 
 def _measured(clean: NDArray[np.float32], peaks: Peaks) -> Stars:
