@@ -7,9 +7,11 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from app.errors import StorageFullError
 
@@ -51,16 +53,26 @@ def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile
 
 
 def _fill(descriptor: int, chunks: bytes | Iterable[bytes]) -> WrittenFile:
-    digest, size = hashlib.sha256(), 0
     with os.fdopen(descriptor, "wb") as file:
-        for chunk in [chunks] if isinstance(chunks, bytes) else chunks:
+        if isinstance(chunks, bytes):
+            with ThreadPoolExecutor(1) as beside:  # a large file's checksum takes as long as it
+                digest = beside.submit(hashlib.sha256, chunks)
+                file.write(chunks)
+                _flush(file)
+            return WrittenFile(len(chunks), digest.result().hexdigest())
+        total, size = hashlib.sha256(), 0
+        for chunk in chunks:
             file.write(chunk)
-            digest.update(chunk)
+            total.update(chunk)
             size += len(chunk)
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    return WrittenFile(size, digest.hexdigest())
+        _flush(file)
+    return WrittenFile(size, total.hexdigest())
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fchmod(file.fileno(), 0o644)
+    os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

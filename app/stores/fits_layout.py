@@ -42,6 +42,8 @@ TABLE_UNITS: Final[Mapping[str, str]] = {
 """TUNIT (FITS 4.0, section 7.3.2; spelt as VOUnits 1.0 has it) of the columns of INPUTS, VISITS and
 CCDS that have one unit in all rows."""
 
+MAP_TILE_ROWS: Final = 64
+
 
 def product_fits(
     image: MaskedImage,
@@ -124,8 +126,16 @@ def _count_hdu(n_image: NDArray[np.int32], wcs: fits.Header) -> fits.ImageHDU:
 
 def _map_hdu(input_map: NDArray[np.uint8], wcs: fits.Header) -> fits.BinTableHDU:
     """Rice coding leaves little of planes in which neighbours are equal. It is the table of the
-    compressed tiles: the checksum is to be that of the bytes in the file."""
-    image = fits.CompImageHDU(input_map, header=wcs, name="INPUTMAP", compression_type="RICE_1")
+    compressed tiles: the checksum is to be that of the bytes in the file. Tiles of single rows,
+    which are usual, take longer to be handled than to be compressed."""
+    _, ny, nx = input_map.shape
+    image = fits.CompImageHDU(
+        input_map,
+        header=wcs,
+        name="INPUTMAP",
+        compression_type="RICE_1",
+        tile_shape=(1, min(ny, MAP_TILE_ROWS), nx),
+    )
     coded = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), image]).writeto(coded)
     coded.seek(0)

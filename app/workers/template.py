@@ -136,7 +136,9 @@ def _matched_cards(work: Work, matched: MatchedTo | None) -> list[CardRow]:
 
 def _median_depth(n_image: NDArray[np.int32]) -> float:
     """Of the pixels that any input covers."""
-    ends = np.cumsum(np.bincount(n_image.ravel())[1:])
+    size = int(n_image.max()) + 1
+    counts = np.sum([np.bincount(row, minlength=size) for row in n_image], axis=0)
+    ends = np.cumsum(counts[1:])
     middles = np.searchsorted(ends, [(ends[-1] - 1) // 2, ends[-1] // 2], side="right")
     return float(middles.mean() + 1.0)
 
