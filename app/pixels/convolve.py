@@ -51,10 +51,11 @@ def _correlate(padded: Image, taps: NDArray[np.float32], out: Image, ones: bool)
     for tile in range(out.shape[1] // TILE_PX):
         kernel, left = taps[min(tile, taps.shape[0] - 1)], tile * TILE_PX
         total = kernel.sum() if ones else np.float32(0.0)
+        whole = ones and _are_ones(padded[:, left : left + TILE_PX + wide - 1])
         for y in range(0, out.shape[0], BLOCK_ROWS):
             for x in range(left, left + TILE_PX, BLOCK_COLUMNS):
                 around = padded[y : y + BLOCK_ROWS + high - 1, x : x + BLOCK_COLUMNS + wide - 1]
-                if ones and _are_ones(around):
+                if whole or (ones and _are_ones(around)):
                     out[y : y + BLOCK_ROWS, x : x + BLOCK_COLUMNS] = total
                 else:
                     correlate_block(padded, kernel, y, x, out)

@@ -109,21 +109,34 @@ def _strips(layer: Layer, start: int, stop: int, kernels: Floats) -> Plane:
     strips = np.zeros((3, *padded_shape(stop - start, nx, kernels)), np.float32)
     first, last = max(0, start - half), min(ny, stop + half)
     part = MaskedImage(image.flux[first:last], image.variance[first:last], image.mask[first:last])
-    inner = strips[:, first - start + half :, half:]
-    _lay_out(part.flux, part.variance, part.usable(FIT_REJECT), np.float32(layer.level), inner)
+    good, top = part.usable(FIT_REJECT), first - start + half
+    _lay_out(part.flux, part.variance, good, np.float32(layer.level), top, half, strips)
     return strips
 
 
 @njit(cache=True, nogil=True)
 def _lay_out(
-    flux: Plane, variance: Plane, good: NDArray[np.bool_], level: np.float32, strips: Plane
+    flux: Plane,
+    variance: Plane,
+    good: NDArray[np.bool_],
+    level: np.float32,
+    top: int,
+    left: int,
+    strips: Plane,
 ) -> None:
+    """The first pixel goes to row ``top``, column ``left`` of each strip."""
+    nx = flux.shape[1]
     for y in range(flux.shape[0]):
-        for x in range(flux.shape[1]):
+        signal, noise, present = (
+            strips[0, top + y, left : left + nx],
+            strips[1, top + y, left : left + nx],
+            strips[2, top + y, left : left + nx],
+        )
+        for x in range(nx):
             usable = good[y, x]
-            strips[0, y, x] = flux[y, x] - level if usable else np.float32(0.0)
-            strips[1, y, x] = variance[y, x] if usable else np.float32(0.0)
-            strips[2, y, x] = np.float32(usable)
+            signal[x] = flux[y, x] - level if usable else np.float32(0.0)
+            noise[x] = variance[y, x] if usable else np.float32(0.0)
+            present[x] = np.float32(1.0) if usable else np.float32(0.0)
 
 
 @njit(cache=True, nogil=True)
