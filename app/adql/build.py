@@ -24,9 +24,17 @@ def _unquoted(token: Token) -> str:
     return str(token[1:-1]).replace(quote * 2, quote)
 
 
+def _integer(token: Token) -> int | None:
+    """The value of digits, None where it is larger than an integer of ADQL. Python reads no
+    thousands of digits."""
+    digits = token.lstrip("0")
+    value = int(digits or "0") if len(digits) < 20 else None
+    return value if value is not None and value <= _MAX_INTEGER else None
+
+
 def _whole(token: Token, what: str) -> int:
-    value = int(token)
-    if value > _MAX_INTEGER:
+    value = _integer(token)
+    if value is None:
         raise AdqlSyntaxError(f"{what} {token[:30]} is too large", *place(token))
     return value
 
@@ -206,10 +214,8 @@ class TreeBuilder(Transformer[Token, tree.Query]):
         return tree.Signed(operand, place(sign)) if sign == "-" else operand
 
     def integer(self, token: Token) -> tree.Number:
-        value = int(token) if len(token) < 400 else float("inf")
-        if value > _MAX_INTEGER:
-            return self.real(token)
-        return tree.Number(value, place(token))
+        value = _integer(token)
+        return self.real(token) if value is None else tree.Number(value, place(token))
 
     def real(self, token: Token) -> tree.Number:
         value = float(token)

@@ -144,6 +144,9 @@ def test_an_unclosed_quote_is_named() -> None:
         ("SELECT a.b.c.d.e FROM t", "four words"),
         ("SELECT a FROM a.b.c.d", "three words"),
         ("SELECT TOP 99999999999999999999 a FROM t", "too large"),
+        (f"SELECT TOP {'9' * 5000} a FROM t", "too large"),
+        (f"SELECT a FROM t OFFSET {'9' * 5000}", "too large"),
+        (f"SELECT CAST(a AS CHAR({'9' * 5000})) FROM t", "too large"),
         ("SELECT 1e999 FROM t", "too large"),
     ],
 )

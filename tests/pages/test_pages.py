@@ -97,7 +97,16 @@ def test_search_takes_hours_and_quotes_text(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("query", "told"),
-    [("POS=north", "POS"), ("POS=1+2+3", "POS"), ("SR=0.1", "SR"), ("POS=1+2&SR=-1", "SR")],
+    [
+        ("POS=north", "POS"),
+        ("POS=1+2+3", "POS"),
+        ("POS=١+2", "Parameter POS: a number is needed, got '١'"),
+        ("POS=4:0٨:00+-37:05:00", "Parameter POS: '4:0٨:00 -37:05:00' is not a position"),
+        ("POS=4:0_8:00+-37:05:00", "Parameter POS: '4:0_8:00 -37:05:00' is not a position"),
+        ("SR=0.1", "SR"),
+        ("POS=1+2&SR=-1", "SR"),
+        ("POS=1+2&SR=1_0", "Parameter SR: a number is needed, got '1_0'"),
+    ],
 )
 def test_a_wrong_search_is_explained(site: Site, query: str, told: str) -> None:
     assert told in get(site, f"/search?{query}", 400)

@@ -184,6 +184,18 @@ def test_a_wrong_value_is_told_what_a_right_one_is(name: str, value: str, told: 
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("number", ["١٢", "1_0"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("POS", "{} 2"), ("POS", "CIRCLE {} 2 3"), ("TIME", "{} 61000"), ("MAX_INPUTS", "{}")],
+)
+def test_numbers_have_ascii_digits(name: str, form: str, number: str) -> None:
+    asked = {"POS": "1 2", "BAND": "i", name: form.format(number)}
+    with pytest.raises(ParameterError) as caught:
+        parse_template(list(asked.items()))
+    assert caught.value.args[0] == name and number in str(caught.value)
+
+
 def test_a_blank_value_is_as_if_not_given() -> None:
     request = parse_template([("POS", "1 2"), ("BAND", ""), ("BAND", "i"), ("STATISTIC", " ")])
     assert request == parse_template([("POS", "1 2"), ("BAND", "i")])

@@ -153,6 +153,7 @@ def test_a_patch_by_its_numbers_leads_to_its_template(client: TestClient) -> Non
         ("/skymap?POS=1 2&MAXREC=-1", 400, "MAXREC"),
         ("/skymap/999999999/0", 404, "tracts are numbered 0 to"),
         ("/skymap/0/x", 404, "numbers are needed"),
+        ("/skymap/0/1_0", 404, "numbers are needed"),
         (f"/skymap/{HOME.tract}/{HOME.patch}/z", 404, "band 'z'"),
     ],
 )
