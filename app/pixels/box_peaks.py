@@ -9,12 +9,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
-from app.pixels.peaks import Peaks, mark_peaks, peaks_at
+from app.pixels.peaks import BLOCK_PX, Peaks, mark_peaks, peaks_at
 
 Plane = NDArray[np.float32]
 
-BLOCK_PX: Final = 64
-"""Pixels of a row that are passed over at once where nothing stands out."""
 BAND_ROWS: Final = 64
 
 

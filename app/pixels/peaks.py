@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
+
+BLOCK_PX: Final = 64
+"""Pixels of a row that are passed over at once where none is above the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +38,28 @@ def mark_peaks(
 ) -> None:
     """Mark pixels of some rows that are above ``threshold`` and the highest within ±``reach``; the
     first of equals is."""
-    ny, nx = plane.shape
+    nx = plane.shape[1]
     for y in range(start, stop):
-        for x in range(nx):
-            value = plane[y, x]
-            if not value > threshold:
-                continue
-            highest = True
-            for j in range(max(0, y - reach), min(ny, y + reach + 1)):
-                for i in range(max(0, x - reach), min(nx, x + reach + 1)):
-                    other = plane[j, i]
-                    earlier = j < y or (j == y and i < x)
-                    if other > value or (other == value and earlier):
-                        highest = False
-                        break
-                if not highest:
-                    break
-            found[y, x] = highest
+        for first in range(0, nx, BLOCK_PX):
+            block, above = plane[y, first : first + BLOCK_PX], 0
+            for i in range(block.size):
+                above += block[i] > threshold
+            for i in range(block.size if above else 0):
+                if block[i] > threshold:
+                    found[y, first + i] = _is_highest(plane, y, first + i, reach)
+
+
+@njit(cache=True, nogil=True)
+def _is_highest(plane: NDArray[np.float32], y: int, x: int, reach: int) -> bool:
+    ny, nx = plane.shape
+    value = plane[y, x]
+    for j in range(max(0, y - reach), min(ny, y + reach + 1)):
+        for i in range(max(0, x - reach), min(nx, x + reach + 1)):
+            other = plane[j, i]
+            earlier = j < y or (j == y and i < x)
+            if other > value or (other == value and earlier):
+                return False
+    return True
 
 
 def find_peaks(plane: NDArray[np.float32], threshold: float, reach_px: int) -> Peaks:
