@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, ParameterError, RecipeError
-from app.pixels.bands import over_rows
+from app.pixels.bands import limit_threads, over_rows
 from app.pixels.blend import EXCLUDED
 from app.pixels.clip import clip_rows, shelter_rows
 from app.pixels.coadded import Coadd, CoaddRows, Planes, empty_planes, whole_coadd
@@ -251,12 +251,17 @@ class _Stack:
     def _sky_level(self) -> float:
         """The level of the sky, from rows all over the target."""
         ny = self._shape[0]
-        lines = []
-        for y in range(0, ny, -(-ny // SKY_ROWS)):
-            rows, planes = self._read(y, y + 1)
-            lines.append(self._centres(rows)[0][0])
-            del planes
-        level = np.concatenate(lines)
+        places = range(0, ny, -(-ny // SKY_ROWS))
+        level = np.empty((len(places), self._shape[1]), dtype=np.float32)
+
+        def look(first: int, last: int) -> None:
+            with limit_threads(1):
+                for n in range(first, last):
+                    rows, planes = self._read(places[n], places[n] + 1)
+                    level[n] = self._centres(rows)[0][0]
+                    del planes
+
+        over_rows(look, len(places), band_rows=_TASK_ROWS)
         return clipped_mean(thinned(level[np.isfinite(level)])).mean
 
     def finish(self) -> CoaddRows:

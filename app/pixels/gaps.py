@@ -214,6 +214,9 @@ def _mark_above(
 
 def with_high_variance(image: MaskedImage) -> MaskedImage:
     """``image`` with HIGH_VARIANCE where :func:`high_variance` finds it."""
-    marked = high_variance(image) & ((image.mask & bits("NO_DATA")) == 0)
+    marked = high_variance(image)
+    if not marked.any():
+        return image
+    marked &= (image.mask & bits("NO_DATA")) == 0
     mask = image.mask | np.where(marked, np.int32(bits("HIGH_VARIANCE")), np.int32(0))
     return replace(image, mask=mask.astype(np.int32))
