@@ -81,14 +81,16 @@ class DaskBuild:
 
     def _report(self) -> BuildReport:
         """What the last task gives back. One whose worker dies with it is run again."""
+        timeout_s = LOST_CHECK_S
         while not self._stopping:
             if self._lost():
                 raise EngineBusyError("no worker process is left")
             try:
-                report: BuildReport = self._graph.build.result(timeout=LOST_CHECK_S)
-            except TimeoutError:
-                if self._graph.build.done():
-                    raise
+                report: BuildReport = self._graph.build.result(timeout=timeout_s)
+            except TimeoutError:  # of this wait, unless the build itself ended with one
+                if self._graph.build.status == "error":
+                    raise self._graph.build.exception() from None
+                timeout_s *= 2.0  # a busy machine needs longer to hand over the report
             else:
                 return report
         raise StoppedError()

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from app.recipes.plan import make_plan
 from app.recipes.recipe import BuildPlan, Recipe, TemplateOptions
 from app.recipes.select import Candidate, Chosen
 from app.workers.cluster import ClusterEngine
+from app.workers.dask_client import LOST_CHECK_S, DaskBuild
 from app.workers.embedded import DASK_SETTINGS, EmbeddedEngine
 from app.workers.engine import Build, Engine
+from app.workers.graph import Graph
 from app.workers.remote import Submission, run_warp
 from app.workers.work import DEFAULT_LIMITS, STAGES
 from tests.services.survey import (
@@ -409,6 +412,34 @@ def test_a_worker_that_dies_with_its_report(folder: Path, tmp_path: Path) -> Non
     wait_for(lambda: not build.done())
     assert build.result().size_bytes > 0
     engine.close()
+
+
+def test_a_report_that_takes_long_to_come() -> None:
+    """A worker on a busy machine needs longer to send it than the caller waits at once; a build
+    that itself ended with a TimeoutError is not asked again."""
+
+    class Slow:
+        def __reduce__(self) -> tuple[type[str], tuple[str]]:
+            time.sleep(2.5 * LOST_CHECK_S)
+            return str, ("here",)
+
+    def fail() -> None:
+        raise TimeoutError("its own")
+
+    def built(made: Callable[[], object]) -> DaskBuild:
+        task = client.submit(made, pure=False)
+        graph = Graph(task, (), (), ())
+        build = DaskBuild(graph=graph, token="one", latest={}, lost=lambda: False)
+        assert build.wait(60)
+        return build
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        assert built(Slow).result() == "here"
+        with pytest.raises(TimeoutError, match="its own"):
+            built(fail).result()
 
 
 def test_a_stopped_build_finds_its_warps_when_it_is_run_again(
