@@ -156,7 +156,7 @@ class _Inputs:
             for number, ref in enumerate(refs):
                 self._work.at("warp", number, len(refs))
                 waiting.append((ref, pool.submit(warp_one, ref)))
-                if len(waiting) == at_once:
+                if len(waiting) > at_once:  # one more, for the thread that is done first
                     self._take(*waiting.popleft(), kept)
             while waiting:
                 self._take(*waiting.popleft(), kept)
