@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
@@ -141,24 +142,46 @@ def _shifted(
     image: MaskedImage, pixel_map: PixelMap, shift: tuple[int, int], sky: float, scale: float
 ) -> Planes:
     """Source pixels a whole number of pixels away."""
-    blank = _blank(pixel_map.shape, None)
-    dy, dx = shift[0] + pixel_map.y_start, shift[1] + pixel_map.x_start
-    (ny, nx), (rows, columns) = image.shape, pixel_map.shape
-    y_start, y_stop = max(0, -dy), min(rows, ny - dy)
-    x_start, x_stop = max(0, -dx), min(columns, nx - dx)
-    if y_stop > y_start and x_stop > x_start:
-        to = (slice(y_start, y_stop), slice(x_start, x_stop))
-        origin = (slice(y_start + dy, y_stop + dy), slice(x_start + dx, x_stop + dx))
-        planes = _native(image)
-        flux, variance, mask = planes[0][origin], planes[1][origin], planes[2][origin]
-        with np.errstate(invalid="ignore"):
-            absent = ~np.isfinite(flux) | ~np.isfinite(variance) | ~(variance > 0)
-        absent |= (mask & NO_DATA) != 0
-        factor = np.float32(scale)
-        blank.flux[to] = np.where(absent, np.nan, (flux - np.float32(sky)) * factor)
-        blank.variance[to] = np.where(absent, np.nan, variance * factor * factor)
-        blank.mask[to] = mask | np.where(absent, NO_DATA, 0)
-    return blank.flux, blank.variance, blank.mask
+    planes, out = _native(image), _empty(pixel_map)
+    offset = shift[0] + pixel_map.y_start, shift[1] + pixel_map.x_start
+    level = np.float32(sky), np.float32(scale)
+    over_rows(
+        lambda start, stop: _shift_rows(start, stop, offset, planes, level, out),
+        pixel_map.shape[0],
+    )
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _shift_rows(
+    start: int,
+    stop: int,
+    offset: tuple[int, int],
+    planes: Planes,
+    level: tuple[np.float32, np.float32],
+    out: Planes,
+) -> None:
+    """Rows ``start <= y < stop`` of ``out`` from source pixels ``offset`` (y, x) further."""
+    (ny, nx), (sky, scale), limit = planes[0].shape, level, np.float32(np.inf)
+    first, last = max(0, -offset[1]), min(out[0].shape[1], nx - offset[1])
+    for y in range(start, stop):
+        row = y + offset[0]
+        if not (0 <= row < ny and first < last):
+            out[0][y], out[1][y], out[2][y] = np.nan, np.nan, NO_DATA
+            continue
+        for part in (slice(0, first), slice(last, None)):
+            out[0][y, part], out[1][y, part], out[2][y, part] = np.nan, np.nan, NO_DATA
+        flux, variance, mask = out[0][y, first:last], out[1][y, first:last], out[2][y, first:last]
+        begin, end = first + offset[1], last + offset[1]
+        values, noises = planes[0][row, begin:end], planes[1][row, begin:end]
+        marks = planes[2][row, begin:end]
+        for x in range(last - first):
+            value, noise, mark = values[x], noises[x], marks[x]
+            told = (noise > 0) & (noise < limit) & (abs(value) < limit)
+            told &= (mark & np.int32(NO_DATA)) == 0
+            flux[x] = (value - sky) * scale if told else np.float32(np.nan)
+            variance[x] = noise * scale * scale if told else np.float32(np.nan)
+            mask[x] = mark if told else mark | np.int32(NO_DATA)
 
 
 def _resampled(
