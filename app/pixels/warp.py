@@ -10,7 +10,7 @@ pixel has no data or lies outside, the result is NO_DATA with flux and variance 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -90,14 +90,12 @@ def widened(window: Window, shape: tuple[int, int]) -> MaskedImage:
     image, (y_start, y_stop, x_start, x_stop) = window.image, window.bounds
     if image.shape == shape:
         return image
-    wide = _blank(shape, image.zero_point_mag, image.fwhm_px)
-    part = np.s_[y_start:y_stop, x_start:x_stop]
-    wide.flux[part], wide.variance[part], wide.mask[part] = (
-        image.flux,
-        image.variance,
-        image.mask,
+    frame = (y_start, shape[0] - y_stop), (x_start, shape[1] - x_stop)
+    flux, variance = (
+        np.pad(plane, frame, constant_values=np.nan) for plane in (image.flux, image.variance)
     )
-    return wide
+    mask = np.pad(image.mask, frame, constant_values=NO_DATA)
+    return replace(image, flux=flux, variance=variance, mask=mask)
 
 
 def _rescaled_fwhm(fwhm_px: float | None, pixel_map: PixelMap) -> float | None:
@@ -107,16 +105,13 @@ def _rescaled_fwhm(fwhm_px: float | None, pixel_map: PixelMap) -> float | None:
     return float(fwhm_px / np.sqrt(ratio))
 
 
-def _blank(
-    shape: tuple[int, int], zero_point_mag: float | None, fwhm_px: float | None = None
-) -> MaskedImage:
+def _blank(shape: tuple[int, int], zero_point_mag: float | None) -> MaskedImage:
     """An image without any data."""
     return MaskedImage(
         np.full(shape, np.nan, dtype=np.float32),
         np.full(shape, np.nan, dtype=np.float32),
         np.full(shape, NO_DATA, dtype=np.int32),
         zero_point_mag=zero_point_mag,
-        fwhm_px=fwhm_px,
     )
 
 
