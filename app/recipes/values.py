@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from app.errors import MultiValuedParameterError, ParameterError, quoted
 from app.sky.dali import parse_interval
-from app.sky.numbers import parse_bound, parse_whole
+from app.sky.numbers import parse_number, parse_whole
 
 Parameters = Sequence[tuple[str, str]]
 Values = Mapping[str, Sequence[str]]
@@ -56,9 +56,12 @@ def text(_name: str, given: str) -> str:
 def number(name: str, given: str) -> float:
     """Any number or ±Inf."""
     try:
-        return parse_bound(given)
+        value = parse_number(given)
     except ValueError:
         raise ParameterError(name, f"a number is needed, got {quoted(given)}") from None
+    if math.isnan(value):
+        raise ParameterError(name, "a number is needed, got NaN")
+    return value
 
 
 def positive(name: str, given: str) -> float:

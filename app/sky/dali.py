@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from app.errors import ParameterError, RegionError, quoted
-from app.sky.numbers import parse_bound
+from app.sky.numbers import parse_number
 from app.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
 from app.sky.stcs import check_direction, circle_from, format_degrees, simple_polygon_from
 
@@ -37,10 +37,12 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
     if len(words) not in (1, 2):
         raise ParameterError(name, f"{quoted(text)}: expected one number or 'lower upper'")
     try:
-        values = [parse_bound(word) for word in words]
+        values = [parse_number(word) for word in words]
     except ValueError:
         raise ParameterError(name, f"{quoted(text)} is not a number or an interval") from None
     lower, upper = values[0], values[-1]
+    if math.isnan(lower) or math.isnan(upper):
+        raise ParameterError(name, f"{quoted(text)}: NaN is not a bound")
     if len(values) == 1 and math.isinf(lower):
         raise ParameterError(name, f"{quoted(text)}: a single value must be finite")
     if lower > upper:
@@ -83,6 +85,9 @@ def _open(value: float, least: float, most: float) -> float:
 
 def _number(text: str, word: str) -> float:
     try:
-        return parse_bound(word)
+        value = parse_number(word)
     except ValueError:
         raise RegionError(text, f"{quoted(word)} is not a number") from None
+    if math.isnan(value):
+        raise RegionError(text, "NaN is not a coordinate")
+    return value
