@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,29 @@ from tests.flows.service import Service
 
 @pytest.fixture(scope="session")
 def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo as ``skyloom demo`` makes it: simulated, ingested, not yet served."""
+    """The demo as ``skyloom demo`` makes it: simulated, ingested, not yet served.
+
+    Processes that run tests side by side share the simulation: each ingests a copy of the images.
+    """
     folder = tmp_path_factory.mktemp("demo")
-    Service(data_dir=folder).run("demo", "--no-serve", "--data-dir", str(folder))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / "demo-images"
+    with (shared / "demo-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            _make_demo(folder)
+            shutil.copytree(folder / "survey", shared / "copying")
+            (shared / "copying").rename(made)
+            return folder
+    shutil.copytree(made, folder / "survey")
+    _make_demo(folder)
     return folder
+
+
+def _make_demo(folder: Path) -> None:
+    Service(data_dir=folder).run("demo", "--no-serve", "--data-dir", str(folder))
 
 
 @pytest.fixture(scope="session")
