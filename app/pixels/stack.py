@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_run, gather_bits
 from app.pixels.image import UNUSABLE
-from app.pixels.placed import Image, Mask, Places, Rows, plane_rows
+from app.pixels.placed import Image, Mask, Places, Rows, fetch_run, plane_rows
 
 Counts = NDArray[np.int64]
 Run = tuple[Image, Image, Image, Image, Image]
@@ -24,13 +24,13 @@ Centres = Run
 """The planes of :func:`centre_rows`."""
 
 RUN: Final = 128
-TOTAL, FIRST, SECOND, UNITS, LARGEST, COUNT, ROOTS, HIDDEN, LOW, MIDDLE, HIGH = (
-    RUN * slot for slot in range(11)
+TOTAL, FIRST, SECOND, UNITS, LARGEST, COUNT, ROOTS, HIDDEN, LOW, MIDDLE, HIGH, HIGHEST = (
+    RUN * slot for slot in range(12)
 )
 """Places in the scratch of a run: sums of w, w x, w^2 v, w v (and its largest term), the number of
-good inputs, the sum of 1 / sigma, the number of good inputs that are excluded; then quartiles and
-median."""
-SCRATCH: Final = 11 * RUN
+good inputs, the sum of 1 / sigma, the number of good inputs that are excluded; then quartiles,
+median and largest value."""
+SCRATCH: Final = 12 * RUN
 
 IQR_TO_SIGMA: Final = 0.7413
 _INFINITE: Final = np.float32(np.inf)
@@ -52,8 +52,8 @@ def _take_values(
         good &= abs(value) < _INFINITE
         values[x] = value if good else _INFINITE
         units[x] = weight * noise if good else np.float32(0.0)
-        seen |= here
-        count += np.int32(good)
+        seen = np.int32(seen | here)
+        count = np.int32(count + np.int32(good))
     return int(seen), int(count)
 
 
@@ -101,27 +101,27 @@ def _place(count: int, fraction: float) -> tuple[int, int, np.float32]:
 
 
 @njit(cache=True, nogil=True)
-def _one_quantile(values: Image, size: int, count: int, fraction: float, result: Image) -> None:
-    """A linear-interpolated quantile of every pixel of a run whose inputs are all good."""
+def _one_quantile(values: Image, count: int, fraction: float, result: Image) -> None:
+    """A linear-interpolated quantile of consecutive pixels which all have ``count`` good values."""
     below, above, part = _place(count, fraction)
-    low, high = values[below : below + size], values[above : above + size]
-    for x in range(size):
+    low, high = values[below : below + result.size], values[above : above + result.size]
+    for x in range(result.size):
         result[x] = low[x] + (high[x] - low[x]) * part
 
 
 @njit(cache=True, nogil=True)
-def _quartiles(values: Image, size: int, inputs: int, work: Image) -> None:
-    """Quartiles and median of every pixel with a good value."""
-    least = work[COUNT : COUNT + size].min()
-    for slot, fraction in ((LOW, 0.25), (MIDDLE, 0.5), (HIGH, 0.75)):
-        if least == inputs:
-            _one_quantile(values, size, inputs, fraction, work[slot : slot + size])
-            continue
-        for x in range(size):
-            if work[COUNT + x] > np.float32(0.0):
-                below, above, part = _place(int(work[COUNT + x]), fraction)
-                low = values[below + x]
-                work[slot + x] = low + (values[above + x] - low) * part
+def _quartiles(values: Image, size: int, work: Image) -> None:
+    """Quartiles, median and largest of the sorted values of every pixel with a good one."""
+    start = 0
+    while start < size:
+        count, stop = work[COUNT + start], start + 1
+        while stop < size and work[COUNT + stop] == count:
+            stop += 1
+        if count > np.float32(0.0):
+            own, good = values[start:], int(count)
+            for slot, fraction in ((LOW, 0.25), (MIDDLE, 0.5), (HIGH, 0.75), (HIGHEST, 1.0)):
+                _one_quantile(own, good, fraction, work[slot + start : slot + stop])
+        start = stop
 
 
 @njit(cache=True, nogil=True)
@@ -159,6 +159,7 @@ def _gather_run(
         planes = plane_rows(rows, n)
         flux, variance, mask = planes[0][y, x:stop], planes[1][y, x:stop], planes[2][y, x:stop]
         own = values[n * RUN : n * RUN + stop - x]
+        fetch_run(rows, n, y, x + RUN, RUN)
         here, good = _take_values(flux, variance, mask, weights[n], own, unit)
         counts[0, n] += good
         _sum_values(own, unit, weights[n], work)
@@ -252,7 +253,7 @@ def combine_rows(
             flux, variance = out[0][y, x:end], out[1][y, x:end]
             if medians:
                 _sort(values, end - x, network)
-                _quartiles(values, end - x, weights.size, work)
+                _quartiles(values, end - x, work)
                 _median_run(work, flux, variance)
             else:
                 _mean_run(work, flux, variance)
@@ -268,8 +269,7 @@ def _centre_run(
     middle, scatter, unit, farthest, bright = planes
     for x in range(middle.size):
         count = work[COUNT + x]
-        last = (int(count) - 1) * RUN + x if count > np.float32(0.0) else x
-        lower = values[x]
+        lower, upper = values[x], work[HIGHEST + x]
         centre = lower if count == np.float32(2.0) else work[MIDDLE + x]
         many = count > np.float32(3.0)
         spread = np.float32(IQR_TO_SIGMA) * (work[HIGH + x] - work[LOW + x])
@@ -279,7 +279,7 @@ def _centre_run(
         middle[x] = centre if known else np.float32(np.nan)
         scatter[x] = spread if many else np.float32(0.0)
         unit[x] = noise
-        farthest[x] = max(values[last] - centre, centre - lower) if known else np.float32(0.0)
+        farthest[x] = max(upper - centre, centre - lower) if known else np.float32(0.0)
         above = abs(centre - sky) - np.float32(3.0) * np.sqrt(noise * least)
         bright[x] = above if known and above > np.float32(0.0) else np.float32(0.0)
 
@@ -313,7 +313,7 @@ def centre_rows(
             seen = _gather_run(rows, y, x, weights, False, values, work, counts[y])
             _blend_run(rows, y, x, seen, weights, values, work, out[2][y, x:end])
             _sort(values, end - x, network)
-            _quartiles(values, end - x, weights.size, work)
+            _quartiles(values, end - x, work)
             _mean_run(work, out[0][y, x:end], out[1][y, x:end])
             for i in range(end - x):
                 out[3][y, x + i] = int(work[COUNT + i] + work[HIDDEN + i])
