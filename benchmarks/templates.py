@@ -21,7 +21,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,14 +31,17 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from app.pixels.background import sky_level
+from app.pixels.bands import limit_threads, thread_count
 from app.pixels.coadd import coadd
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage
 from app.pixels.mapping import map_pixels
-from app.pixels.warp import warp
-from app.pixels.warped import in_memory
-from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG
+from app.pixels.warp import warp, warp_window, widened
+from app.pixels.warped import InMemory, in_memory
+from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG, flux_factor
 from app.recipes.recipe import BuildPlan, ImageRef, PlaneRef, Recipe
+from app.stores.fits_layout import product_fits
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.memory import WORKER_ENVIRONMENT
@@ -217,6 +221,27 @@ def build_template(stack: Stack, count: int, out: Path) -> Path:
     return path
 
 
+def stack_pixels(stack: Stack, count: int, out: Path) -> Path:
+    """What the peers do and no more: images and weights read, sky off, warped, clipped, written
+    with variance and mask. No PSF, no input map, no warp kept."""
+    images = ImageStore(data_dir=out)
+
+    def warped(number: int) -> InMemory:
+        ref = stack.ref(number)
+        image = replace(images.read(ref), zero_point_mag=NANOJANSKY_ZERO_POINT_MAG)
+        sky, scale = sky_level(image).mean, flux_factor(ref, NANOJANSKY_ZERO_POINT_MAG)
+        with limit_threads(1):
+            window = warp_window(image, Grid.from_text(ref.grid), stack.grid, sky=sky, scale=scale)
+        assert window is not None
+        return InMemory.of(widened(window, stack.grid.shape), window.bounds)
+
+    with ThreadPoolExecutor(thread_count()) as pool:
+        combined = coadd(list(pool.map(warped, range(count))))
+    path = out / "pixels.fits"
+    images.write(path, product_fits(combined.image, stack.grid, [], [{"inputs": count}]))
+    return path
+
+
 class Peers:
     """The other tools, where they are installed."""
 
@@ -274,30 +299,33 @@ def time_warps(stack: Stack, peers: Peers, runs: int) -> list[Row]:
 
 
 def time_coadds(stack: Stack, peers: Peers, runs: int, out: Path) -> list[Row]:
-    """All exposures, clipped, from files to a file."""
+    """All exposures, clipped, from files to a file: their pixels, and all that a product has."""
     task = f"coadd of {stack.count}"
-    ours, swarp = Row(task, "Skyloom"), Row(task, "SWarp CLIPPED")
-    other = Row(task, "reproject_and_coadd mean")
+    ours, product = Row(task, "Skyloom, pixels alone"), Row(task, "Skyloom, the whole product")
+    swarp, other = Row(task, "SWarp CLIPPED"), Row(task, "reproject_and_coadd mean")
+    stack_pixels(stack, stack.count, out)
     build_template(stack, stack.count, out)
     for number in range(runs):
-        ours.seconds.append(_clocked(lambda: build_template(stack, stack.count, out)))
+        ours.seconds.append(_clocked(lambda: stack_pixels(stack, stack.count, out)))
+        product.seconds.append(_clocked(lambda: build_template(stack, stack.count, out)))
         if peers.swarp:
             seconds, clipped = peers.run_swarp(stack, stack.count, "CLIPPED")
             swarp.seconds.append(seconds)
         if peers.reproject and number == 0:  # minutes
             seconds, mean = peers.run_reproject(stack, "coadd", stack.count)
             other.seconds.append(seconds)
-    with fits.open(out / "template.fits") as hdus:
-        ours.quality = stack.score(
-            hdus["IMAGE"].data.astype(np.float64), hdus["VARIANCE"].data.astype(np.float64)
-        )
+    for row, name in ((ours, "pixels.fits"), (product, "template.fits")):
+        with fits.open(out / name) as hdus:
+            row.quality = stack.score(
+                hdus["IMAGE"].data.astype(np.float64), hdus["VARIANCE"].data.astype(np.float64)
+            )
     if peers.swarp:
         weight = fits.getdata(clipped.with_suffix(".weight.fits")).astype(np.float64)
         with np.errstate(divide="ignore"):
             swarp.quality = stack.score(fits.getdata(clipped).astype(np.float64), 1.0 / weight)
     if peers.reproject:
         other.quality = stack.score(fits.getdata(mean).astype(np.float64))
-    return [ours, swarp, other]
+    return [ours, product, swarp, other]
 
 
 def time_stack_step(stack: Stack, runs: int) -> str:
