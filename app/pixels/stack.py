@@ -23,7 +23,7 @@ Run = tuple[Image, Image, Image, Image, Image]
 Centres = Run
 """The planes of :func:`centre_rows`."""
 
-RUN: Final = 128
+RUN: Final = 256
 TOTAL, FIRST, SECOND, UNITS, LARGEST, COUNT, ROOTS, HIDDEN, LOW, MIDDLE, HIGH, HIGHEST = (
     RUN * slot for slot in range(12)
 )
