@@ -39,7 +39,8 @@ BAND_MEMORY: Final = 256 * 2**20
 _INPUT_BYTES: Final = 12
 _OUTPUT_BYTES: Final = 40
 """Of a pixel of a band: planes of each input; of the result and what it is clipped by."""
-_TASK_ROWS: Final = 8
+_TASK_ROWS: Final = 32
+"""Of a band, handed to a thread at a time."""
 
 Statistic = Literal["mean", "meanclip", "median"]
 STATISTICS: Final = get_args(Statistic)
@@ -183,13 +184,13 @@ class _Stack:
             clip_rows(
                 low, high, rows, self._weights, centres, shelter, *self._clip, band[:3], clipped
             )
+            own = slice(start - self._first + begin, start - self._first + end)
+            for plane, part in zip(self._out, band, strict=True):
+                plane[own] = part[low:high]
 
         over_rows(clip, stop - start, band_rows=_TASK_ROWS)
         self._counts += counts[start - first : stop - first].sum(axis=0)
         self._clipped += clipped.sum(axis=0)
-        for plane, part in zip(self._out, band, strict=True):
-            own = plane[start - self._first : stop - self._first]
-            own[:] = part[start - first : stop - first]
         del planes
 
     def _read(self, start: int, stop: int) -> tuple[Rows, list[MaskedImage]]:
@@ -261,7 +262,7 @@ class _Stack:
                     level[n] = self._centres(rows)[0][0]
                     del planes
 
-        over_rows(look, len(places), band_rows=_TASK_ROWS)
+        over_rows(look, len(places), band_rows=1)
         return clipped_mean(thinned(level[np.isfinite(level)])).mean
 
     def finish(self) -> CoaddRows:
