@@ -15,7 +15,15 @@ from app.errors import CoverageError
 from app.pixels.bands import over_rows
 from app.pixels.image import MaskedImage, bits, lattice
 from app.pixels.separable import convolve_plane, gaussian_kernel
-from app.pixels.statistics import IQR_TO_SIGMA, Clipped, clipped_mean, robust_sigma, thinned
+from app.pixels.statistics import (
+    IQR_TO_SIGMA,
+    Clipped,
+    centre_and_sigma,
+    clipped_mean,
+    quantiles,
+    robust_sigma,
+    thinned,
+)
 
 FIT_REJECT: Final = bits("BAD", "SAT", "CR", "NO_DATA", "EDGE", "SAT_TEMPLATE")
 """Pixels that carry any of these say nothing of sky, PSF or scale. A coadd's CLIPPED and REJECTED
@@ -198,11 +206,11 @@ def source_free(image: MaskedImage, *, threshold: float = 3.0) -> NDArray[np.boo
     good = image.usable(FIT_REJECT)
     if not good.any():
         return good
-    middle = float(np.median(thinned(image.flux[good], SCATTER_SAMPLE)))
+    middle = quantiles(thinned(image.flux[good], SCATTER_SAMPLE), 0.5)[0]
     above = np.where(good, image.flux - np.float32(middle), np.float32(0))
     smooth = convolve_plane(above, gaussian_kernel(SMOOTHING_FWHM_PX))
     sample = thinned(smooth[good], SCATTER_SAMPLE)
-    middle, sigma = float(np.median(sample)), robust_sigma(sample)
+    middle, sigma = centre_and_sigma(sample)
     free = np.empty(good.shape, dtype=np.bool_)
     _mark_far(np.abs(smooth - np.float32(middle)) > threshold * sigma, good, 1, 4, free)
     return free

@@ -28,6 +28,7 @@ from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
 from app.pixels.matching import Match
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, fit_field, fit_stamps
+from app.pixels.statistics import quantiles
 from app.pixels.subtract import Difference, measure_noise, row_sample
 
 Floats = NDArray[np.float64]
@@ -142,7 +143,7 @@ def typical_variance(image: MaskedImage) -> float:
     variances = part.variance[part.usable(FIT_REJECT)]
     if variances.size == 0:
         raise CoverageError("pixels with a variance", 0, 1)
-    return float(np.median(variances))
+    return quantiles(variances, 0.5)[0]
 
 
 def _whitening_field(

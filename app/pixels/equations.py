@@ -127,16 +127,19 @@ def _sum_products(
     power."""
     count = images.shape[0]
     pixels = np.empty((count + 1, usable.size))
-    data = np.empty(usable.size)
+    data, places = np.empty(usable.size), np.empty(usable.size, dtype=np.int64)
     size = 0
-    for y in range(usable.shape[0]):
-        for x in range(usable.shape[1]):
+    for x in range(usable.shape[1]):
+        for y in range(usable.shape[0]):
             if usable[y, x]:
-                for n in range(count):
-                    pixels[n, size] = images[n, x, y]
-                pixels[count, size] = 1.0
+                places[size] = x * usable.shape[0] + y
                 data[size] = science[y, x]
                 size += 1
+    for n in range(count):
+        own = images[n].ravel()
+        for p in range(size):
+            pixels[n, p] = own[places[p]]
+    pixels[count] = 1.0
     products[:] = 0.0
     responses[:] = 0.0
     for start in range(0, size, CHUNK_PX):
@@ -150,22 +153,37 @@ def _sum_products(
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
 def _add_products(pixels: Floats, data: Floats, products: Floats, responses: Floats) -> None:
-    """Add some pixels to the lower triangle of the products and to the responses."""
-    size = data.size
-    for n in range(responses.size):
-        mine, response = pixels[n], 0.0
+    """Add some pixels to the lower triangle of the products and to the responses.
+
+    Two rows by two at a time: what is loaded serves twice.
+    """
+    size, count = data.size, responses.size
+    for n in range(0, count, 2):
+        other = min(n + 1, count - 1)
+        mine, next_ = pixels[n], pixels[other]
+        first, second = 0.0, 0.0
         for p in range(size):
-            response += mine[p] * data[p]
-        responses[n] += response
+            first += mine[p] * data[p]
+            second += next_[p] * data[p]
+        responses[n] += first
+        if other > n:
+            responses[other] += second
         for m in range(0, n + 1, 2):
-            one, two = pixels[m], pixels[min(m + 1, n)]
-            first, second = 0.0, 0.0
+            last = min(m + 1, count - 1)
+            one, two = pixels[m], pixels[last]
+            a, b, c, d = 0.0, 0.0, 0.0, 0.0
             for p in range(size):
-                first += mine[p] * one[p]
-                second += mine[p] * two[p]
-            products[n, m] += first
-            if m < n:
-                products[n, m + 1] += second
+                a += mine[p] * one[p]
+                b += mine[p] * two[p]
+                c += next_[p] * one[p]
+                d += next_[p] * two[p]
+            products[n, m] += a
+            if last > m:
+                products[n, last] += b
+            if other > n:
+                products[other, m] += c
+            if last > m and other > n:
+                products[other, last] += d
 
 
 @njit(cache=True, nogil=True)

@@ -23,6 +23,9 @@ FREE_ROUNDS: Final = 4
 SOFT_ROUNDS: Final = 4
 UNBIASING_ROUNDS: Final = 3
 """More gain little where stars are bright, and let noise into the kernel where they are faint."""
+CHUNK: Final = 256
+"""Products that are added up at once: with those of all pairs of terms they fit the first-level
+cache."""
 PRIOR_SIGMA: Final = 0.3
 """Expected size of the zero-sum weights relative to the kernel sum: holds what data do not."""
 
@@ -34,22 +37,24 @@ def _sum_terms(
     """Products (K, E, E) and responses (K, E) of trusted stamps times the products of terms
     (K, T) with each other and the terms: ``sums`` (T, T, E, E), ``right`` (T, E)."""
     count, size = terms.shape[1], responses.shape[1]
+    flat, totals = products.reshape(trust.size, -1), sums.reshape(count, count, -1)
+    factors = np.zeros((trust.size, count, count))
     for k in range(trust.size):
-        if trust[k] == 0.0:
-            continue
         for s in range(count):
             for e in range(size):
                 right[s, e] += trust[k] * terms[k, s] * responses[k, e]
             for t in range(s + 1):
-                factor = trust[k] * terms[k, s] * terms[k, t]
-                for e in range(size):
-                    for f in range(e + 1):
-                        sums[s, t, e, f] += factor * products[k, e, f]
+                factors[k, s, t] = trust[k] * terms[k, s] * terms[k, t]
+    for start in range(0, flat.shape[1], CHUNK):
+        for k in range(trust.size):
+            own = flat[k, start : start + CHUNK]
+            for s in range(count if trust[k] != 0.0 else 0):
+                for t in range(s + 1):
+                    factor, total = factors[k, s, t], totals[s, t, start : start + CHUNK]
+                    for place in range(own.size):
+                        total[place] += factor * own[place]
     for s in range(count):
-        for t in range(s + 1):
-            for e in range(size):
-                for f in range(e):
-                    sums[s, t, f, e] = sums[s, t, e, f]
+        for t in range(s):
             sums[t, s] = sums[s, t]
 
 

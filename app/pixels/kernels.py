@@ -9,7 +9,7 @@ images of kernels (:mod:`app.pixels.delta_basis`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -201,6 +201,12 @@ class MatchingKernel:
     weights: Floats
     order: int
     shape: tuple[int, int]
+    _fields: Floats = field(init=False, repr=False, compare=False)
+    """(terms, size, size): what each polynomial term is multiplied by; asked for at every tile."""
+
+    def __post_init__(self) -> None:
+        fields = np.einsum("nt,nyx->tyx", self.weights, self.elements)
+        object.__setattr__(self, "_fields", fields)
 
     @property
     def sum(self) -> float:
@@ -215,8 +221,7 @@ class MatchingKernel:
     def at(self, x: Floats, y: Floats) -> Floats:
         """The kernels (P, size, size) at P pixel positions."""
         terms = polynomial_terms(self.order, x, y, self.shape)
-        stamps = np.einsum("nt,nyx->tyx", self.weights, self.elements)
-        here: Floats = np.einsum("tp,tyx->pyx", terms, stamps)
+        here: Floats = np.einsum("tp,tyx->pyx", terms, self._fields)
         return here
 
     def centre(self) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pixels.statistics import robust_sigma
+from app.pixels.statistics import centre_and_sigma
 
 BLOCK_PX = 32
 MAX_BLOCKS = 1024
@@ -41,13 +41,12 @@ def _sky_noise(flux: NDArray[np.float32], good: NDArray[np.bool_]) -> tuple[floa
     for rows, columns in _blocks(*flux.shape):
         sample = flux[rows, columns][good[rows, columns]]
         if sample.size >= 16:
-            scatters.append(robust_sigma(sample))
-            levels.append(float(np.median(sample)))
+            level, scatter = centre_and_sigma(sample)
+            levels.append(level)
+            scatters.append(scatter)
     if not scatters:
-        sample = flux[good]
-        if sample.size == 0:
-            return float("nan"), float("nan")
-        return robust_sigma(sample), float(np.median(sample))
+        level, scatter = centre_and_sigma(flux[good])
+        return scatter, level
     return float(np.median(scatters)), float(np.median(levels))
 
 

@@ -11,7 +11,7 @@ from app.pixels.bright_objects import BrightObject
 from app.pixels.kernels import REGULARISATION, BasisName
 from app.schema.rows import SourceRow
 
-RECIPE_VERSION = 9
+RECIPE_VERSION = 10
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
