@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from app.errors import CoverageError
 from app.pixels.bands import over_rows
@@ -152,7 +152,7 @@ def _spread(mesh: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.flo
 
     Both use a ring of cells continued by point reflection, so that a slope stays a slope.
     """
-    smooth = median_filter(_ringed(mesh), size=3, mode="nearest")[1:-1, 1:-1]
+    smooth = scipy.ndimage.median_filter(_ringed(mesh), size=3, mode="nearest")[1:-1, 1:-1]
     wide = _ringed(smooth)
     (below, part), (left, share) = (
         _places(size, n) for size, n in zip(shape, mesh.shape, strict=True)

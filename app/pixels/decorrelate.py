@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.signal import fftconvolve
 
 from app.errors import CoverageError, ParameterError
 from app.pixels.background import FIT_REJECT
@@ -130,7 +129,7 @@ def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
         return image
     half = len(psi.centre()) // 2
     wide = np.pad(gaussian_psf(image.fwhm_px), half)
-    stamp = fftconvolve(wide, psi.centre(), mode="same")
+    stamp = scipy.signal.fftconvolve(wide, psi.centre(), mode="same")
     try:
         return replace(image, fwhm_px=Profile(stamp, 1.0).shape().fwhm_px)
     except CoverageError:  # too undersampled to have a width
@@ -189,13 +188,13 @@ def whitening_filter(
     for name, value in (("other", other_variance), ("convolved", convolved_variance)):
         if not (np.isfinite(value) and value > 0):
             raise ParameterError(f"{name}_variance", f"{value} is not a positive number")
-    size = next_fast_len(2 * max(kernel.shape[0], 2 * half_px + 1))
-    power = np.abs(rfft2(kernel, s=(size, size))) ** 2
+    size = scipy.fft.next_fast_len(2 * max(kernel.shape[0], 2 * half_px + 1))
+    power = np.abs(scipy.fft.rfft2(kernel, s=(size, size))) ** 2
     total = float(kernel.sum()) ** 2
     ratio = (other_variance + convolved_variance * total) / (
         other_variance + convolved_variance * power
     )
-    psi = np.roll(irfft2(np.sqrt(ratio), s=(size, size)), (half_px, half_px), axis=(0, 1))
+    psi = np.roll(scipy.fft.irfft2(np.sqrt(ratio), s=(size, size)), (half_px, half_px), axis=(0, 1))
     cut: Floats = psi[: 2 * half_px + 1, : 2 * half_px + 1]
     return cut / float(cut.sum())
 
@@ -229,7 +228,7 @@ def filtered_psf(psf: CoaddPsf, psi: PlacedKernels, corner: tuple[int, int]) -> 
         if len(x) == 0:
             continue
         profiles = [
-            fftconvolve(each.field.profile(*place).samples, filter_here)
+            scipy.signal.fftconvolve(each.field.profile(*place).samples, filter_here)
             for *place, filter_here in zip(
                 x.tolist(), y.tolist(), psi.at(x + corner[0], y + corner[1]), strict=True
             )

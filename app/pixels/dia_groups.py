@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -31,10 +29,10 @@ def groups_of(places: Floats, reach_px: float, most: int) -> Iterator[Group]:
     """
     if len(places) == 0:
         return
-    tree = cKDTree(places)
+    tree = scipy.spatial.cKDTree(places)
     one, other = tree.query_pairs(reach_px, output_type="ndarray").T
-    links = coo_array((np.ones(len(one)), (one, other)), shape=(len(places),) * 2)
-    count, labels = connected_components(links, directed=False)
+    links = scipy.sparse.coo_array((np.ones(len(one)), (one, other)), shape=(len(places),) * 2)
+    count, labels = scipy.sparse.csgraph.connected_components(links, directed=False)
     order = np.argsort(labels, kind="stable")
     for members in np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1]):
         if len(members) <= most:

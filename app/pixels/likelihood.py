@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.signal import fftconvolve
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.convolve import TILE_PX, or_window, tile_middles
@@ -183,7 +182,7 @@ class _InTurn:
 
     def at(self, x: Floats, y: Floats) -> Floats:
         pairs = zip(self.first.at(x, y), self.second.at(x, y), strict=True)
-        return np.stack([fftconvolve(*pair) for pair in pairs])
+        return np.stack([scipy.signal.fftconvolve(*pair) for pair in pairs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,10 @@ class _Filters:
         made = [_filter(*pair, *noise) for pair in zip(kernels, psfs, strict=True)]
         field = filter_field(np.stack(made), x, y, lead)
         factors = [
-            [(fftconvolve(here, each) ** 2).sum() / (each**2).sum() for each in (psf, kernel)]
+            [
+                (scipy.signal.fftconvolve(here, each) ** 2).sum() / (each**2).sum()
+                for each in (psf, kernel)
+            ]
             for here, psf, kernel in zip(field.at(x, y), psfs, kernels, strict=True)
         ]
         terms = polynomial_terms(lead.order, x, y, lead.shape)
@@ -223,10 +225,12 @@ class _Filters:
 def _filter(kernel: Floats, psf: Floats, science: float, template: float) -> Floats:
     """(v_S + v_T k0²) / (v_S + v_T |K / P|²) as an image of sum 1."""
     wide = 2 * FILTER_HALF_PX + 1
-    size = next_fast_len(2 * max(len(kernel), len(psf), wide))
-    power, passed = (np.abs(rfft2(each, s=(size, size))) ** 2 for each in (kernel, psf))
+    size = scipy.fft.next_fast_len(2 * max(len(kernel), len(psf), wide))
+    power, passed = (np.abs(scipy.fft.rfft2(each, s=(size, size))) ** 2 for each in (kernel, psf))
     beside = template * power / np.maximum(passed, LEAST_POWER)
     ratio = (science + template * float(kernel.sum()) ** 2) / (science + beside)
-    image = np.roll(irfft2(ratio, s=(size, size)), (FILTER_HALF_PX, FILTER_HALF_PX), axis=(0, 1))
+    image = np.roll(
+        scipy.fft.irfft2(ratio, s=(size, size)), (FILTER_HALF_PX, FILTER_HALF_PX), axis=(0, 1)
+    )
     cut: Floats = image[:wide, :wide]
     return cut / float(cut.sum())

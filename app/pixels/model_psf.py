@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from app.errors import CoverageError, ParameterError
 from app.pixels.kernels import FWHM_TO_SIGMA
@@ -44,10 +45,11 @@ def _double_gaussian(radius: float | Floats) -> float | Floats:
     return np.exp(-0.5 * radius**2) + WING_AMPLITUDE * np.exp(-0.5 * (radius / WING_WIDTH) ** 2)
 
 
-_HALF_RADIUS: Final = float(
-    brentq(lambda r: _double_gaussian(r) - 0.5 * (1.0 + WING_AMPLITUDE), 1.0, 2.0)
-)
-"""Where a double Gaussian falls to half its peak, in sigmas of the first."""
+@cache
+def _half_radius() -> float:
+    """Where a double Gaussian falls to half its peak, in sigmas of the first."""
+    half = 0.5 * (1.0 + WING_AMPLITUDE)
+    return float(scipy.optimize.brentq(lambda r: _double_gaussian(r) - half, 1.0, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class ModelPsf:
         if self.profile == "gaussian":
             plane = np.exp(-0.5 * (u * u + v * v) / (self.fwhm_px * FWHM_TO_SIGMA) ** 2)
         else:
-            plane = _double_gaussian(np.hypot(u, v) * 2.0 * _HALF_RADIUS / self.fwhm_px)
+            plane = _double_gaussian(np.hypot(u, v) * 2.0 * _half_radius() / self.fwhm_px)
         stamp: Floats = plane / plane.sum()
         return stamp
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, lsqr
 
 from app.pixels.adjusted import Surface, powers, unit_range
 from app.pixels.background import FIT_REJECT
@@ -162,13 +162,15 @@ def _fit(levels: Floats, known: NDArray[np.bool_], terms: Floats) -> Floats:
         mean = held.sum(axis=0) / np.maximum(1, known.sum(axis=0))
         return np.asarray(np.where(known, held - mean, 0.0))
 
-    operator = LinearOperator(
+    operator = scipy.sparse.linalg.LinearOperator(
         (levels.size, math.prod(shape)),
         matvec=lambda solution: centred(solution.reshape(shape) @ terms.T).ravel(),
         rmatvec=lambda values: (centred(values.reshape(levels.shape)) @ terms).ravel(),
         dtype=np.float64,
     )
-    solution = lsqr(operator, centred(levels).ravel(), atol=TOLERANCE, btol=TOLERANCE)[0]
+    solution = scipy.sparse.linalg.lsqr(
+        operator, centred(levels).ravel(), atol=TOLERANCE, btol=TOLERANCE
+    )[0]
     return np.asarray(solution.reshape(shape))
 
 

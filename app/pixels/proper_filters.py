@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 
 from app.errors import CoverageError
 from app.pixels.kernels import box_reach_px
@@ -98,7 +98,7 @@ class PsfPair:
         self.fwhm_px = min(widths)
         reach = math.ceil(HALF_PER_FWHM * max(widths))
         self._half = min(max(reach, LEAST_HALF_PX), MOST_HALF_PX)
-        self._size = int(next_fast_len(6 * self._half + 1))
+        self._size = int(scipy.fft.next_fast_len(6 * self._half + 1))
         ny, nx = shape
         self._zero = (0.5 * (nx - 1), 0.5 * (ny - 1))
         self._scale = (0.5 * max(nx - 1, 1), 0.5 * max(ny - 1, 1))
@@ -125,13 +125,16 @@ class PsfPair:
     def _sharpened(self, stamp: Floats) -> Floats:
         wide = np.zeros((self._size, self._size))
         wide[: stamp.shape[0], : stamp.shape[1]] = stamp
-        power = rfft2(np.roll(wide, (-2 * self._half, -2 * self._half), axis=(0, 1)))
+        power = scipy.fft.rfft2(np.roll(wide, (-2 * self._half, -2 * self._half), axis=(0, 1)))
         sharp: Floats = (power + SHARPENED) / (1.0 + SHARPENED)
         return sharp
 
     def filters(self, noise: Noise, scale: float, shift_px: tuple[float, float]) -> Filters:
         """For a flux ``scale`` and a template whose stars lie ``shift_px`` (x, y) beside."""
-        along_y, along_x = fftfreq(self._size)[:, None], rfftfreq(self._size)[None, :]
+        along_y, along_x = (
+            scipy.fft.fftfreq(self._size)[:, None],
+            scipy.fft.rfftfreq(self._size)[None, :],
+        )
         back = np.exp(2j * np.pi * (along_x * shift_px[0] + along_y * shift_px[1]))
         made = [self._at_node(noise, scale, back, *powers) for powers in self._powers]
         kept, turned, shown = (self._field(np.stack(stamps)) for stamps in zip(*made, strict=True))
@@ -148,7 +151,7 @@ class PsfPair:
         return self._image(parts[0]), self._image(parts[1]), self._image(parts[2])
 
     def _image(self, power: Floats) -> Floats:
-        plane = irfft2(power, s=(self._size, self._size))
+        plane = scipy.fft.irfft2(power, s=(self._size, self._size))
         middle = np.roll(plane, (self._half, self._half), axis=(0, 1))
         return np.ascontiguousarray(middle[: 2 * self._half + 1, : 2 * self._half + 1])
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from app.errors import CoverageError, ParameterError, RecipeError
 from app.pixels.background import FIT_REJECT, estimate_background
@@ -152,7 +152,7 @@ def _above_sky(image: MaskedImage, smoothing_px: float) -> Floats:
     """Raises CoverageError when too few pixels tell the sky."""
     good = image.usable(FIT_REJECT)
     plane = np.where(good, image.flux - estimate_background(image).level, 0.0)
-    smooth = gaussian_filter(plane, smoothing_px) if smoothing_px > 0 else plane
+    smooth = scipy.ndimage.gaussian_filter(plane, smoothing_px) if smoothing_px > 0 else plane
     return np.asarray(smooth, dtype=np.float64)
 
 
@@ -180,7 +180,7 @@ def _smoothing_px(
     low, high = 0.0, 2.0 * high
     for _ in range(25):
         middle = 0.5 * (low + high)
-        enough = float(gaussian_filter(stamp, middle)[disc].sum()) < wanted
+        enough = float(scipy.ndimage.gaussian_filter(stamp, middle)[disc].sum()) < wanted
         low, high = (low, middle) if enough else (middle, high)
     return 0.5 * (low + high)
 

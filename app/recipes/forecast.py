@@ -17,8 +17,8 @@ from statistics import median
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from app.pixels.grid import Grid
 from app.pixels.model_psf import MARGIN
@@ -183,7 +183,7 @@ def _fwhm_arcsec(inputs: Sequence[ImageRef], weights: Mapping[str, float]) -> fl
     def above_half(radius: float) -> float:
         return float(np.sum(peak * (2.0 ** -((2.0 * radius / width) ** 2) - 0.5)))
 
-    return 2.0 * float(brentq(above_half, 0.0, width.max()))
+    return 2.0 * float(scipy.optimize.brentq(above_half, 0.0, width.max()))
 
 
 def _model_fwhm_arcsec(inputs: Sequence[ImageRef]) -> float | None:
