@@ -40,6 +40,8 @@ def _sum_terms(
     flat, totals = products.reshape(trust.size, -1), sums.reshape(count, count, -1)
     factors = np.zeros((trust.size, count, count))
     for k in range(trust.size):
+        if trust[k] == 0.0:
+            continue
         for s in range(count):
             for e in range(size):
                 right[s, e] += trust[k] * terms[k, s] * responses[k, e]

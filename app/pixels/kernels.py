@@ -201,12 +201,12 @@ class MatchingKernel:
     weights: Floats
     order: int
     shape: tuple[int, int]
-    _fields: Floats = field(init=False, repr=False, compare=False)
+    _by_term: Floats = field(init=False, repr=False, compare=False)
     """(terms, size, size): what each polynomial term is multiplied by; asked for at every tile."""
 
     def __post_init__(self) -> None:
-        fields = np.einsum("nt,nyx->tyx", self.weights, self.elements)
-        object.__setattr__(self, "_fields", fields)
+        by_term = np.einsum("nt,nyx->tyx", self.weights, self.elements)
+        object.__setattr__(self, "_by_term", by_term)
 
     @property
     def sum(self) -> float:
@@ -221,7 +221,7 @@ class MatchingKernel:
     def at(self, x: Floats, y: Floats) -> Floats:
         """The kernels (P, size, size) at P pixel positions."""
         terms = polynomial_terms(self.order, x, y, self.shape)
-        here: Floats = np.einsum("tp,tyx->pyx", terms, self._fields)
+        here: Floats = np.einsum("tp,tyx->pyx", terms, self._by_term)
         return here
 
     def centre(self) -> Floats:

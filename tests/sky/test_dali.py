@@ -80,7 +80,7 @@ def test_every_case_is_used() -> None:
         ("CIRCLE 1 95 3", "latitude"),
         ("CIRCLE 1000 5 3", "longitude"),
         ("CIRCLE 1 inf 3", "finite"),
-        ("CIRCLE nan 2 3", "NaN"),
+        ("CIRCLE nan 2 3", "NaN is not a coordinate"),
         ("POLYGON 0 0 1 1", "3 vertices"),
         ("POLYGON 0 0 2 2 2 0 0 2", "cross"),
         ("POLYGON 0 0 120 0 240 0", "hemisphere"),
