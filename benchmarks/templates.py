@@ -6,8 +6,9 @@ usage: python -m benchmarks.templates [--tools DIR] [--runs 3] [--size 2048] [--
 make_stack.py and run_swarp.sh; data lie in the benchmarks' work folder between runs. SWarp is run
 when it is installed, reproject in an environment of its own that is made beside the data. Every
 round runs each tool once; medians are printed, and beside the times the fluxes of isolated stars
-against the truth and the scatter of blank sky against the variance. ``--long`` adds the times for
-16, 64 and 256 exposures of a quarter of the pixels.
+against the truth and the scatter of blank sky against the variance. ``--long`` adds a warp of four
+times the pixels, the same coadd with SafeClip and compare-warp, and the times for 16, 64 and 256
+exposures of a quarter of the pixels.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,14 +42,22 @@ from app.pixels.mapping import map_pixels
 from app.pixels.warp import warp, warp_window, widened
 from app.pixels.warped import InMemory, in_memory
 from app.recipes.photometry import NANOJANSKY_ZERO_POINT_MAG, flux_factor
-from app.recipes.recipe import BuildPlan, ImageRef, PlaneRef, Recipe
+from app.recipes.recipe import (
+    BuildPlan,
+    ImageRef,
+    PlaneRef,
+    Recipe,
+    Statistic,
+    TemplateOptions,
+)
 from app.stores.fits_layout import product_fits
 from app.stores.images import ImageStore
 from app.stores.warps import WarpStore
 from app.workers.memory import WORKER_ENVIRONMENT
 from app.workers.tasks import build
 from app.workers.work import Limits
-from benchmarks.figures import machine, workspace
+from benchmarks.figures import interleaved, machine, workspace
+from benchmarks.pixels import tan_grid
 
 Floats = NDArray[np.float64]
 TOOLS = Path(__file__).resolve().parents[2] / "shared" / "bench" / "diffim"
@@ -199,12 +209,13 @@ def _clocked(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def build_template(stack: Stack, count: int, out: Path) -> Path:
-    """A clipped coadd by the very task that a worker runs, without any cache."""
+def build_template(stack: Stack, count: int, out: Path, statistic: Statistic = "meanclip") -> Path:
+    """A coadd by the very task that a worker runs, without any cache."""
     refs = tuple(stack.ref(number) for number in range(count))
     recipe = Recipe(
         kind="template",
         band="r",
+        template=TemplateOptions(statistic=statistic),
         grid=stack.grid.to_text(),
         inputs=tuple((ref.dataset_id, ref.checksum) for ref in refs),
     )
@@ -350,6 +361,28 @@ def time_stack_step(stack: Stack, runs: int) -> str:
     return f"stack step alone, clipped: {seconds:.3f} s, {megapixels / seconds:.0f} input-Mpix/s"
 
 
+def time_large_warp(runs: int) -> str:
+    """4096 x 4096 pixels with flux, variance and mask, turned by 20 degrees."""
+    size = 4096
+    source, target = tan_grid(size, 20.0), tan_grid(size, 0.0)
+    flux = np.random.default_rng(1).normal(size=(size, size)).astype(np.float32)
+    image = MaskedImage(flux, np.ones_like(flux), np.zeros((size, size), np.int32))
+    warp(image, source, target)
+    seconds = median(_clocked(lambda: warp(image, source, target)) for _ in range(3 * runs))
+    return f"warp of {size} px, all planes: {seconds:.3f} s, {size**2 / 1e6 / seconds:.0f} Mpix/s"
+
+
+def time_rejections(stack: Stack, runs: int, out: Path) -> str:
+    """The whole product by each way to leave out what does not belong there, in turns."""
+    ways: tuple[Statistic, ...] = ("meanclip", "safeclip", "comparewarp")
+    calls = {way: partial(build_template, stack, stack.count, out, way) for way in ways}
+    for call in calls.values():
+        call()
+    times = interleaved(runs, **calls)
+    told = [f"{way} {times[way]:.2f} s ({times[way] / times[ways[0]]:.2f} x)" for way in ways]
+    return f"coadd of {stack.count}, the whole product: {', '.join(told)}"
+
+
 def position_error(stack: Stack) -> float:
     """Largest error (px) of interpolated source positions at random target pixels."""
     source = Grid.from_text(stack.ref(0).grid)
@@ -434,6 +467,9 @@ def main() -> None:
     show(time_warps(stack, peers, options.runs))
     show(time_coadds(stack, peers, options.runs, out))
     print(time_stack_step(stack, options.runs))
+    if options.long:
+        print(time_large_warp(options.runs))
+        print(time_rejections(stack, options.runs, out))
     in_a_process(stack, 2, out)  # leaves compiled code on disk: compiling takes memory of its own
     counts = [(stack, 16), (stack, 64)]
     if options.long:

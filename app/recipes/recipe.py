@@ -15,6 +15,7 @@ RECIPE_VERSION = 10
 """Raised whenever the pixels that a recipe gives would change."""
 
 BuildKind = Literal["template", "difference"]
+Statistic = Literal["mean", "meanclip", "median", "safeclip", "comparewarp"]
 PatchNumber = tuple[int, int]
 """(tract, patch)."""
 
@@ -84,7 +85,7 @@ class TemplateOptions:
     """How inputs become a template; part of the key."""
 
     kernel: Literal["lanczos3", "lanczos5", "bilinear", "nearest"] = "lanczos3"
-    statistic: Literal["mean", "meanclip", "median", "safeclip", "comparewarp"] = "meanclip"
+    statistic: Statistic = "meanclip"
     warp: Literal["direct", "psfmatched"] = "direct"
     model_psf: Literal["gaussian", "doublegaussian"] = "gaussian"
     """The PSF that PSF-matched inputs are brought to, and its width (None: what they need)."""
