@@ -7,7 +7,7 @@ travels as its numbers; everything else is a value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from app.adql.geometry import as_geometry
 from app.adql.kinds import ValueKind, are_comparable, column_form, common_kind
@@ -29,7 +29,7 @@ from app.adql.walk import children
 from app.adql.wording import describe
 from app.errors import AdqlTypeError
 from app.schema.fields import Field
-from app.sky.shapes import Circle, Point, Polygon
+from app.sky.shapes import Polygon, Shape
 
 _NOWHERE = At(1, 1)
 
@@ -47,12 +47,10 @@ def numbers_of(expression: Expression) -> tuple[Expression, ...] | None:
     return None
 
 
-def _numbers(shape: Point | Circle | Polygon) -> list[float]:
-    if isinstance(shape, Point):
-        return [shape.lon_deg, shape.lat_deg]
-    if isinstance(shape, Circle):
-        return [shape.lon_deg, shape.lat_deg, shape.radius_deg]
-    return [x for vertex in shape.vertices for x in vertex]
+def _numbers(shape: Shape) -> tuple[float, ...]:
+    if isinstance(shape, Polygon):
+        return tuple(x for vertex in shape.vertices for x in vertex)
+    return astuple(shape)
 
 
 def derive(source: int, query: Query | SetQuery) -> tuple[Visible, ...]:

@@ -11,6 +11,7 @@ from app.adql.postgres import PostgresWriter
 from app.adql.pushing import push_down
 from app.adql.resolve import resolve
 from app.adql.sqlite import SqliteWriter
+from app.adql.tree import Query
 from app.adql.writer import SqlWriter
 from app.schema.fields import Catalog
 
@@ -32,11 +33,28 @@ def compile_query(
 ) -> CompiledQuery:
     """One statement that answers an ADQL 2.1 query, for one engine.
 
-    ``prefixes`` supplies what stored values of fields with a ``prefix_bind`` lack. Raises
-    AdqlError (syntax, unknown name, type, not supported) with the line and column of the fault,
-    and LimitError for a query beyond the parser's bounds.
+    Raises AdqlError (syntax, unknown name, type, not supported) with the line and column of the
+    fault, and LimitError for a query beyond the parser's bounds. The rest as :func:`compile_tree`.
     """
-    query = push_down(resolve(parse(text), catalog))
+    return compile_tree(
+        parse(text), catalog=catalog, target=target, maxrec=maxrec, prefixes=prefixes
+    )
+
+
+def compile_tree(
+    written: Query,
+    *,
+    catalog: Catalog,
+    target: Target,
+    maxrec: int,
+    prefixes: Mapping[str, str] = _NO_PREFIXES,
+) -> CompiledQuery:
+    """The statement of a syntax tree, however it was made.
+
+    ``prefixes`` supplies what stored values of fields with a ``prefix_bind`` lack. Raises
+    AdqlError (unknown name, type, not supported) and LimitError.
+    """
+    query = push_down(resolve(written, catalog))
     writer = _WRITERS[target](prefixes)
     sql = writer.statement(query, _limit(query.top, maxrec))
     return CompiledQuery(

@@ -101,6 +101,10 @@ class Resolver:
         return typed.Literal(None, "null")
 
     @_VALUES.register
+    def _(self, value: tree.KnownRegion) -> typed.Expression:
+        return typed.Constant(value.shape)
+
+    @_VALUES.register
     def _(self, value: tree.Signed) -> typed.Expression:
         return fold(typed.Negative(self._number(value.operand)))
 

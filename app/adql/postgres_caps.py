@@ -7,11 +7,13 @@ microseconds a row; they stand last in a CASE, for rows that the circles leave o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import radians
 from typing import Final
 
 from app.adql.spatial_index import PLANE_SCALE
 from app.sky.areas import CircleArea, PolygonArea, RangeArea, prepare
-from app.sky.shapes import Circle, Point, Polygon
+from app.sky.predicates import bounding_circle
+from app.sky.shapes import Point, Polygon, Shape
 from app.sky.tangent_planes import LEAST_EDGE_RAD, NOT_INSIDE_RAD, OUTER_MARGIN_RAD
 from app.sky.vectors import FUZZ_RAD, unit_vector
 
@@ -29,12 +31,15 @@ class Caps:
     outer: str
 
 
-def constant_caps(shape: Point | Circle | Polygon) -> tuple[float, float, float, float, float]:
+def constant_caps(shape: Shape) -> tuple[float, float, float, float, float]:
     """The numbers of :class:`Caps` for a shape that is known."""
     if isinstance(shape, Point):
         return (*unit_vector(shape.lon_deg, shape.lat_deg), 0.0, 0.0)
     area = prepare(shape)
-    assert not isinstance(area, RangeArea)
+    if isinstance(area, RangeArea):
+        around = bounding_circle(shape)
+        centre, outer = unit_vector(around.lon_deg, around.lat_deg), radians(around.radius_deg)
+        return (*centre, area.rim_distance(centre), outer + OUTER_MARGIN_RAD)
     if isinstance(area, CircleArea):
         return (*area.centre, area.radius_rad, area.radius_rad + OUTER_MARGIN_RAD)
     inside = area.contains(area.centre)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import cos, radians
 from typing import Final
 
 from app.adql import typed
 from app.adql.postgres_caps import stored_angles
 from app.adql.spatial_index import is_published
 from app.adql.typed import Expression
-from app.sky.shapes import Circle, Polygon
+from app.sky.shapes import Circle, Polygon, Range
 
 HEMISPHERE_DEG: Final = 90.0
 """pgSphere has no circle beyond it."""
+_MARGIN_DEG: Final = 6e-7
+"""Ten times the predicates' fuzz."""
 
 
 def centre_of(circle: typed.CircleOf) -> typed.PointOf:
@@ -40,6 +44,25 @@ def is_circle(shape: typed.Geometry) -> bool:
     """Whether a shape is a circle, constant or computed."""
     is_constant = isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle)
     return is_constant or isinstance(shape, typed.CircleOf)
+
+
+def range_frames(box: Range) -> Iterator[tuple[float, float, float, float]]:
+    """Frames (lon, lat, lon, lat; deg) in which the indexed bounds of regions lie that a coordinate
+    range meets: itself, and what of it lies beyond the seam at longitude 0. Bounds of regions that
+    hold a pole or longitude 0 have all longitudes."""
+    south, north = box.lat_min_deg - _MARGIN_DEG, box.lat_max_deg + _MARGIN_DEG
+    span = box.lon_max_deg - box.lon_min_deg
+    aside = min(_MARGIN_DEG / max(cos(radians(max(abs(south), abs(north)))), _MARGIN_DEG), 1.0)
+    west = box.lon_min_deg % 360.0 - aside
+    east = west + 2.0 * aside + span % 360.0
+    if span >= 360.0 or east - west >= 360.0:
+        yield -1.0, south, 361.0, north
+        return
+    yield west, south, east, north
+    if west <= 0.0:
+        yield west + 360.0, south, 361.0, north
+    if east >= 360.0:
+        yield -1.0, south, east - 360.0, north
 
 
 def spoly_of(text: str) -> str:

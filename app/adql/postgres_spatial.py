@@ -10,7 +10,7 @@ circles beyond a hemisphere) is sorted out before: NULL, or asked of the circle 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Final
 
@@ -24,6 +24,7 @@ from app.adql.postgres_shapes import (
     is_circle,
     is_indexed,
     is_plain,
+    range_frames,
     spoly_of,
     spoly_text,
 )
@@ -34,14 +35,15 @@ from app.adql.spatial_index import (
     find_centre_index,
     find_index,
     is_published,
+    is_range,
     plane_position,
     region_text_column,
 )
 from app.adql.typed import Expression
 from app.adql.writer import SqlWriter
 from app.sky.dali import format_shape
-from app.sky.predicates import ONE_POINT_DEG
-from app.sky.shapes import Circle, Point, Polygon
+from app.sky.predicates import ONE_POINT_DEG, bounding_circle
+from app.sky.shapes import Circle, Point, Polygon, Range
 from app.sky.tangent_planes import OUTER_MARGIN_RAD
 from app.sky.vectors import unit_vector
 
@@ -131,7 +133,15 @@ class PostgresSpatial(SqlWriter):
         """The frames of a shape, one on each side of the seam of longitudes."""
         if isinstance(shape, typed.Column) and shape.is_stored:
             return [self._beside(shape).bounds]
+        if isinstance(shape, typed.Constant) and isinstance(shape.shape, Range):
+            return [f"box(point({a}), point({b}))" for a, b in self._range_corners(shape.shape)]
         return [self._frame(shape, side) for side in _SIDES]
+
+    def _range_corners(self, box: Range) -> Iterator[tuple[str, str]]:
+        """Opposite corners of the frames of a coordinate range."""
+        for frame in range_frames(box):
+            west, south, east, north = map(self._double, frame)
+            yield f"{west}, {south}", f"{east}, {north}"
 
     def _frame(self, shape: typed.Geometry, side: int) -> str:
         if shape.kind == "point":
@@ -150,6 +160,8 @@ class PostgresSpatial(SqlWriter):
 
     def _relation(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
         """A relation between shapes of at most a hemisphere."""
+        if is_range(inner) or is_range(outer):
+            return self._range_met(inner, outer)
         operator = "<@" if relation == "within" else "&&"
         exact = f"{self._shape(inner)} {operator} {self._shape(outer)}"
         a, b = self._caps(inner), self._caps(outer)
@@ -166,6 +178,19 @@ class PostgresSpatial(SqlWriter):
                 exact = postgres_caps.circle_within(a, b, self._beside(outer).plane, exact)
             return postgres_caps.within(a, b, exact)
         return postgres_caps.overlap(a, b, self._meeting(inner, outer, exact))
+
+    def _range_met(self, one: typed.Geometry, other: typed.Geometry) -> str:
+        """Whether a coordinate range and a region have a direction in common."""
+        box, region = (one, other) if is_range(one) else (other, one)
+        assert isinstance(box, typed.Constant) and isinstance(box.shape, Range)
+        bounds = ", ".join(map(self._double, astuple(box.shape)))
+        corner = typed.Constant(Point(box.shape.lon_min_deg, box.shape.lat_min_deg))
+        exact = (
+            f"(adql_meets_range({self._vertices(region)}, {bounds})"
+            f" OR {self._relation('within', corner, region)})"
+        )
+        a, b = self._caps(box), self._caps(region)
+        return exact if a is None or b is None else postgres_caps.overlap(a, b, exact)
 
     def _meeting(self, one: typed.Geometry, other: typed.Geometry, exact: str) -> str:
         """Whether a circle or polygon meets a stored region, in the plane of the latter; ``exact``
@@ -357,5 +382,7 @@ def _is_small(shape: typed.Geometry) -> bool:
     """Whether few regions of a survey reach into a shape."""
     if shape.kind == "point":
         return True
-    circle = shape.shape if isinstance(shape, typed.Constant) else None
-    return isinstance(circle, Circle) and circle.radius_deg <= SMALL_DEG
+    known = shape.shape if isinstance(shape, typed.Constant) else None
+    if isinstance(known, Circle | Range):
+        return bounding_circle(known).radius_deg <= SMALL_DEG
+    return False

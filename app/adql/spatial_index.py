@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from app.adql.typed import CircleOf, Column, Expression, Geometry, PointOf
+from app.adql.typed import CircleOf, Column, Constant, Expression, Geometry, PointOf
 from app.adql.walk import columns_in
 from app.schema.fields import Field
 from app.schema.uploads import UPLOAD_SCHEMA
+from app.sky.shapes import Range
 
 
 def outline_index(physical: str, column: str) -> str:
@@ -146,6 +147,11 @@ def _indexed_position(geometry: Geometry) -> Column | None:
         return None
     pair = (lon.field.physical, lat.field.physical)
     return lon if pair in lon.table.positions and is_published(lon) else None
+
+
+def is_range(shape: Geometry) -> bool:
+    """Whether a shape is a coordinate range, whose sides are no great circles."""
+    return isinstance(shape, Constant) and isinstance(shape.shape, Range)
 
 
 def is_published(column: Column) -> bool:

@@ -26,7 +26,7 @@ from app.sky.predicates import (
     shape_contains,
     shapes_intersect,
 )
-from app.sky.shapes import Circle, Point, Shape
+from app.sky.shapes import Circle, Point, Polygon, Range, Shape
 from app.sky.stcs import box_from, parse_region, polygon_from, simple_polygon_from
 from app.sky.vectors import RADIANS_PER_DEGREE, unit_vector
 
@@ -122,6 +122,16 @@ def _intersects(first: Stored, second: Stored) -> int | None:
     return None if a is None or b is None else int(shapes_intersect(a, b))
 
 
+def _meets_range(
+    region: Stored, lon_min: float, lon_max: float, lat_min: float, lat_max: float
+) -> int | None:
+    """Whether a polygon meets a coordinate range (deg)."""
+    shape = _shape(region)
+    if not isinstance(shape, Polygon):
+        return None
+    return int(shapes_intersect(shape, Range(lon_min, lon_max, lat_min, lat_max)))
+
+
 def _bound(value: Stored, place: int) -> float | None:
     """x_min, x_max … z_max by number, in the order of :class:`app.sky.boxes.Box`."""
     box = _box(value)
@@ -171,6 +181,7 @@ FUNCTIONS: Final[tuple[tuple[str, int, Callable[..., Any]], ...]] = (
     ("adql_contains_point", 3, _contains_point),
     ("adql_contains", 2, _contains),
     ("adql_intersects", 2, _intersects),
+    ("adql_meets_range", 5, _meets_range),
     ("adql_box_side", 2, _bound),
     ("adql_region_distance", 3, _region_distance),
     ("adql_region_size", 1, _region_size),

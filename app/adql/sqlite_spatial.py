@@ -16,6 +16,7 @@ from app.adql.spatial_index import (
     IndexUse,
     find_centre_index,
     find_index,
+    is_range,
     region_text_column,
     rows_of,
 )
@@ -47,12 +48,22 @@ class SqliteSpatial(SqlWriter):
 
     def _relation(self, spatial: typed.Spatial, known: dict[typed.Geometry, str]) -> str:
         """1, 0 or NULL; ``known`` geometries have SQL of their own here."""
+        if is_range(spatial.outer) or is_range(spatial.inner):
+            return self._range_met(spatial, known)
         outer = self._outline(spatial.outer, known)
         if spatial.relation == "within" and spatial.inner.kind == "point":
             point = ", ".join(self._direction(spatial.inner))
             return f"adql_contains_point({outer}, {point})"
         name = "adql_contains" if spatial.relation == "within" else "adql_intersects"
         return f"{name}({outer}, {self._outline(spatial.inner, known)})"
+
+    def _range_met(self, spatial: typed.Spatial, known: dict[typed.Geometry, str]) -> str:
+        box, region = spatial.inner, spatial.outer
+        if not is_range(box):
+            box, region = region, box
+        assert isinstance(box, typed.Constant)
+        bounds = ", ".join(map(self.bind, astuple(box.shape)))
+        return f"adql_meets_range({self._outline(region, known)}, {bounds})"
 
     def spatial_test(self, spatial: typed.Spatial, is_positive: bool) -> str:
         use = find_index(spatial.outer, spatial.inner) if is_positive else None
@@ -141,6 +152,7 @@ class SqliteSpatial(SqlWriter):
             text = self.physical(shape, region_text_column(shape.field))
             return known.get(shape, text)
         if isinstance(shape, typed.Constant) and not isinstance(shape.shape, Point):
+            assert isinstance(shape.shape, Circle | Polygon)
             return f"adql_outline({self.bind(_stcs(shape.shape))})"
         if isinstance(shape, typed.CircleOf):
             numbers = ", ".join(map(self.value, (shape.lon, shape.lat)))

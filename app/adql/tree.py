@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from app.sky.shapes import Region
+
 
 class At(NamedTuple):
     """A place in the query text, both counted from 1."""
@@ -54,6 +56,14 @@ class String:
 class Null:
     """The literal NULL."""
 
+    at: At = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRegion:
+    """A region as a value. No text says it: it comes from queries that are made of parameters."""
+
+    shape: Region
     at: At = field(compare=False)
 
 
@@ -151,6 +161,7 @@ Value = (
     | Number
     | String
     | Null
+    | KnownRegion
     | Signed
     | Chain
     | Concatenation

@@ -13,7 +13,7 @@ from typing import Literal as Word
 from app.adql.kinds import ValueKind
 from app.adql.tree import Operator
 from app.schema.fields import Field, Table
-from app.sky.shapes import Circle, Point, Polygon
+from app.sky.shapes import Point, Shape
 
 if TYPE_CHECKING:
     from app.adql.relations import Query
@@ -168,9 +168,10 @@ class BoxOf:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A geometry known when the query is compiled."""
+    """A geometry known when the query is compiled. A coordinate range meets regions (the relation
+    ``overlap``) and stands nowhere else."""
 
-    shape: Point | Circle | Polygon
+    shape: Shape
 
     @property
     def kind(self) -> ValueKind:

@@ -25,6 +25,7 @@ from app.sky.kernel_measures import (
     solid_angle,
     tidy_polygon,
 )
+from app.sky.kernel_ranges import meets_range
 from app.sky.kernel_text import outline_of_text
 from app.sky.kernels import contains, distance, holds, overlaps
 from app.sky.vectors import RADIANS_PER_DEGREE
@@ -48,6 +49,8 @@ _result_blob = types.ExternalFunction(
 )
 
 _INTEGER, _FLOAT, _TEXT, _BLOB = 1, 2, 3, 4
+_LEAST_POLYGON = 9
+"""Numbers of the outline of a triangle."""
 _COPIED = -1
 """SQLITE_TRANSIENT: the result is copied at once."""
 
@@ -174,6 +177,17 @@ def adql_intersects(context: int, count: int, values: Any) -> None:
 
 
 @cfunc(_SIGNATURE, cache=True)
+def adql_meets_range(context: int, count: int, values: Any) -> None:
+    v = carray(values, (count,))
+    q = _geometry(v[0])
+    if q.size < _LEAST_POLYGON:
+        _result_null(context)
+        return
+    lons, lats = (_number(v[1]), _number(v[2])), (_number(v[3]), _number(v[4]))
+    _result_int(context, meets_range(q, lons[0], lons[1], lats[0], lats[1]))
+
+
+@cfunc(_SIGNATURE, cache=True)
 def adql_box_side(context: int, count: int, values: Any) -> None:
     v = carray(values, (count,))
     q = _geometry(v[0])
@@ -243,6 +257,7 @@ _FUNCTIONS: Final[tuple[tuple[str, int, Any], ...]] = (
     ("adql_contains_point", 3, adql_contains_point),
     ("adql_contains", 2, adql_contains),
     ("adql_intersects", 2, adql_intersects),
+    ("adql_meets_range", 5, adql_meets_range),
     ("adql_box_side", 2, adql_box_side),
     ("adql_region_distance", 3, adql_region_distance),
     ("adql_region_size", 1, adql_region_size),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.adql.compile import compile_query
+from app.adql.compile import compile_tree
+from app.adql.parse import parse
+from app.adql.tree import Query
 from app.schema.catalog import CATALOG
 from app.schema.rows import DatasetRow, Value
 from app.schema.uploads import UploadedTable, with_uploads
@@ -21,7 +23,7 @@ from app.stores.metadata import MetadataStores, open_stores
 from tests.postgres import PostgresServer
 
 Rows = list[tuple[object, ...]]
-Ask = Callable[[str], Rows]
+Ask = Callable[[str | Query], Rows]
 
 _TEXTS = ("alpha", "Alpha", "äther", "zeta", "Zeta", "50%_off", "a*b?c[d]", None)
 
@@ -83,22 +85,25 @@ def load(url: str) -> MetadataStores:
     return stores
 
 
-def ask(stores: MetadataStores, text: str, maxrec: int = 1000, *uploads: UploadedTable) -> Rows:
+def ask(
+    stores: MetadataStores, asked: str | Query, maxrec: int = 1000, *uploads: UploadedTable
+) -> Rows:
     """The rows of the answer."""
-    return run_query(stores, text, maxrec=maxrec, uploads=uploads)
+    return run_query(stores, asked, maxrec=maxrec, uploads=uploads)
 
 
 def run_query(
     stores: MetadataStores,
-    text: str,
+    asked: str | Query,
     *,
     maxrec: int,
     time_limit_s: float | None = None,
     uploads: Sequence[UploadedTable] = (),
 ) -> Rows:
     """The rows of the answer, within a time."""
-    query = compile_query(
-        text,
+    written = parse(asked) if isinstance(asked, str) else asked
+    query = compile_tree(
+        written,
         catalog=with_uploads(CATALOG, uploads),
         target=stores.tables.target,
         maxrec=maxrec,
@@ -137,16 +142,16 @@ def postgres_stores(
 @pytest.fixture
 def ask_sqlite(sqlite_stores: MetadataStores) -> Ask:
     """Runs a query on SQLite."""
-    return lambda text: ask(sqlite_stores, text)
+    return lambda asked: ask(sqlite_stores, asked)
 
 
 @pytest.fixture
 def ask_both(sqlite_stores: MetadataStores, postgres_stores: MetadataStores) -> Ask:
     """Runs a query on both engines and returns the answer, which must be one and the same."""
 
-    def run(text: str) -> Rows:
-        here, there = ask(sqlite_stores, text), ask(postgres_stores, text)
-        assert here == there, text
+    def run(asked: str | Query) -> Rows:
+        here, there = ask(sqlite_stores, asked), ask(postgres_stores, asked)
+        assert here == there, asked
         return here
 
     return run

@@ -6,18 +6,21 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.adql.phrases import meets, select, table
+from app.adql.tree import Query
 from app.errors import RegionError
 from app.schema.rows import DatasetRow
 from app.sky.areas import PolygonArea, is_simple
 from app.sky.bulk_regions import enclosing_polygon
-from app.sky.shapes import Circle, Polygon
-from app.sky.stcs import format_region
+from app.sky.predicates import intersects
+from app.sky.shapes import Circle, Polygon, Range
+from app.sky.stcs import format_region, parse_region
 from app.sky.vectors import add, direction, scale, tangent_axes, unit_vector
 from app.stores.metadata import MetadataStores, open_stores
 from tests.adql.conftest import Ask, ask, make_row
@@ -80,9 +83,9 @@ def both(
     for each in stores:
         each.datasets.upsert(rows)
 
-    def run(text: str) -> list[tuple[object, ...]]:
-        here, there = (ask(each, text, maxrec=100_000) for each in stores)
-        assert here == there, text
+    def run(asked: str | Query) -> list[tuple[object, ...]]:
+        here, there = (sorted(ask(each, asked, maxrec=100_000)) for each in stores)
+        assert here == there, asked
         return here
 
     yield run
@@ -133,6 +136,43 @@ def test_constant_shapes(both: Ask, value: int) -> None:
         ):
             query = f"SELECT obs_id FROM {T} WHERE {condition} = {value} ORDER BY obs_id"
             found += len(both(query))
+    assert found > 1000
+
+
+def ranges(rng: random.Random, rows: Iterable[Polygon]) -> Iterator[Range]:
+    """Boxes about points of edges, most of them much smaller or larger than the polygon, whole
+    bands, caps, wedges, and some across longitude 0 or of no width."""
+    for polygon in rows:
+        edge = rng.choice(PolygonArea(polygon).arcs)
+        size = math.degrees(edge.span_rad)
+        for _ in range(8):
+            lon, lat = direction(edge.point(rng.uniform(-0.2, 1.2) * edge.span_rad))
+            width, height = (size * 10 ** rng.uniform(-4, 1) for _ in "xy")
+            south = max(-90.0, lat - height * rng.random())
+            west = lon - min(width, 300.0) * rng.random()
+            east = west + rng.choice((0.0, 1.0, 1.0, 1.0)) * min(width, 300.0)
+            yield Range(west % 360.0, east % 360.0, south, min(90.0, south + height))
+        yield Range(0.0, 360.0, *sorted((lat, max(-90.0, min(90.0, lat + size)))))
+        yield Range((lon - size) % 360.0, (lon + size) % 360.0, min(lat, 89.0), 90.0)
+
+
+@pytest.mark.needs("postgresql")
+def test_coordinate_ranges(both: Ask) -> None:
+    """Both engines give what :func:`app.sky.predicates.intersects` says of each row."""
+    texts = dict(both(f"SELECT obs_id, s_region FROM {T}"))
+    polygons = {name: parse_region(str(text)) for name, text in texts.items()}
+    found = 0
+    rng = random.Random(17)
+    for box in (
+        *ranges(rng, [p for p in polygons.values() if isinstance(p, Polygon)]),
+        Range(0.0, 360.0, -90.0, 90.0),
+        Range(300.0, 60.0, -10.0, 10.0),
+        Range(-10.0, 10.0, 80.0, 90.0),
+    ):
+        query = select(table(T), column_name="obs_id", where=meets("s_region", box))
+        expected = sorted(name for name, polygon in polygons.items() if intersects(polygon, box))
+        assert [name for (name,) in both(query)] == expected, box
+        found += len(expected)
     assert found > 1000
 
 

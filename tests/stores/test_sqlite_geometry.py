@@ -182,3 +182,23 @@ def test_centroids(machine: sa.Connection, region: str) -> None:
     ]
     theirs = [PYTHON["adql_centroid"](region, place) for place in (0, 1)]
     assert PYTHON["adql_distance"](*ours, *theirs) < 1e-7
+
+
+@settings(max_examples=300)
+@given(
+    region=polygons(),
+    beside=st.tuples(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5)),
+    sizes=st.tuples(st.floats(0, 3), st.floats(0, 3)) | st.just((3600.0, 0.1)),
+)
+def test_coordinate_ranges(
+    machine: sa.Connection, region: str, beside: tuple[float, float], sizes: tuple[float, float]
+) -> None:
+    """Boxes in longitude and latitude from inside the polygon to beyond it."""
+    numbers = [float(word) for word in region.split()[2:]]
+    size = max(numbers[1::2]) - min(numbers[1::2])
+    west = numbers[0] + size * beside[0]
+    south = max(-90.0, min(90.0, numbers[1] + size * beside[1]))
+    east, north = west + min(360.0, size * sizes[0]), min(90.0, south + size * sizes[1])
+    same(machine, "adql_meets_range", region, west % 360.0, east % 360.0, south, north)
+    assert same(machine, "adql_meets_range", region, *numbers[:1] * 2, *numbers[1:2] * 2) == 1
+    assert same(machine, "adql_meets_range", "CIRCLE ICRS 1 2 3", 0.0, 2.0, 0.0, 2.0) is None
