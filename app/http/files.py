@@ -18,6 +18,12 @@ STATE_HEADER: Final = "X-Skyloom-Build-State"
 NOT_MODIFIED_HEADERS: Final = ("etag", "last-modified", "cache-control")
 
 
+class _File(FileResponse):
+    """Pieces are read by a thread: of small ones the change of threads is most of the time."""
+
+    chunk_size = 1 << 20
+
+
 def router(*, links: LinkService) -> APIRouter:
     """``/files/{token}/{name}`` (RFC 9110: conditional requests and ranges)."""
     files = APIRouter(tags=["Files"], dependencies=[answers_in(FaultStyle.TEXT)])
@@ -32,7 +38,7 @@ def router(*, links: LinkService) -> APIRouter:
 
 def _answer(request: Request, download: Download) -> Response:
     state = {} if download.build_state is None else {STATE_HEADER: download.build_state}
-    response = FileResponse(
+    response = _File(
         download.file.path,
         media_type=download.media_type,
         filename=download.name,

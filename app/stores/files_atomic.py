@@ -7,14 +7,15 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from app.errors import StorageFullError
 
+LARGE_BYTES: Final = 1 << 18
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -26,7 +27,7 @@ class WrittenFile:
     checksum: str
 
 
-def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> WrittenFile:
     """Write beside ``path``, flush to the disk, then rename: readers see the old file or the new.
 
     Raises StorageFullError when the disk or the quota is full. Whatever is raised, nothing is
@@ -37,7 +38,7 @@ def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
-        written = _fill(descriptor, chunks)
+        written = _fill(descriptor, [content] if isinstance(content, bytes) else content)
         temporary.replace(path)
         temporary = None
         _flush_folder(path.parent)
@@ -52,19 +53,19 @@ def write_atomically(path: Path, chunks: bytes | Iterable[bytes]) -> WrittenFile
                 temporary.unlink()
 
 
-def _fill(descriptor: int, chunks: bytes | Iterable[bytes]) -> WrittenFile:
-    with os.fdopen(descriptor, "wb") as file:
-        if isinstance(chunks, bytes):
-            with ThreadPoolExecutor(1) as beside:  # a large file's checksum takes as long as it
-                digest = beside.submit(hashlib.sha256, chunks)
-                file.write(chunks)
-                _flush(file)
-            return WrittenFile(len(chunks), digest.result().hexdigest())
-        total, size = hashlib.sha256(), 0
-        for chunk in chunks:
-            file.write(chunk)
-            total.update(chunk)
-            size += len(chunk)
+def _fill(descriptor: int, pieces: Iterable[bytes | memoryview]) -> WrittenFile:
+    total, size = hashlib.sha256(), 0
+    summed: Future[None] = Future()
+    summed.set_result(None)
+    with os.fdopen(descriptor, "wb") as file, ThreadPoolExecutor(1) as beside:
+        for piece in pieces:
+            file.write(piece)
+            size += len(piece)
+            summed.result()
+            if len(piece) < LARGE_BYTES:
+                total.update(piece)
+            else:  # their checksum takes as long as making and writing them
+                summed = beside.submit(total.update, piece)
         _flush(file)
     return WrittenFile(size, total.hexdigest())
 

@@ -79,6 +79,25 @@ def read_plane(
     return array
 
 
+def take_plane(
+    hdulist: Any, hdu: int, planes: tuple[int, ...] = (), bounds: Bounds | None = None
+) -> NDArray[Any]:
+    """As :func:`read_plane`, in the byte order of the machine and free to be changed: of an HDU
+    that is one plane no other copy is kept."""
+    data = read_plane(hdulist, hdu, planes, bounds)
+    if planes and bounds is None:
+        return data.astype(data.dtype.newbyteorder("="))
+    if bounds is None:
+        del hdulist[hdu].data
+    if not data.flags.writeable:
+        return data.astype(data.dtype.newbyteorder("="))
+    return (
+        data
+        if data.dtype.isnative
+        else data.byteswap(inplace=True).view(data.dtype.newbyteorder("="))
+    )
+
+
 def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
     """Refuse an HDU of an uncompressed file whose data reach beyond the end of the file.
 

@@ -7,9 +7,9 @@ the same bytes: no date is written unless a card brings it.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from astropy.io import fits
@@ -19,6 +19,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, MaskedImage
 from app.pixels.psf_coadd import CoaddPsf
 from app.stores.dia_source_files import dia_sources_hdu
+from app.stores.fits_pieces import Piece, header_pieces, plane_pieces, table_pieces
 from app.stores.kernel_files import KeptKernel, kernel_hdus
 from app.stores.psf_files import psf_hdus
 
@@ -59,8 +60,8 @@ def product_fits(
     input_map: NDArray[np.uint8] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({}),
     sources: Sequence[Mapping[str, Cell]] | None = None,
-) -> bytes:
-    """A product as FITS bytes.
+) -> Iterator[Piece]:
+    """A product as FITS bytes, piece by piece.
 
     PRIMARY (no pixels) carries ``cards``; IMAGE (float32) and VARIANCE (float32) carry the WCS of
     ``grid`` and BUNIT; MASK (int32) the WCS and one ``MP_<plane>`` card (bit number) for each
@@ -74,27 +75,23 @@ def product_fits(
     """
     wcs = grid.fits_header()
     squared = None if bunit is None else f"{bunit}**2"
-    units = fits.HDUList(
-        [
-            fits.PrimaryHDU(header=_primary_header(cards)),
-            _image_hdu("IMAGE", image.flux, wcs, bunit),
-            _mask_hdu(image, wcs),
-            _image_hdu("VARIANCE", image.variance, wcs, squared),
-            _table_hdu("INPUTS", inputs),
-            *([] if score is None else [_image_hdu("SCORE", score, wcs, None)]),
-            *([] if n_image is None else [_count_hdu(n_image, wcs)]),
-            *([] if input_map is None else [_map_hdu(input_map, wcs)]),
-            *(_table_hdu(name, rows) for name, rows in tables.items()),
-            *([] if sources is None else [dia_sources_hdu(sources)]),
-            *([] if psf is None else psf_hdus(psf)),
-            *([] if kernel is None else kernel_hdus(kernel)),
-        ]
-    )
+    yield from header_pieces(fits.PrimaryHDU(header=_primary_header(cards)))
+    yield from plane_pieces("IMAGE", image.flux, _with_unit(wcs, bunit))
+    yield from plane_pieces("MASK", image.mask, _with_mask_planes(wcs))
+    yield from plane_pieces("VARIANCE", image.variance, _with_unit(wcs, squared))
+    yield from table_pieces(_table_hdu("INPUTS", inputs))
+    if score is not None:
+        yield from plane_pieces("SCORE", score, wcs)
+    if n_image is not None:
+        yield from plane_pieces("NIMAGE", n_image.astype(np.int16), wcs)
+    if input_map is not None:
+        yield from table_pieces(_map_hdu(input_map, wcs))
+    units = [_table_hdu(name, rows) for name, rows in tables.items()]
+    units += [] if sources is None else [dia_sources_hdu(sources)]
+    units += [] if psf is None else psf_hdus(psf)
+    units += [] if kernel is None else kernel_hdus(kernel)
     for unit in units:
-        unit.add_checksum(when="as written")  # astropy's own comment would hold the present time
-    buffer = io.BytesIO()
-    units.writeto(buffer, checksum=False)
-    return buffer.getvalue()
+        yield from table_pieces(unit)
 
 
 def _primary_header(cards: Sequence[CardRow]) -> fits.Header:
@@ -105,23 +102,19 @@ def _primary_header(cards: Sequence[CardRow]) -> fits.Header:
     return header
 
 
-def _image_hdu(name: str, data: Any, wcs: fits.Header, bunit: str | None) -> fits.ImageHDU:
+def _with_unit(wcs: fits.Header, bunit: str | None) -> fits.Header:
     header = wcs.copy()
     if bunit is not None:
         header["BUNIT"] = (bunit, "unit of the pixels")
-    return fits.ImageHDU(np.ascontiguousarray(data, dtype=">f4"), header=header, name=name)
+    return header
 
 
-def _mask_hdu(image: MaskedImage, wcs: fits.Header) -> fits.ImageHDU:
+def _with_mask_planes(wcs: fits.Header) -> fits.Header:
     header = wcs.copy()
     for plane, bit in MASK_PLANES.items():
         key = f"MP_{plane}"
         header[key if len(key) <= 8 else f"HIERARCH {key}"] = (bit, "mask plane bit")
-    return fits.ImageHDU(np.ascontiguousarray(image.mask, dtype=">i4"), header=header, name="MASK")
-
-
-def _count_hdu(n_image: NDArray[np.int32], wcs: fits.Header) -> fits.ImageHDU:
-    return fits.ImageHDU(np.ascontiguousarray(n_image, dtype=">i2"), header=wcs, name="NIMAGE")
+    return header
 
 
 def _map_hdu(input_map: NDArray[np.uint8], wcs: fits.Header) -> fits.BinTableHDU:

@@ -18,7 +18,8 @@ from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.stored import forget_infinite, invert_weight
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.files_atomic import WrittenFile, write_atomically
-from app.stores.fits_files import Bounds, format_faults, open_fits, read_plane
+from app.stores.fits_files import Bounds, format_faults, open_fits, take_plane
+from app.stores.fits_pieces import Piece
 from app.stores.kernel_files import StoredKernel, find_kernel
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
 from app.stores.psf_files import find_psf
@@ -51,8 +52,9 @@ class ImageStore:
         with ExitStack() as files:
             reader = _PlaneReader(self._data_dir, shape, bounds, files)
             stored = reader.read(image)
+            saturated = find_saturated(ref, stored)
             flux = _scaled(stored, ref.flux_scale)
-            mask = read_mask(ref, reader, stored, flux)
+            mask = read_mask(ref, reader, flux, saturated)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
             flux,
@@ -95,7 +97,7 @@ class ImageStore:
         image = find_plane(ref, "image")
         return None if image is None else self._data_dir / image.path
 
-    def write(self, path: Path, product: bytes | Iterable[bytes]) -> WrittenFile:
+    def write(self, path: Path, product: bytes | Iterable[Piece]) -> WrittenFile:
         """Write a file that is whole or not there (temporary file, fsync, rename).
 
         Returns its size and SHA-256. Raises StorageFullError, and then leaves nothing behind.
@@ -107,7 +109,7 @@ class StoredPlanes(Protocol):
     """Where the stored values of planes come from."""
 
     def read(self, plane: PlaneRef) -> NDArray[Any]:
-        """Stored values (ny, nx) of a plane. Raises ImageFormatError."""
+        """Stored values (ny, nx) of a plane, free to be changed. Raises ImageFormatError."""
 
 
 class _PlaneReader:
@@ -123,36 +125,46 @@ class _PlaneReader:
         self._open: dict[Path, Any] = {}
 
     def read(self, plane: PlaneRef) -> NDArray[Any]:
-        """Stored values (ny, nx) of a plane. Raises ImageFormatError."""
+        """Stored values (ny, nx) of a plane, free to be changed. Raises ImageFormatError."""
         path = self._data_dir / plane.path
         with format_faults(path.name):
             if path not in self._open:
                 self._open[path] = self._files.enter_context(open_fits(path))
-            data = read_plane(self._open[path], plane.hdu, plane.planes, self._bounds)
+            data = take_plane(self._open[path], plane.hdu, plane.planes, self._bounds)
             if data.shape != self._shape:
                 raise ImageFormatError("", f"its {plane.role} plane has the shape {data.shape}")
         return data
 
 
-def read_mask(ref: ImageRef, reader: StoredPlanes, stored: NDArray[Any], flux: Float) -> Mask:
+def find_saturated(ref: ImageRef, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Which stored values reach ``ref.saturation``, if that is known."""
+    if ref.saturation is None:
+        return None
+    with np.errstate(invalid="ignore"):
+        saturated: NDArray[np.bool_] = stored >= ref.saturation
+    return saturated
+
+
+def read_mask(
+    ref: ImageRef, reader: StoredPlanes, flux: Float, saturated: NDArray[np.bool_] | None
+) -> Mask:
     """The mask plane's bits (nil without one), with NaN and saturated pixels marked."""
     plane = find_plane(ref, "mask")
     if plane is None:
-        mask: Mask = np.zeros(stored.shape, dtype=np.int32)
+        mask: Mask = np.zeros(flux.shape, dtype=np.int32)
     else:
         values = reader.read(plane)
         if ref.mask_planes:
             mask = remap_bits(values, ref.mask_planes)
         else:
             mask = remap_codes(values, ref.mask_codes) if ref.mask_codes else remap_good_bad(values)
-    if stored.dtype.kind == "f":
-        absent = np.isnan(flux)
-        if plane is not None and absent.any():
+    absent = np.isnan(flux)
+    if absent.any():
+        if plane is not None:
             _mark(mask, absent & (mask == 0), "UNMASKEDNAN")
         _mark(mask, absent, "NO_DATA")
-    if ref.saturation is not None:
-        with np.errstate(invalid="ignore"):
-            _mark(mask, stored >= ref.saturation, "SAT")
+    if saturated is not None:
+        _mark(mask, saturated, "SAT")
     return mask
 
 
@@ -161,11 +173,11 @@ def read_variance(ref: ImageRef, reader: StoredPlanes, flux: Float, mask: Mask) 
     pixels without weight BAD."""
     scale = np.float32(ref.flux_scale**2)
     if (plane := find_plane(ref, "variance")) is not None:
-        return _native(reader.read(plane)) * scale
+        return _times(reader.read(plane), scale)
     if (plane := find_plane(ref, "stddev")) is not None:
-        return _native(reader.read(plane)) ** 2 * scale
+        return _times(_native(reader.read(plane)) ** 2, scale)
     if (plane := find_plane(ref, "weight")) is not None:
-        variance = np.array(reader.read(plane), dtype=np.float32)
+        variance = _native(reader.read(plane))
         if invert_weight(variance, scale):
             _mark(mask, np.isnan(variance), "BAD")
         return variance
@@ -180,12 +192,17 @@ def _mark(mask: Mask, where: NDArray[np.bool_], plane: str) -> None:
 
 
 def _scaled(stored: NDArray[Any], scale: float) -> Float:
-    """Flux as native float32; what is not finite becomes NaN."""
-    flux = np.array(stored, dtype=np.float32)
-    if scale != 1.0:
-        flux *= np.float32(scale)
+    """Flux as native float32, of what is stored if that is; what is not finite becomes NaN."""
+    flux = _times(stored, np.float32(scale))
     forget_infinite(flux)
     return flux
+
+
+def _times(stored: NDArray[Any], factor: np.float32) -> Float:
+    values = _native(stored)
+    if factor != 1.0:
+        values *= factor
+    return values
 
 
 def _native(stored: NDArray[Any]) -> Float:

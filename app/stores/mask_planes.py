@@ -16,7 +16,8 @@ Mask = NDArray[np.int32]
 def remap_bits(stored: NDArray[Any], planes: Sequence[tuple[str, int]]) -> Mask:
     """Bits of a file's mask, given by plane name, moved to where :data:`MASK_PLANES` has them.
 
-    Planes with other names are dropped. One name may stand for several bits.
+    Planes with other names are dropped. One name may stand for several bits. Where nothing has to
+    move the mask is ``stored`` itself.
     """
     values = _as_bits(stored)
     present = int(np.bitwise_or.reduce(values, axis=None)) if values.size else 0
@@ -26,6 +27,8 @@ def remap_bits(stored: NDArray[Any], planes: Sequence[tuple[str, int]]) -> Mask:
         if name in MASK_PLANES and present >> bit & 1
     ]
     same = sum(1 << bit for bit, ours in moves if bit == ours)
+    if present == same and values.dtype == np.int32:
+        return values
     result: Mask = (values & same).astype(np.int32, copy=False)
     for bit, ours in moves:
         if bit != ours:

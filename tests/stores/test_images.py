@@ -312,7 +312,7 @@ def product(flux: Any, **options: Any) -> bytes:
         {"id": "ivo://a/b?1", "weight": 0.5, "n": 1, "rejected": None},
         {"id": "ivo://a/b?22", "weight": None, "n": 2, "rejected": "cloud"},
     ]
-    return product_fits(image, grid(), cards, inputs, bunit="nJy", **options)
+    return b"".join(product_fits(image, grid(), cards, inputs, bunit="nJy", **options))
 
 
 def test_the_layout_of_a_product(flux: Any) -> None:

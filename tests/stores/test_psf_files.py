@@ -54,8 +54,8 @@ def product(psf, tmp_path):
     image = MaskedImage(
         np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.int32)
     )
-    content = product_fits(image, grid, [], [{"ID": 1}], psf=psf)
-    assert content == product_fits(image, grid, [], [{"ID": 1}], psf=psf)
+    content = b"".join(product_fits(image, grid, [], [{"ID": 1}], psf=psf))
+    assert content == b"".join(product_fits(image, grid, [], [{"ID": 1}], psf=psf))
     path = tmp_path / "product.fits"
     path.write_bytes(content)
     return path

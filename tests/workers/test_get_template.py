@@ -96,7 +96,7 @@ class Coadds:
         image.mask[-60:-40, 40:60] = bits("CLIPPED")
         image = mark_bright_objects(image, grid, BRIGHT)
         path = self._folder / f"{name}.fits"
-        path.write_bytes(product_fits(image, grid, [], []))
+        path.write_bytes(b"".join(product_fits(image, grid, [], [])))
         roles = ("image", "mask", "variance")
         return ImageRef(
             dataset_id=f"ivo://test/{name}",

@@ -15,7 +15,7 @@ from app.pixels.image import UNUSABLE
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.services.ingest.open_file import Plane
 from app.stores.fits_files import Bounds, format_faults, read_plane
-from app.stores.images import find_plane, read_mask, read_variance
+from app.stores.images import find_plane, find_saturated, read_mask, read_variance
 
 BAND_ROWS: Final = 4
 """Few: a compressed file is unpacked row by row, in 0.1 ms each."""
@@ -59,7 +59,7 @@ def _usable_share(ref: ImageRef, rows: _OpenPlanes) -> float:
         return 0.0
     stored = rows.read(image)
     flux = (stored * ref.flux_scale).astype(np.float32)
-    mask = read_mask(ref, rows, stored, flux)
+    mask = read_mask(ref, rows, flux, find_saturated(ref, stored))
     variance = read_variance(ref, rows, flux, mask)
     return float(np.mean((mask & UNUSABLE == 0) & np.isfinite(variance) & (variance > 0)))
 
