@@ -32,6 +32,9 @@ ROUND: Final = "ROUND"
 MOST_ROUNDS: Final = 8
 """So often a program is sent back to wait once more: urllib, by which astropy opens addresses,
 follows ten redirects, the one to the file among them."""
+TO_COME_BACK: Final = 503
+"""After so much waiting a program wants the file: astropy takes whatever comes with a 2xx status for
+it, and gives it back from its cache ever after."""
 
 
 def router(
@@ -45,7 +48,8 @@ def router(
     """The link of differences. What is built within ``wait_s`` is answered with its file (303).
     What takes longer sends browsers to the page of its job, and programs to this address again
     (303), :data:`MOST_ROUNDS` times, so that those which follow redirects get the file; then they
-    are told of the job (202), as they are at once without ``wait_s``. HEAD builds nothing."""
+    are told to come back (503). Without ``wait_s`` the job is told at once (202). HEAD builds
+    nothing."""
     found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
     answers = _Answers(first_use, jobs, links, address, wait_s)
     found.add_api_route(
@@ -115,7 +119,7 @@ class _Answers:
             again = {"Location": f"{here}&{ROUND}={number}"}
             return PlainTextResponse(words, 303, {**again, **NOT_KEPT})
         headers = {"Location": job_url, "Retry-After": left_s or RETRY_AFTER_S, **NOT_KEPT}
-        return PlainTextResponse(words, 202, headers)
+        return PlainTextResponse(words, 202 if number == 1 else TO_COME_BACK, headers)
 
 
 def _left_s(job: Job) -> str | None:

@@ -56,7 +56,7 @@ def test_a_difference_is_found_before_it_is_built(
     this = this_of(row)
     assert "built on first use" in this.description
     first = web.get(this.access_url, timeout=300, follow_redirects=True)
-    while first.status_code == 202:  # a busy machine: asked again, as the answer says
+    while first.status_code == 503:  # a busy machine: asked again, as the answer says
         first = web.get(this.access_url, timeout=300, follow_redirects=True)
     assert first.status_code == 200, first.text
     with fits.open(io.BytesIO(first.content)) as hdus:
