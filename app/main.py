@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, differences, files, lightcurve, psf, skymap, tap
+from app.http import builds, datalink, differences, files, lightcurve, psf, skymap, soda, tap
 from app.http.faults import explain, install_fault_handlers
 from app.http.parameters import read_parameters
 from app.pages.document import PageWriter
@@ -111,6 +111,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     app.include_router(datalink.router(links=services.links, address=services.address))
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
+    app.include_router(soda.router(cutouts=services.cutouts, writer=services.cutout_writer))
     app.include_router(
         lightcurve.router(
             light_curves=services.light_curves,

@@ -19,6 +19,8 @@ from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
+from app.services.cutout_files import CutoutWriter
+from app.services.cutouts import CutoutService
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
 from app.services.first_use import FirstUseService
@@ -38,6 +40,7 @@ from app.stores.downloads import Downloads
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.plane_files import PlaneFiles
 from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
@@ -75,6 +78,8 @@ class Services:
     engine: Engine
     images: ImageStore
     psfs: PsfService
+    cutouts: CutoutService
+    cutout_writer: CutoutWriter
     light_curves: LightCurveService
     results: ResultStore
     previews: FileCache
@@ -116,6 +121,7 @@ def build_services(config: Config) -> Services:
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
     images = ImageStore(data_dir=config.data_dir.absolute())
+    planes = PlaneFiles(data_dir=config.data_dir.absolute())
     psfs = ImagePsfs(
         images=images,
         cache=FileCache(
@@ -145,6 +151,8 @@ def build_services(config: Config) -> Services:
         engine=engine,
         images=images,
         psfs=PsfService(datasets=stores.datasets, psfs=psfs),
+        cutouts=CutoutService(datasets=stores.datasets, files=planes),
+        cutout_writer=CutoutWriter(files=planes, images=images),
         light_curves=LightCurveService(
             datasets=stores.datasets,
             rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
