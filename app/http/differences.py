@@ -33,8 +33,8 @@ MOST_ROUNDS: Final = 8
 """So often a program is sent back to wait once more: urllib, by which astropy opens addresses,
 follows ten redirects, the one to the file among them."""
 TO_COME_BACK: Final = 503
-"""After so much waiting a program wants the file: astropy takes whatever comes with a 2xx status for
-it, and gives it back from its cache ever after."""
+"""After so much waiting a program wants the file: astropy takes whatever comes with a 2xx status
+for it, and gives it back from its cache ever after."""
 
 
 def router(
