@@ -12,8 +12,20 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.config import Config
 from app.errors import ServiceError
-from app.http import builds, datalink, differences, files, lightcurve, psf, skymap, soda, tap
+from app.http import (
+    builds,
+    datalink,
+    differences,
+    files,
+    lightcurve,
+    psf,
+    sia,
+    skymap,
+    soda,
+    tap,
+)
 from app.http.faults import explain, install_fault_handlers
+from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.pages.document import PageWriter
 from app.pages.router import pages_router
@@ -72,6 +84,7 @@ def status_and_text(error: ServiceError) -> tuple[int, str]:
 
 def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
     """Every router, each with just the services it calls."""
+    lanes = QueryLanes()
     app.include_router(
         tap.router(
             queries=services.queries,
@@ -83,6 +96,15 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             retention_s=config.job_lifetime_s,
             has_examples=True,
             verdict_page=verdict_page(writer),
+            lanes=lanes,
+        )
+    )
+    app.include_router(
+        sia.router(
+            queries=services.queries,
+            uploads=services.uploads,
+            address=services.address,
+            lanes=lanes,
         )
     )
     app.include_router(

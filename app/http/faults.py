@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 VOTABLE_TYPE: Final = "application/x-votable+xml"
 RETRY_AFTER_S: Final = "10"
 METHODS: Final = ("DELETE", "GET", "HEAD", "POST", "PUT")
-VOTABLE_ROOTS: Final = frozenset({"tap", "datalink", "skymap"})
+VOTABLE_ROOTS: Final = frozenset({"tap", "sia", "datalink", "skymap"})
 """Below these an address that no endpoint takes answers as the endpoints there do."""
 
 ErrorPage = Callable[[Request, int, str], Response]

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from anyio import to_thread
@@ -14,23 +15,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.adql.user_functions import USER_FUNCTIONS
-from app.errors import NotFoundError, ParameterError, ServiceError, quoted
+from app.errors import NotFoundError, ParameterError, quoted
 from app.http import vosi
+from app.http.answers import answer_query
+from app.http.availability import availability_of
 from app.http.context import ServiceAddress
-from app.http.faults import FaultStyle, answers_in, describe, explain
+from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form, read_parameters
-from app.http.streaming import stream
 from app.http.uws import uws_router
 from app.http.validate import VerdictPage, add_validate
 from app.http.vosi import LanguageFeature, TapLimits
 from app.services.formats import FORMATS
 from app.services.jobs import JobService
 from app.services.links import LinkService
-from app.services.query import QueryService, parse_query_request, write_answer
+from app.services.query import QueryService, parse_query_request
 from app.services.uploads import UploadService, items_as_files
 from app.stores.results import ResultStore
-from app.stores.tables.control import StatementControl
 
 log = logging.getLogger(__name__)
 
@@ -130,21 +131,8 @@ def _add_sync(
         if "UPLOAD" in parameters:
             tables = await to_thread.run_sync(uploads.load, parameters, files)
             asked = replace(asked, uploads=tables)
-        control = StatementControl()
-
-        def answer() -> Iterator[bytes]:
-            result = queries.run(asked, control=control)
-            return write_answer(result, result.batches, describe_error=describe)
-
-        slot = await lanes.enter()
-        return await stream(
-            request,
-            answer,
-            media_type=asked.media_type,
-            threads=lanes,
-            on_hang_up=control.cancel,
-            on_end=slot.leave,
-        )
+        run = partial(queries.run, asked)
+        return await answer_query(request, run, lanes, media_type=asked.media_type)
 
     # A plain route: what FastAPI does for each request takes as long as a small query.
     tap.add_route("/tap/sync", sync, methods=ASK)
@@ -173,10 +161,4 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
 def _add_availability(tap: APIRouter, queries: QueryService) -> None:
     @tap.api_route("/tap/availability", methods=READ, summary="VOSI availability")
     async def availability() -> Response:
-        try:
-            await to_thread.run_sync(queries.ping)
-        except ServiceError as error:
-            document = vosi.write_availability(available=False, note=explain(error)[1])
-        else:
-            document = vosi.write_availability(available=True, note="accepting queries")
-        return Response(document, media_type=vosi.MEDIA_TYPE)
+        return await availability_of(queries)

@@ -9,6 +9,7 @@ from typing import Final
 from app.schema.fields import Catalog, Field, ForeignKey, Schema, Table
 from app.schema.tap_schema import published_name
 from app.tabular.registry import OutputFormat
+from app.votable.descriptors import ServiceDescriptor
 from app.votable.markup import attributes, escape_text
 
 MEDIA_TYPE: Final = "text/xml"
@@ -156,19 +157,13 @@ def write_tap_capabilities(
 ) -> bytes:
     """What stands at ``{service_url}/tap/capabilities``."""
     tap_url = f"{service_url}/tap"
-    parts = (
+    return _capabilities(
         _tap_capability(tap_url, formats, features, limits),
         _capability("ivo://ivoa.net/std/VOSI#capabilities", f"{tap_url}/capabilities"),
         _capability("ivo://ivoa.net/std/VOSI#availability", f"{tap_url}/availability"),
         _capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{tap_url}/tables", version="1.1"),
         _examples(f"{tap_url}/examples") if has_examples else "",
-        _capability(
-            "ivo://ivoa.net/std/DataLink#links-1.1",
-            f"{service_url}/datalink/links",
-            version="1.1",
-            use="base",
-            result_type="application/x-votable+xml;content=datalink",
-        ),
+        _links_capability(service_url),
         *(
             _capability(
                 _OWN_STANDARD + name,
@@ -179,11 +174,42 @@ def write_tap_capabilities(
             for name in _OWN_RESOURCES
         ),
     )
+
+
+def write_sia_capabilities(service_url: str, descriptor: ServiceDescriptor) -> bytes:
+    """What stands at ``{service_url}/sia/capabilities`` (SIA 2.0, section 2.3). The parameters
+    stand in every answer (``descriptor``), not here: pyvo 1.9 warns of each that it finds."""
+    sia_url = f"{service_url}/sia"
+    return _capabilities(
+        _capability(
+            descriptor.standard_id or "",
+            descriptor.access_url,
+            version="2.0",
+            use="base",
+            result_type=descriptor.content_type,
+        ),
+        _capability("ivo://ivoa.net/std/VOSI#capabilities", f"{sia_url}/capabilities"),
+        _capability("ivo://ivoa.net/std/VOSI#availability", f"{sia_url}/availability"),
+        _links_capability(service_url),
+    )
+
+
+def _capabilities(*parts: str) -> bytes:
     head = (
         '<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
         f'{_VR} {_VS} xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" {_XSI}>\n'
     )
     return f"{_PROLOG}{head}{''.join(parts)}</vosi:capabilities>\n".encode()
+
+
+def _links_capability(service_url: str) -> str:
+    return _capability(
+        "ivo://ivoa.net/std/DataLink#links-1.1",
+        f"{service_url}/datalink/links",
+        version="1.1",
+        use="base",
+        result_type="application/x-votable+xml;content=datalink",
+    )
 
 
 def _capability(

@@ -29,6 +29,7 @@ from app.pages.topic_pages import light_curve_page, quality_page, quality_panel,
 from app.pages.verdict_page import point_at
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
+from app.services.discovery import describe_discovery
 from app.services.jobs import JobService
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
@@ -94,6 +95,7 @@ def pages_router(
         ("/quality/{panel}.png", quality_panel(datasets, images)),
         ("/lightcurves", light_curve_page(writer, light_curves)),
         ("/tap", reader.tap),
+        ("/sia", reader.sia),
         ("/tap/examples", reader.examples),
         ("/tap/examples/targets.xml", reader.targets),
         ("/jobs", worker.listing),
@@ -146,6 +148,11 @@ class _ReadPages:
     def tap(self, request: Request) -> Response:
         """Where things are, for people who open the address of the TAP service."""
         return self._writer.write(request, "tap.html", {})
+
+    def sia(self, request: Request) -> Response:
+        """The same for the address of SIA, with its parameters."""
+        inputs = describe_discovery(self._writer.service_url(request)).inputs
+        return self._writer.write(request, "sia.html", {"inputs": inputs})
 
     def examples(self, request: Request) -> Response:
         """Queries to start from, for people and (as RDFa) for programs."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final, Literal, get_args
 
 from app.errors import LimitError, ParameterError, quoted
 from app.recipes.request import parse_target
 from app.recipes.values import Interval, Parameters, group, intervals, one_of, single
-from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
+from app.services.uploaded_positions import uploaded_positions
 from app.sky.shapes import Point
 
 ImageKind = Literal["science", "template", "difference"]
@@ -71,32 +70,3 @@ def _position(given: str) -> Point:
 
 def _words(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in given))
-
-
-def uploaded_positions(upload: UploadedTable) -> list[Point]:
-    """The places in a table's columns ``ra`` and ``dec`` (deg), or in those with the UCDs
-    pos.eq.ra and pos.eq.dec. Raises ParameterError naming what is wrong with which row."""
-    fields = upload.table.fields
-    columns = [_column(upload, fields, name) for name in ("ra", "dec")]
-    places: list[Point] = []
-    for row, (lon, lat) in enumerate(zip(*columns, strict=True), 1):
-        known = lon is not None and lat is not None and isfinite(lon) and isfinite(lat)
-        if not (known and 0 <= lon <= 360 and abs(lat) <= 90):
-            reason = f"row {row} of {upload.table.name} has no position: ra {lon}, dec {lat} (deg)"
-            raise ParameterError("UPLOAD", reason)
-        places.append(Point(float(lon) % 360.0, float(lat)))
-    return places
-
-
-def _column(upload: UploadedTable, fields: Sequence[Field], name: str) -> list[float | None]:
-    numbers = [n for n, field in enumerate(fields) if field.kind in ("real", "integer")]
-    ucd = f"pos.eq.{name}"
-    found = [n for n in numbers if fields[n].name.lower() == name] or [
-        n for n in numbers if (fields[n].ucd or "").lower().split(";")[0] == ucd
-    ]
-    if not found:
-        raise ParameterError(
-            "UPLOAD", f"{upload.table.name} has no column of numbers called {name} or of UCD {ucd}"
-        )
-    values: list[float | None] = upload.rows.column(found[0]).to_pylist()
-    return values

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 from app.adql.compiled import CompiledQuery
+from app.adql.tree import Query
 from app.schema.fields import Catalog
 
 CAPACITY: Final = 512
 MAX_TEXT: Final = 10_000
-"""Longer queries are compiled each time."""
+"""Longer queries, and trees with longer statements, are compiled each time."""
 
-PlanKey = tuple[str, int, str]
-"""Text, rows at most and the address of the service."""
+PlanKey = tuple[str | Query, int, str]
+"""Text or tree, rows at most and the address of the service."""
 
 
 class PlanCache:
@@ -40,7 +41,8 @@ class PlanCache:
                 self._plans.move_to_end(key)
                 return known
         plan = make()
-        if len(key[0]) <= MAX_TEXT:
+        text = key[0] if isinstance(key[0], str) else plan.sql
+        if len(text) <= MAX_TEXT:
             self._keep(key, catalog, plan)
         return plan
 

@@ -11,10 +11,12 @@ from typing import Final
 
 import pyarrow as pa
 
-from app.adql.compile import compile_query
+from app.adql.compile import compile_tree
 from app.adql.compiled import CompiledQuery
 from app.adql.judging import Verdict, judge_query, mend_query, with_offer
 from app.adql.mending import Mended
+from app.adql.parse import parse
+from app.adql.tree import Query
 from app.cells.warm import warm_up
 from app.errors import AdqlError, ParameterError, ServiceError, StoppedError, quoted
 from app.schema.catalog import CatalogSource
@@ -50,12 +52,14 @@ _BLANKS = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRequest:
-    """What a client asks of TAP. ``maxrec`` None: the service's default.
+    """What a client asks of TAP, or of a service that makes the query itself (as a tree).
+    ``maxrec`` None: the service's default.
 
-    ``service_url`` is the public address that links in the answer start with.
+    ``service_url`` is the public address that links in the answer start with. A VOTable also holds
+    ``infos`` and ``descriptors``.
     """
 
-    query: str
+    query: str | Query
     service_url: str
     maxrec: int | None = None
     output: OutputFormat = FORMATS.formats[0]
@@ -63,6 +67,8 @@ class QueryRequest:
     uploads: tuple[UploadedTable, ...] = ()
     fix: bool = False
     """Mend common slips instead of refusing the query."""
+    infos: tuple[Info, ...] = ()
+    descriptors: tuple[ServiceDescriptor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +171,20 @@ class QueryService:
             mended=mended,
         )
 
+    def describe(
+        self, request: QueryRequest, *, control: StatementControl | None = None
+    ) -> QueryResult:
+        """The columns of the answer, without a look at any row. Raises what :meth:`run` does."""
+        compiled, mended = self._compile(request)
+        return QueryResult(
+            request=request,
+            fields=compiled.fields,
+            batches=_no_batches(),
+            maxrec=0,
+            control=control or StatementControl(),
+            mended=mended,
+        )
+
     def judge(
         self, query: str, *, syntax_only: bool = False, uploads: Sequence[UploadedTable] = ()
     ) -> Verdict:
@@ -186,26 +206,29 @@ class QueryService:
         catalog = self.current_catalog()
         if request.uploads:
             catalog = with_uploads(catalog, request.uploads)
+        query = request.query
         try:
-            return self._compile_text(request.query, request, catalog), None
+            return self._planned(query, request, catalog), None
         except AdqlError as fault:
-            if not request.fix and len(request.query) > MAX_OFFERED:
+            if not isinstance(query, str) or (not request.fix and len(query) > MAX_OFFERED):
                 raise
-            mended = mend_query(request.query, catalog, target=self._tables.target)
+            mended = mend_query(query, catalog, target=self._tables.target)
             if mended is None:
                 raise
             if not request.fix:
                 raise with_offer(fault, mended) from None
-        return self._compile_text(mended.text, request, catalog), mended
+        return self._planned(mended.text, request, catalog), mended
 
-    def _compile_text(self, text: str, request: QueryRequest, catalog: Catalog) -> CompiledQuery:
-        """The statement of a text; of one that came before, on the same catalog, the same."""
+    def _planned(
+        self, query: str | Query, request: QueryRequest, catalog: Catalog
+    ) -> CompiledQuery:
+        """The statement of a query; of one that came before, on the same catalog, the same."""
         asked = self.default_rows if request.maxrec is None else request.maxrec
         maxrec = min(asked, self.max_rows)
 
         def make() -> CompiledQuery:
-            return compile_query(
-                text,
+            return compile_tree(
+                parse(query) if isinstance(query, str) else query,
                 catalog=catalog,
                 target=self._tables.target,
                 maxrec=maxrec,
@@ -214,7 +237,7 @@ class QueryService:
 
         if request.uploads:
             return make()
-        return self._plans.get((text, maxrec, request.service_url), catalog, make)
+        return self._plans.get((query, maxrec, request.service_url), catalog, make)
 
     def warm_up(self) -> None:
         """Make compiled code ready, so that the first answer need not wait for it."""
@@ -225,6 +248,10 @@ class QueryService:
     def ping(self) -> None:
         """Return when the database answers; StoreUnavailableError otherwise."""
         self._tables.ping()
+
+
+def _no_batches() -> Generator[pa.RecordBatch, None, None]:
+    yield from ()
 
 
 def write_answer(
@@ -249,16 +276,19 @@ def write_answer(
         maxrec=result.maxrec,
         serialization=serialization,
         infos=_infos(result),
-        descriptors=_link_descriptors(result),
+        descriptors=(*request.descriptors, *_link_descriptors(result)),
         describe_error=describe_error,
     )
 
 
 def _infos(result: QueryResult) -> tuple[Info, ...]:
     """The query as it was asked and, where it was mended, each change and what was run."""
-    asked = Info("QUERY", _BLANKS.sub(" ", result.request.query).strip())
+    request = result.request
+    if not isinstance(request.query, str):
+        return request.infos
+    asked = Info("QUERY", _BLANKS.sub(" ", request.query).strip())
     if result.mended is None:
-        return (asked,)
+        return (asked, *request.infos)
     changes = (Info("FIX", change) for change in result.mended.changes)
     return asked, *changes, Info("FIXED_QUERY", _BLANKS.sub(" ", result.mended.text).strip())
 

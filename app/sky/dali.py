@@ -43,7 +43,7 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
     lower, upper = values[0], values[-1]
     if math.isnan(lower) or math.isnan(upper):
         raise ParameterError(name, f"{quoted(text)}: NaN is not a bound")
-    if len(values) == 1 and math.isinf(lower):
+    if lower == upper and math.isinf(lower):
         raise ParameterError(name, f"{quoted(text)}: a single value must be finite")
     if lower > upper:
         raise ParameterError(name, f"{quoted(text)}: the lower bound is above the upper one")

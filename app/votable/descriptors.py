@@ -49,7 +49,9 @@ def number_input(
     )
 
 
-def interval_input(name: str, description: str, unit: str, ucd: str) -> InputParameter:
+def interval_input(
+    name: str, description: str, unit: str | None, ucd: str | None
+) -> InputParameter:
     """Two numbers, both ends included (DALI 1.1, section 3.3.4)."""
     return InputParameter(
         name=name,

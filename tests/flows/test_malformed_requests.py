@@ -50,6 +50,7 @@ def test_no_request_makes_a_server_error(served: Service) -> None:
         ("/query", "QUERY"),
         ("/sky", "POS"),
         ("/tap/sync", "QUERY"),
+        ("/sia/query", "TARGET"),
         ("/psf", "ID"),
         ("/lightcurve", "POS"),
         ("/lightcurves", "POS"),

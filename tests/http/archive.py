@@ -16,7 +16,7 @@ import uvicorn
 from astropy.io import fits
 from fastapi import FastAPI
 
-from app.http import datalink, files, tap
+from app.http import datalink, files, sia, tap
 from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.pixels.grid import Grid
@@ -140,6 +140,7 @@ def make_app(
             retention_s=LIFETIME_S,
         )
     )
+    app.include_router(sia.router(queries=queries, uploads=make_uploads(results), address=address))
     app.include_router(datalink.router(links=links, address=address))
     app.include_router(files.router(links=links))
     return app

@@ -43,6 +43,16 @@ def test_the_landing_page_tells_what_there_is_and_how_to_ask(site: Site) -> None
     assert "http://sky.test/builds/difference/sync" in text
 
 
+def test_the_address_of_sia_tells_a_browser_its_parameters(site: Site) -> None:
+    assert "/sia" in links_of(get(site, "/"))
+    text = get(site, "/sia")
+    for name in ("POS", "BAND", "DPSUBTYPE", "UPLOAD"):
+        assert f"<code>{name}</code>" in text
+    links = links_of(text)
+    assert {"/sia/query?MAXREC=0", "/sia/capabilities", "/sia/availability"} <= links
+    assert all(site.client.get(link).status_code == 200 for link in links - {"#main"})
+
+
 def test_no_page_needs_anything_from_elsewhere(site: Site) -> None:
     for path in ("/", "/search", "/query", image_path(site), "/jobs", "/tap/examples", "/sky"):
         outside = [u for u in links_of(get(site, path)) if re.match(r"(https?:)?//", u)]

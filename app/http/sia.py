@@ -1,0 +1,109 @@
+"""SIA 2.0: ``/sia/query``, ``/sia/capabilities``, ``/sia/availability``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from anyio import to_thread
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.http import vosi
+from app.http.answers import answer_query
+from app.http.availability import availability_of
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in
+from app.http.lanes import QueryLanes
+from app.http.parameters import read_form
+from app.schema.uploads import UploadedTable
+from app.services.discovery import describe_discovery, parse_discovery
+from app.services.query import QueryService
+from app.services.uploads import UploadService, items_as_files
+
+log = logging.getLogger(__name__)
+
+READ: Final = ["GET", "HEAD"]
+ASK: Final = ["GET", "HEAD", "POST"]
+
+
+class PlainRoute(APIRoute):
+    """A route that OpenAPI tells of and that is called as it is: what FastAPI does for each request
+    takes as long as a small query."""
+
+    def get_route_handler(self) -> Callable[..., Any]:
+        """The endpoint, which takes the request."""
+        return self.endpoint
+
+
+def router(
+    *,
+    queries: QueryService,
+    uploads: UploadService,
+    address: ServiceAddress,
+    lanes: QueryLanes | None = None,
+) -> APIRouter:
+    """Everything below ``/sia``; ``lanes`` is where queries run."""
+    sia = APIRouter(tags=["SIA"], dependencies=[answers_in(FaultStyle.VOTABLE)])
+    _add_query(sia, queries, uploads, address, lanes or QueryLanes())
+
+    @sia.api_route("/sia/capabilities", methods=READ, summary="VOSI capabilities")
+    async def capabilities(request: Request) -> Response:
+        service_url = address.of(request)
+        document = vosi.write_sia_capabilities(service_url, describe_discovery(service_url))
+        return Response(document, media_type=vosi.MEDIA_TYPE)
+
+    @sia.api_route("/sia/availability", methods=READ, summary="VOSI availability")
+    async def availability() -> Response:
+        return await availability_of(queries)
+
+    return sia
+
+
+def _add_query(
+    sia: APIRouter,
+    queries: QueryService,
+    uploads: UploadService,
+    address: ServiceAddress,
+    lanes: QueryLanes,
+) -> None:
+    async def query(request: Request) -> Response:
+        request.state.fault_style = FaultStyle.VOTABLE
+        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        parameters, files = items_as_files(*form)
+        run_id = parameters.single("RUNID")
+        if run_id is not None:
+            log.info("search for images of run %r", run_id)
+        tables: tuple[UploadedTable, ...] = ()
+        if "UPLOAD" in parameters:
+            tables = await to_thread.run_sync(uploads.load, parameters, files)
+        asked = parse_discovery(parameters, service_url=address.of(request), uploads=tables)
+        run = queries.describe if asked.maxrec == 0 else queries.run
+        return await answer_query(request, partial(run, asked), lanes, media_type=asked.media_type)
+
+    sia.add_api_route(
+        "/sia/query",
+        query,
+        methods=ASK,
+        summary="Images by position, time, band and more (SIA 2.0)",
+        openapi_extra={"parameters": _described()},
+        route_class_override=PlainRoute,
+    )
+
+
+def _described() -> list[dict[str, Any]]:
+    """The parameters as OpenAPI has them: each may be repeated."""
+    return [
+        {
+            "name": each.name,
+            "in": "query",
+            "required": False,
+            "description": each.description,
+            "schema": {"type": "array", "items": {"type": "string"}},
+        }
+        for each in describe_discovery("").inputs
+    ]
