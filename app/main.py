@@ -133,7 +133,14 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     app.include_router(datalink.router(links=services.links, address=services.address))
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
-    app.include_router(soda.router(cutouts=services.cutouts, writer=services.cutout_writer))
+    app.include_router(
+        soda.router(
+            cutouts=services.cutouts,
+            writer=services.cutout_writer,
+            queries=services.queries,
+            address=services.address,
+        )
+    )
     app.include_router(
         lightcurve.router(
             light_curves=services.light_curves,

@@ -229,6 +229,26 @@ def _capability(
     )
 
 
+def write_soda_capabilities(service_url: str) -> bytes:
+    """What stands at ``{service_url}/soda/capabilities``."""
+    soda_url = f"{service_url}/soda"
+    parts = (
+        _capability(
+            "ivo://ivoa.net/std/SODA#sync-1.0",
+            f"{soda_url}/sync",
+            version="1.0",
+            result_type="application/fits",
+        ),
+        _capability("ivo://ivoa.net/std/VOSI#capabilities", f"{soda_url}/capabilities"),
+        _capability("ivo://ivoa.net/std/VOSI#availability", f"{soda_url}/availability"),
+    )
+    head = (
+        '<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
+        f"{_VR} {_VS} {_XSI}>\n"
+    )
+    return f"{_PROLOG}{head}{''.join(parts)}</vosi:capabilities>\n".encode()
+
+
 def _examples(url: str) -> str:
     return (
         '<capability standardID="ivo://ivoa.net/std/DALI#examples">\n'

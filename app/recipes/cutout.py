@@ -8,7 +8,7 @@ from typing import Final
 
 from app.errors import MultiValuedParameterError, ParameterError, RegionError, quoted
 from app.pixels.cube_axes import STOKES
-from app.recipes.values import Interval, Parameters, Values, group, text
+from app.recipes.values import Interval, Parameters, Values, group, one_of, text
 from app.sky.dali import parse_interval, parse_pos
 from app.sky.numbers import parse_bound
 from app.sky.shapes import Region
@@ -19,6 +19,7 @@ PixelBox = tuple[float, float, float, float]
 REGION_NAMES: Final = ("CIRCLE", "POLYGON", "POS", "PIXELS")
 """Each says which part of the image is meant."""
 INTERVAL_NAMES: Final = ("BAND", "TIME")
+COMPRESSIONS: Final = ("none", "rice")
 CUTOUT_NAMES: Final = ("ID", *REGION_NAMES, *INTERVAL_NAMES, "POL", "EXT", "COMPRESS")
 
 
@@ -70,7 +71,8 @@ def parse_cutout(parameters: Parameters, also: Sequence[str] = ()) -> CutoutRequ
         time=_interval(values, "TIME"),
         pol=tuple(dict.fromkeys(parse_state(given) for given in values.get("POL", ()))),
         planes=tuple(dict.fromkeys(_words(values.get("EXT", ())))),
-        compress=_compression(values),
+        compress="COMPRESS" in values
+        and one_of(COMPRESSIONS)("COMPRESS", values["COMPRESS"][0]) == "rice",
     )
 
 
@@ -122,10 +124,3 @@ def _pixels(given: str) -> PixelBox:
 def _words(given: Sequence[str]) -> list[str]:
     """Values that may be repeated, or separated by commas."""
     return [word.strip() for value in given for word in value.split(",") if word.strip()]
-
-
-def _compression(values: Values) -> bool:
-    given = values.get("COMPRESS", ("none",))[0].strip().lower()
-    if given not in ("none", "rice"):
-        raise ParameterError("COMPRESS", f"one of none, rice, got {quoted(given)}")
-    return given == "rice"

@@ -19,6 +19,7 @@ from app.schema.rows import (
 )
 from app.services.build_descriptors import build_descriptors
 from app.services.builds_rows import is_built_difference
+from app.services.cutout_descriptor import cutout_descriptor
 from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.link_rows import (
     dataset_link,
@@ -287,7 +288,7 @@ def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[Servic
         return
     if row.columns.get("calib_level") == CALIBRATED:
         yield from build_descriptors(row, service_url, number=number)
-    for describe in (psf_descriptor, light_curve_descriptor):
+    for describe in (cutout_descriptor, psf_descriptor, light_curve_descriptor):
         found = describe(row, service_url, number=number)
         if found is not None:
             yield found

@@ -36,7 +36,12 @@ def _semantics(table: Table) -> list[str]:
 
 def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client) -> None:
     table = _links(client, IMAGE)
-    assert _semantics(table) == ["#this", "#weight", "#derivation", *["#proc"] * 6]
+    assert _semantics(table) == [
+        *("#this", "#weight", "#derivation"),
+        *["#proc"] * 4,
+        "#cutout",
+        *["#proc"] * 2,
+    ]
     this = table[0]
     assert this["content_type"] == "application/fits"
     data = web.get(str(this["access_url"]))
@@ -46,7 +51,7 @@ def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client
     with fits.open(io.BytesIO(web.get(str(table[1]["access_url"])).content)) as hdus:
         assert (hdus[0].data == 1).all()
     assert str(table[2]["content_type"]) == DATALINK
-    assert set(_semantics(_follow(table[2]))) == {"#this", "#progenitor", "#proc"}
+    assert set(_semantics(_follow(table[2]))) == {"#this", "#progenitor", "#proc", "#cutout"}
 
 
 def _follow(row: Table.Row) -> Table:
@@ -85,7 +90,7 @@ def test_post_and_formats(client: httpx.Client) -> None:
     assert b"links-1.1" in answer.content
     for accepted in ("votable", "application/x-votable+xml", DATALINK):
         table = _links(client, IMAGE, RESPONSEFORMAT=accepted)
-        assert len(table) == 9
+        assert len(table) == 10
     refused = client.get("/datalink/links", params={"ID": IMAGE, "RESPONSEFORMAT": "text/html"})
     assert refused.status_code == 400
     assert "UsageFault: Parameter RESPONSEFORMAT" in refused.text
@@ -105,7 +110,7 @@ def test_pyvo_reads_links_and_services(archive: Archive) -> None:
     links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
     (this,) = links.bysemantics("#this", include_narrower=False)
     assert web.get(this.access_url).status_code == 200
-    assert len(list(links.iter_procs())) == 6
+    assert len(list(links.iter_procs())) == 7
     template = links.get_first_proc()
     assert template.access_url == f"{archive.url}/builds/template/sync"
     names = [parameter.name for parameter in template.input_params]

@@ -18,12 +18,14 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.http import soda
+from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.pixels.detect import gaussian_psf
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.services.cutout_files import CutoutWriter
 from app.services.cutouts import CutoutService
+from app.services.query import QueryService
 from app.services.setup import init_database
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
@@ -31,6 +33,7 @@ from app.stores.plane_files import PlaneFiles
 from tests.machine import SHARED
 from tests.psf_recipe import psf_stamp
 from tests.services.survey import CENTRE, SIZE_PX, Exposure, dataset_row, write_exposure
+from tests.xsd import assert_valid_availability, assert_valid_capabilities
 
 PLAIN = Exposure(visit=1, rotation_deg=30)
 TILED = Exposure(visit=2, rotation_deg=30)
@@ -134,6 +137,14 @@ def client(folder: Path, stores: MetadataStores) -> Iterator[TestClient]:
         soda.router(
             cutouts=CutoutService(datasets=stores.datasets, files=files),
             writer=CutoutWriter(files=files, images=ImageStore(data_dir=folder)),
+            queries=QueryService(
+                tables=stores.tables,
+                catalogs=stores.catalogs,
+                default_rows=10,
+                max_rows=10,
+                time_limit_s=10,
+            ),
+            address=ServiceAddress(base_url=None),
         )
     )
     with TestClient(app, raise_server_exceptions=False) as made:
@@ -403,3 +414,14 @@ def test_a_file_that_changes_is_read_anew(client: TestClient, folder: Path) -> N
         assert str(folder) not in answer.text
     finally:
         path.write_bytes(kept)
+
+
+def test_the_service_describes_itself(client: TestClient) -> None:
+    root = assert_valid_capabilities(client.get("/soda/capabilities").content)
+    found = {each.get("standardID"): each.findtext("interface/accessURL") for each in root}
+    assert found == {
+        "ivo://ivoa.net/std/SODA#sync-1.0": "http://testserver/soda/sync",
+        "ivo://ivoa.net/std/VOSI#capabilities": "http://testserver/soda/capabilities",
+        "ivo://ivoa.net/std/VOSI#availability": "http://testserver/soda/availability",
+    }
+    assert_valid_availability(client.get("/soda/availability").content)
