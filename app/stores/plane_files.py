@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -21,6 +22,7 @@ from astropy.io import fits
 from app.errors import ImageFormatError
 from app.pixels.cube_axes import CubeAxes
 from app.stores.fits_files import format_faults, is_tiled, open_fits
+from app.stores.tile_files import TileTable
 
 Window = tuple[tuple[int, int], ...]
 """Half-open ranges of pixels along each axis, as numpy orders them."""
@@ -38,8 +40,8 @@ _COMPRESSED: Final = (".gz", ".bz2")
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUnit:
     """An HDU: its header (of a tile-compressed image that of the image) and the shape of its
-    pixels, () without any. ``offset``: where they begin in the file, None where they lie
-    compressed.
+    pixels, () without any. ``offset``: where they begin in the file; ``tiles``: where they lie
+    compressed. A file that is compressed as a whole tells neither.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class StoredUnit:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int | None
+    tiles: TileTable | None
     axes: CubeAxes
 
 
@@ -72,10 +75,12 @@ class PlaneFiles:
         Raises ImageFormatError, also for a file that is cut short or was replaced meanwhile.
         """
         with format_faults(unit.path.name):
-            if unit.offset is None:
-                yield from _read_tiles(unit, window)
-            else:
+            if unit.offset is not None:
                 yield from _read_plain(unit, unit.offset, window)
+            elif unit.tiles is not None:
+                yield from _read_tiles(unit, unit.tiles, window)
+            else:
+                yield from _read_squeezed(unit, window)
 
 
 def identity_of(facts: os.stat_result) -> Identity:
@@ -88,12 +93,17 @@ def _describe(path: Path, hdu: int, identity: Identity) -> StoredUnit:
         unit = _unit_of(hdulist, hdu)
         header = unit.header.copy()
         shape = tuple(int(size) for size in unit.shape) if unit.is_image else ()
-        offset = None
-        if not is_tiled(unit) and not path.name.endswith(_COMPRESSED):
-            offset = int(unit.fileinfo()["datLoc"])
+        tiled, squeezed = is_tiled(unit), path.name.endswith(_COMPRESSED)
+        offset = None if tiled or squeezed else int(unit.fileinfo()["datLoc"])
     stored = np.dtype(_DTYPES[int(header["BITPIX"])])
     axes = CubeAxes.of(header, shape) if len(shape) > 2 else CubeAxes()
-    return StoredUnit(path, hdu, identity, header, shape, stored, offset, axes)
+    tiles = _tile_table(path, hdu) if tiled and not squeezed else None
+    return StoredUnit(path, hdu, identity, header, shape, stored, offset, tiles, axes)
+
+
+def _tile_table(path: Path, hdu: int) -> TileTable:
+    with fits.open(path, memmap=False, disable_image_compression=True) as found:
+        return TileTable.of(found[hdu])
 
 
 def _unit_of(hdulist: Any, hdu: int) -> Any:
@@ -103,14 +113,21 @@ def _unit_of(hdulist: Any, hdu: int) -> Any:
         raise ImageFormatError("", f"truncated: HDU {hdu} is missing") from None
 
 
-def _read_plain(unit: StoredUnit, offset: int, window: Window) -> Iterator[bytes]:
+@contextmanager
+def _opened(unit: StoredUnit) -> Iterator[int]:
+    """The descriptor of its file, if that is still the same."""
     descriptor = os.open(unit.path, os.O_RDONLY)
     try:
         _require_same(unit, os.fstat(descriptor))
-        for places, length in _runs(unit, offset, window):
-            yield b"".join([_read(descriptor, place, length) for place in places])
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _read_plain(unit: StoredUnit, offset: int, window: Window) -> Iterator[bytes]:
+    with _opened(unit) as descriptor:
+        for places, length in _runs(unit, offset, window):
+            yield b"".join([_read(descriptor, place, length) for place in places])
 
 
 def _require_same(unit: StoredUnit, facts: os.stat_result) -> None:
@@ -156,25 +173,28 @@ def _pieces(places: Sequence[int], length: int) -> Iterator[tuple[Sequence[int],
             yield (place + done,), min(BAND_BYTES, length - done)
 
 
-def _read_tiles(unit: StoredUnit, window: Window) -> Iterator[bytes]:
-    """From tiles or a file that is compressed as a whole."""
+def _read_tiles(unit: StoredUnit, tiles: TileTable, window: Window) -> Iterator[bytes]:
+    with _opened(unit) as descriptor:
+        for part in _bands(unit, window, tiles.tile[0]):
+            values = tiles.read(part, lambda place, length: _read(descriptor, place, length))
+            yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
+
+
+def _read_squeezed(unit: StoredUnit, window: Window) -> Iterator[bytes]:
+    """From a file that is compressed as a whole: all before the window is decompressed too."""
     _require_same(unit, unit.path.stat())
-    inner = unit.dtype.itemsize * prod(stop - start for start, stop in window[1:])
-    with fits.open(
-        unit.path, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True
-    ) as found:
-        section = found[unit.hdu].section
-        for start, stop in _bands(found[unit.hdu], window[0], inner):
-            part = section[(slice(start, stop), *(slice(*span) for span in window[1:]))]
-            yield np.ascontiguousarray(part, dtype=unit.dtype).tobytes()
+    with fits.open(unit.path, memmap=False, do_not_scale_image_data=True) as found:
+        for part in _bands(unit, window, 1):
+            values = found[unit.hdu].section[tuple(slice(*span) for span in part)]
+            yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
 
 
-def _bands(hdu: Any, span: tuple[int, int], inner: int) -> Iterator[tuple[int, int]]:
-    """Parts of a span of the first axis that hold whole tiles: none is decompressed twice."""
-    tile = hdu.tile_shape[0] if is_tiled(hdu) else 1
-    step = tile * max(1, BAND_BYTES // max(1, tile * inner))
-    start, stop = span
+def _bands(unit: StoredUnit, window: Window, tile: int) -> Iterator[Window]:
+    """Parts of a window along the first axis, of whole tiles: none is decompressed twice."""
+    inner = unit.dtype.itemsize * prod(unit.shape[1:])
+    step = tile * max(1, 4 * BAND_BYTES // max(1, tile * inner))
+    start, stop = window[0]
     while start < stop:
         end = min(stop, (start // tile) * tile + step)
-        yield start, end
+        yield (start, end), *window[1:]
         start = end
