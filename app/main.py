@@ -137,6 +137,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
         soda.router(
             cutouts=services.cutouts,
             writer=services.cutout_writer,
+            pictures=services.cutout_pictures,
             queries=services.queries,
             address=services.address,
         )

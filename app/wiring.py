@@ -20,6 +20,7 @@ from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
 from app.services.cutout_files import CutoutWriter
+from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
 from app.services.dispatcher import Dispatcher
 from app.services.doctor import Finding, doctor
@@ -80,6 +81,7 @@ class Services:
     psfs: PsfService
     cutouts: CutoutService
     cutout_writer: CutoutWriter
+    cutout_pictures: CutoutPictures
     light_curves: LightCurveService
     results: ResultStore
     previews: FileCache
@@ -153,6 +155,7 @@ def build_services(config: Config) -> Services:
         psfs=PsfService(datasets=stores.datasets, psfs=psfs),
         cutouts=CutoutService(datasets=stores.datasets, files=planes),
         cutout_writer=CutoutWriter(files=planes, images=images),
+        cutout_pictures=CutoutPictures(files=planes),
         light_curves=LightCurveService(
             datasets=stores.datasets,
             rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),

@@ -1,12 +1,13 @@
-"""SODA 1.0: ``/soda/sync`` answers with a part of an image; ``/soda/capabilities`` and
-``/soda/availability``."""
+"""SODA 1.0: ``/soda/sync`` answers with a part of an image, as FITS or drawn;
+``/soda/capabilities`` and ``/soda/availability``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,14 +20,22 @@ from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
 from app.recipes.cutout import CutoutRequest, parse_cutout
+from app.recipes.picture import PICTURE_NAMES, parse_picture, refuse_picture_names
 from app.services.cutout_files import CutoutWriter
+from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
 from app.services.query import QueryService
 
 ASK: Final = ["GET", "HEAD", "POST"]
 READ: Final = ["GET", "HEAD"]
-FITS_TYPE: Final = "application/fits"
-FORMATS: Final = frozenset({"fits", FITS_TYPE, "image/fits"})
+PICTURES_AT_ONCE: Final = 2
+Form = Literal["fits", "png", "jpeg"]
+MEDIA_TYPES: Final[Mapping[Form, str]] = {
+    "fits": "application/fits",
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+}
+_ALSO: Final[Mapping[Form, str]] = {"fits": "image/fits", "png": "png", "jpeg": "jpg"}
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -34,23 +43,14 @@ def router(
     *,
     cutouts: CutoutService,
     writer: CutoutWriter,
+    pictures: CutoutPictures,
     queries: QueryService,
     address: ServiceAddress,
 ) -> APIRouter:
     """Everything below ``/soda``."""
     soda = APIRouter(tags=["SODA"], dependencies=[answers_in(FaultStyle.TEXT)])
-
-    @soda.api_route("/soda/sync", methods=ASK, summary="A part of an image")
-    async def cut(request: Request) -> Response:
-        parameters = await read_parameters(request)
-        _require_fits(parameters)
-        asked = parse_cutout(parameters.pairs)
-
-        def make() -> Iterator[bytes]:
-            return writer.write(cutouts.find(asked))
-
-        headers = {"Content-Disposition": f'attachment; filename="{_name(asked)}"'}
-        return await stream(request, make, media_type=FITS_TYPE, headers=headers)
+    sync = _Sync(cutouts, writer, pictures)
+    soda.add_api_route("/soda/sync", sync.answer, methods=ASK, summary="A part of an image")
 
     @soda.api_route("/soda/capabilities", methods=READ, summary="VOSI capabilities")
     async def capabilities(request: Request) -> Response:
@@ -64,13 +64,61 @@ def router(
     return soda
 
 
-def _require_fits(parameters: ParameterSet) -> None:
-    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT") or FITS_TYPE
-    if asked.strip().lower() not in FORMATS:
-        raise UnsupportedFormatError("RESPONSEFORMAT", f"{quoted(asked)}; offered is {FITS_TYPE}")
+class _Sync:
+    """The synchronous resource: one request, one part of one image."""
+
+    def __init__(
+        self, cutouts: CutoutService, writer: CutoutWriter, pictures: CutoutPictures
+    ) -> None:
+        self._cutouts = cutouts
+        self._writer = writer
+        self._pictures = pictures
+        self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
+
+    async def answer(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        form = _format(parameters)
+        asked = parse_cutout(parameters.pairs, PICTURE_NAMES)
+        if form == "fits":
+            return await self._fits(request, parameters, asked)
+        return await self._picture(parameters, asked, form)
+
+    async def _fits(
+        self, request: Request, parameters: ParameterSet, asked: CutoutRequest
+    ) -> Response:
+        refuse_picture_names(parameters.pairs)
+
+        def make() -> Iterator[bytes]:
+            return self._writer.write(self._cutouts.find(asked))
+
+        headers = {"Content-Disposition": f'attachment; filename="{_name(asked)}.fits"'}
+        return await stream(request, make, media_type=MEDIA_TYPES["fits"], headers=headers)
+
+    async def _picture(
+        self, parameters: ParameterSet, asked: CutoutRequest, form: Literal["png", "jpeg"]
+    ) -> Response:
+        options = parse_picture(parameters.pairs, form)
+
+        def draw() -> bytes:
+            return self._pictures.draw(self._cutouts.find(asked), options)
+
+        content = await to_thread.run_sync(draw, limiter=self._drawing)
+        headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}
+        return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
+
+
+def _format(parameters: ParameterSet) -> Form:
+    """By RESPONSEFORMAT; FITS where nothing says."""
+    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT") or "fits"
+    word = asked.strip().lower()
+    for form, media_type in MEDIA_TYPES.items():
+        if word in (form, media_type, _ALSO[form]):
+            return form
+    offered = ", ".join(MEDIA_TYPES)
+    raise UnsupportedFormatError("RESPONSEFORMAT", f"{quoted(asked)}; offered are {offered}")
 
 
 def _name(asked: CutoutRequest) -> str:
     """The image's own name, as far as it can be one of a file."""
     tail = re.split(r"[?/]", asked.dataset_id)[-1]
-    return f"{_UNSAFE.sub('_', tail) or 'image'}_cutout.fits"
+    return f"{_UNSAFE.sub('_', tail) or 'image'}_cutout"

@@ -11,10 +11,10 @@ from app.pages.asked import Asked
 from app.pages.document import PageWriter
 from app.pages.image_view import relate, view_image
 from app.pages.position import format_position, parse_position
-from app.pages.preview_view import is_difference, preview_size
+from app.pages.preview_view import preview_size
 from app.pixels.preview import MASK_COLOURS
 from app.schema.rows import DatasetRow
-from app.services.builds_rows import is_built_difference
+from app.services.builds_rows import is_built_difference, is_difference
 from app.services.links import LinkService
 from app.services.staleness import stale_reasons
 from app.stores.tables.datasets import DatasetStore

@@ -11,7 +11,7 @@ from app.pixels.grid import Grid
 from app.pixels.preview import PreviewOptions, render_preview
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
-from app.services.builds_rows import LIKELIHOOD_SUBTYPE, SUBTYPES
+from app.services.builds_rows import is_difference
 from app.services.parameters import ParameterSet
 from app.sky.shapes import Point, Polygon
 from app.sky.stcs import parse_region
@@ -75,11 +75,6 @@ class PreviewService:
             compass=annotated,
         )
         return render_preview(self._images.read(ref), Grid.from_text(ref.grid), options)
-
-
-def is_difference(row: DatasetRow) -> bool:
-    """Whether a dataset shows changes about zero."""
-    return row.columns.get("dataproduct_subtype") in (SUBTYPES["difference"], LIKELIHOOD_SUBTYPE)
 
 
 def preview_size(row: DatasetRow) -> tuple[int, int]:

@@ -57,13 +57,14 @@ class PreviewOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
     """From pixels of the image (0-based, y up) to pixels of the picture (y down)."""
 
     zoom: float
     height_px: int
 
     def place(self, x: float, y: float) -> tuple[float, float]:
+        """Of a position on the image, that on the picture."""
         return (x + 0.5) * self.zoom, self.height_px - (y + 0.5) * self.zoom
 
 
@@ -85,7 +86,7 @@ def render_preview(image: MaskedImage, grid: Grid, options: PreviewOptions) -> b
     picture = Image.fromarray(np.ascontiguousarray(rgb[::-1]))
     resampling = Image.Resampling.BOX if zoom < 1 else Image.Resampling.NEAREST
     picture = picture.resize(size, resampling)
-    _draw_marks(picture, grid, options, _Frame(zoom, size[1]))
+    _draw_marks(picture, grid, options, Frame(zoom, size[1]))
     out = io.BytesIO()
     picture.save(out, format="PNG", optimize=True)
     return out.getvalue()
@@ -117,19 +118,19 @@ def _paint_mask(rgb: NDArray[np.uint8], mask: NDArray[np.int32]) -> NDArray[np.u
     return painted.astype(np.uint8)
 
 
-def _draw_marks(picture: Image.Image, grid: Grid, options: PreviewOptions, frame: _Frame) -> None:
+def _draw_marks(picture: Image.Image, grid: Grid, options: PreviewOptions, frame: Frame) -> None:
     draw = ImageDraw.Draw(picture)
     if options.footprint is not None:
         _draw_footprint(draw, grid, options.footprint, frame)
     if options.target is not None:
-        _draw_target(draw, grid, options.target, frame)
+        draw_target(draw, grid, options.target, frame)
     if options.compass:
         _draw_compass(draw, picture.size, grid)
         _draw_scale_bar(draw, picture.size, grid.pixel_scale_arcsec / frame.zoom)
 
 
 def _draw_footprint(
-    draw: ImageDraw.ImageDraw, grid: Grid, footprint: Polygon, frame: _Frame
+    draw: ImageDraw.ImageDraw, grid: Grid, footprint: Polygon, frame: Frame
 ) -> None:
     lon, lat = np.array((*footprint.vertices, footprint.vertices[0])).T
     x, y = grid.sky_to_pixel(lon, lat)
@@ -138,7 +139,8 @@ def _draw_footprint(
         draw.line(places, fill=FOOTPRINT_COLOUR, width=2)
 
 
-def _draw_target(draw: ImageDraw.ImageDraw, grid: Grid, target: Point, frame: _Frame) -> None:
+def draw_target(draw: ImageDraw.ImageDraw, grid: Grid, target: Point, frame: Frame) -> None:
+    """A circle about a direction; nothing where the image does not reach."""
     x, y = (float(c) for c in grid.sky_to_pixel(target.lon_deg, target.lat_deg))
     if not math.isfinite(x + y):
         return

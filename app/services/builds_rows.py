@@ -46,6 +46,11 @@ _FORMS = {
 Columns = Mapping[str, Value]
 
 
+def is_difference(row: DatasetRow) -> bool:
+    """Whether a dataset shows changes about zero."""
+    return row.columns.get("dataproduct_subtype") in (SUBTYPES["difference"], LIKELIHOOD_SUBTYPE)
+
+
 def is_built_difference(row: DatasetRow) -> bool:
     """Whether an image is a difference, or the likelihood of one, that was built here."""
     subtype = row.columns.get("dataproduct_subtype")

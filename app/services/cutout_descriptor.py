@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from app.pixels.colour_maps import COLOUR_MAPS
 from app.pixels.grid import Grid
+from app.pixels.picture import SCALES, STRETCHES
 from app.recipes.cutout import COMPRESSIONS
+from app.recipes.picture import LEAST_SIDE_PX, MOST_SIDE_PX
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
 from app.sky.dali import format_shape
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Polygon, Region
 from app.sky.stcs import describe_area, parse_region
-from app.votable.descriptors import InputParameter, ServiceDescriptor
+from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
 
 SYNC_ID: Final = "ivo://ivoa.net/std/SODA#sync-1.0"
 PATH: Final = "/soda/sync"
+FORMATS: Final = ("fits", "png", "jpeg")
 _OUTLINE: Final = "pos.outline;obs"
 
 
@@ -73,7 +77,39 @@ def _inputs(row: DatasetRow, ref: ImageRef, outline: Region | None) -> Iterator[
         yield _choice("POL", "Polarisation; may be repeated", states, "meta.code;phys.polarization")
     roles = dict.fromkeys(plane.role for plane in ref.planes)
     yield _choice("EXT", "Planes, all unless given; may be repeated", [*roles, "psf"])
+    yield from _picture_inputs()
     yield _choice("COMPRESS", "Rice-compressed tiles; real numbers lose noise", COMPRESSIONS)
+
+
+def _picture_inputs() -> Iterator[InputParameter]:
+    yield _choice("RESPONSEFORMAT", "FITS, or a picture of the first plane", FORMATS)
+    yield _choice("STRETCH", "Of pictures: how values become light", list(STRETCHES))
+    words = "or the percentage of values between black and white"
+    yield _choice("SCALE", f"Of pictures: how limits are found, {words}", SCALES)
+    yield InputParameter(
+        name="LIMITS",
+        datatype="double",
+        arraysize="2",
+        xtype="interval",
+        description="Of pictures: the values that are black and white",
+    )
+    yield _choice("COLORMAP", "Of pictures", list(COLOUR_MAPS))
+    yield InputParameter(
+        name="MARKER",
+        datatype="double",
+        arraysize="2",
+        xtype="point",
+        unit="deg",
+        ucd="pos.eq",
+        description="Of pictures: a place that is circled; may be repeated",
+    )
+    yield number_input(
+        "SIZE",
+        "Of pictures: pixels of the longer side",
+        "pixel",
+        datatype="int",
+        limits=(str(LEAST_SIDE_PX), str(MOST_SIDE_PX)),
+    )
 
 
 def _sky_inputs(outline: Region | None) -> Iterator[InputParameter]:
