@@ -35,6 +35,7 @@ def router(*, links: LinkService, address: ServiceAddress) -> APIRouter:
             request,
             lambda: write_links(table.links, table.descriptors, truncated=table.truncated),
             media_type=media_type,
+            headers={"Cache-Control": f"private, max-age={links.keep_s}"},
         )
 
     return datalink

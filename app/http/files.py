@@ -1,8 +1,11 @@
-"""Files behind signed links: ranges, validators, a good name; the token decides, never a path."""
+"""Files behind signed links, one by one and as packages: the token decides, never a path."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 from anyio import to_thread
 from fastapi import APIRouter
@@ -10,8 +13,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from app.http.faults import FaultStyle, answers_in
+from app.http.streaming import stream
 from app.services.links import Download, LinkService
+from app.stores.tar_pieces import TarMember, tar_pieces, tar_size
 
+TAR: Final = "application/x-tar"
 READ: Final = ["GET", "HEAD"]
 STATE_HEADER: Final = "X-Skyloom-Build-State"
 """Whether what is sent is stale (``build_state`` in ObsCore)."""
@@ -33,7 +39,26 @@ def router(*, links: LinkService) -> APIRouter:
         download = await to_thread.run_sync(links.open_file, token, name)
         return _answer(request, download)
 
+    @files.api_route("/packages/{token}/{name}", methods=READ, summary="All files of a dataset")
+    async def get_package(request: Request, token: str, name: str) -> Response:
+        members = await to_thread.run_sync(links.open_package, token)
+        return await _package(request, members, name)
+
     return files
+
+
+async def _package(request: Request, members: Sequence[TarMember], name: str) -> Response:
+    now_s = time.time()
+    headers = {
+        "Cache-Control": "private",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Content-Length": str(tar_size(members, now_s)),
+    }
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=TAR)
+    return await stream(
+        request, lambda: tar_pieces(members, now_s), media_type=TAR, headers=headers
+    )
 
 
 def _answer(request: Request, download: Download) -> Response:

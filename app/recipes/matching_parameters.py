@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, get_args, get_type_hints
 
 from app.errors import ParameterError
@@ -143,6 +144,7 @@ def _place(word: str) -> tuple[float, float]:
     return lon, lat
 
 
+@lru_cache(maxsize=64)
 def choices(options: type[TemplateOptions | DifferenceOptions], name: str) -> tuple[str, ...]:
     """The words that an option takes."""
     return tuple(get_args(get_type_hints(options)[name]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Literal
 
 from app.pixels.bright_objects import BrightObject
@@ -68,6 +69,7 @@ class ImageRef:
         return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def from_text(cls, text: str) -> ImageRef:
         """Undo :meth:`to_text`."""
         values = json.loads(text)

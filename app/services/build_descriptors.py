@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from app.recipes.matching_parameters import MAX_BORDER_PX, MAX_ORDER, choices
 from app.recipes.recipe import DifferenceOptions, TemplateOptions
 from app.recipes.selection import LEAST_INPUTS, MAX_IDS
 from app.schema.rows import DatasetRow
+from app.services.described import identifier_input
 from app.votable.descriptors import (
     InputParameter,
     ServiceDescriptor,
@@ -38,21 +40,16 @@ _BORDERS: Final = {
 
 
 def build_descriptors(
-    row: DatasetRow, service_url: str, *, number: int
+    rows: Sequence[DatasetRow], service_url: str
 ) -> tuple[ServiceDescriptor, ...]:
-    """Template and difference of an image, each answered at once (sync) or as a job (async).
-
-    ``number``, counted from 1, makes resource identifiers and names unique within a document.
-    """
+    """Template and difference of images, each answered at once (sync) or as a job (async)."""
     return tuple(
-        _descriptor(row, service_url, kind, mode, number)
-        for kind in _TITLES
-        for mode in ("sync", "async")
+        _descriptor(rows, service_url, kind, mode) for kind in _TITLES for mode in ("sync", "async")
     )
 
 
 def _descriptor(
-    row: DatasetRow, service_url: str, kind: str, mode: str, number: int
+    rows: Sequence[DatasetRow], service_url: str, kind: str, mode: str
 ) -> ServiceDescriptor:
     address = f"{service_url}/builds/{kind}/{mode}"
     how = (
@@ -60,17 +57,17 @@ def _descriptor(
         if mode == "sync"
         else "makes a job of what is POSTed (UWS 1.1)"
     )
-    example = f"{address}?ID={quote(row.dataset_id, safe='')}"
+    example = f"{address}?ID={quote(rows[0].dataset_id, safe='')}"
     inputs = (
-        _identifier(row),
-        *_selection(row),
+        identifier_input(rows, "The science image"),
+        *_selection(rows),
         *_options(kind),
         *(_matching() if kind == "difference" else ()),
         _PLAN,
     )
     return ServiceDescriptor(
-        resource_id=f"{kind}_{mode}_{number}",
-        name=f"{kind}-{mode}" if number == 1 else f"{kind}-{mode}-{number}",
+        resource_id=f"{kind}_{mode}",
+        name=f"{kind}-{mode}",
         access_url=address,
         description=f"{_TITLES[kind]}; {how}",
         content_type=_FITS_TYPE if mode == "sync" else _UWS_TYPE,
@@ -79,24 +76,16 @@ def _descriptor(
     )
 
 
-def _identifier(row: DatasetRow) -> InputParameter:
-    return InputParameter(
-        name="ID",
-        value=row.dataset_id,
-        ucd="meta.id;meta.main",
-        description="The science image",
-    )
-
-
-def _selection(row: DatasetRow) -> tuple[InputParameter, ...]:
-    band = row.columns.get("lsst_band")
+def _selection(rows: Sequence[DatasetRow]) -> tuple[InputParameter, ...]:
+    found = {row.columns.get("lsst_band") for row in rows}
+    bands = tuple(sorted(str(band) for band in found if band is not None))
     return (
         InputParameter(
             name="BAND",
-            value="" if band is None else str(band),
+            value=bands[0] if len(found) == len(bands) == 1 else "",
             ucd="meta.id;instr.filter",
             description="Band of the template",
-            options=() if band is None else (str(band),),
+            options=bands,
         ),
         number_input(
             "FWHM_FRACTION",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from urllib.parse import quote, urlencode
 
 from app.pixels.colour_maps import COLOUR_MAPS
-from app.pixels.grid import Grid
 from app.pixels.picture import SCALES, STRETCHES
 from app.recipes.cutout import COMPRESSIONS
 from app.recipes.picture import LEAST_SIDE_PX, MOST_SIDE_PX
 from app.recipes.recipe import ImageRef
-from app.schema.rows import DatasetRow
+from app.schema.rows import DatasetRow, Value
+from app.services.described import identifier_input, widest
 from app.sky.dali import format_shape
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Polygon, Region
@@ -26,29 +26,31 @@ _OUTLINE: Final = "pos.outline;obs"
 
 
 def cutout_descriptor(
-    row: DatasetRow, service_url: str, *, number: int
-) -> ServiceDescriptor | None:
-    """How ``/soda/sync`` cuts an image of this service; None for what has no pixels on the sky.
-
-    ``number`` as in :func:`app.services.build_descriptors.build_descriptors`.
-    """
-    ref = ImageRef.from_text(row.image_ref)
-    if not ref.grid or not ref.planes:
-        return None
-    region = row.columns.get("s_region")
-    outline = None if region is None else parse_region(str(region))
+    rows: Sequence[DatasetRow], service_url: str
+) -> tuple[ServiceDescriptor, ...]:
+    """How ``/soda/sync`` cuts images of this service (see :func:`has_pixels`)."""
+    regions = [row.columns.get("s_region") for row in rows]
+    outline = None if regions[0] is None else parse_region(str(regions[0]))
     address = service_url + PATH
-    asked = {"ID": row.dataset_id, **_example(outline)}
-    return ServiceDescriptor(
-        resource_id=f"soda_sync_{number}",
-        name="soda-sync" if number == 1 else f"soda-sync-{number}",
+    asked = {"ID": rows[0].dataset_id, **_example(outline)}
+    alone = outline if len(rows) == 1 else None
+    descriptor = ServiceDescriptor(
+        resource_id="soda_sync",
+        name="soda-sync",
         access_url=address,
         standard_id=SYNC_ID,
-        description=f"Part of this image, with all of its planes{_whereabouts(outline)}",
+        description=f"Part of this image, with all of its planes{_whereabouts(alone)}",
         content_type="application/fits",
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
-        inputs=tuple(_inputs(row, ref, outline)),
+        inputs=tuple(_inputs(rows, alone)),
     )
+    return (descriptor,)
+
+
+def has_pixels(row: DatasetRow) -> bool:
+    """Whether there is something to cut: a plane, and where its pixels are."""
+    ref = ImageRef.from_text(row.image_ref)
+    return bool(ref.grid and ref.planes)
 
 
 def _example(outline: Region | None) -> dict[str, str]:
@@ -64,18 +66,18 @@ def _whereabouts(outline: Region | None) -> str:
     return "" if outline is None else f"; it lies {describe_area(outline)}"
 
 
-def _inputs(row: DatasetRow, ref: ImageRef, outline: Region | None) -> Iterator[InputParameter]:
-    yield InputParameter(
-        name="ID", value=row.dataset_id, ucd="meta.id;meta.main", description="The image"
-    )
+def _inputs(rows: Sequence[DatasetRow], outline: Region | None) -> Iterator[InputParameter]:
+    yield identifier_input(rows, "The image")
     yield from _sky_inputs(outline)
-    yield _pixels(Grid.from_text(ref.grid))
-    yield _interval(row, "BAND", "em", "m", "em.wl;stat.interval", "Wavelengths in vacuum")
-    yield _interval(row, "TIME", "t", "d", "time.interval;obs.exposure", "Times: MJD, UTC")
-    states = [state for state in str(row.columns.get("pol_states") or "").split("/") if state]
+    yield _pixels(widest(rows, "s_xel1"), widest(rows, "s_xel2"))
+    yield _interval(rows, "BAND", "em", "m", "em.wl;stat.interval", "Wavelengths in vacuum")
+    yield _interval(rows, "TIME", "t", "d", "time.interval;obs.exposure", "Times: MJD, UTC")
+    told = [str(row.columns.get("pol_states") or "").split("/") for row in rows]
+    states = dict.fromkeys(state for some in told for state in some if state)
     if states:
         yield _choice("POL", "Polarisation; may be repeated", states, "meta.code;phys.polarization")
-    roles = dict.fromkeys(plane.role for plane in ref.planes)
+    refs = [ImageRef.from_text(row.image_ref) for row in rows]
+    roles = dict.fromkeys(plane.role for ref in refs for plane in ref.planes)
     yield _choice("EXT", "Planes, all unless given; may be repeated", [*roles, "psf"])
     yield from _picture_inputs()
     yield _choice("COMPRESS", "Rice-compressed tiles; real numbers lose noise", COMPRESSIONS)
@@ -143,8 +145,7 @@ def _shape(
     )
 
 
-def _pixels(grid: Grid) -> InputParameter:
-    ny, nx = grid.shape
+def _pixels(nx: int, ny: int) -> InputParameter:
     return InputParameter(
         name="PIXELS",
         datatype="double",
@@ -152,14 +153,18 @@ def _pixels(grid: Grid) -> InputParameter:
         unit="pixel",
         ucd="pos.cartesian",
         description="x_min x_max y_min y_max; the first pixel is 0, both ends are taken",
-        maximum=f"0 {nx - 1} 0 {ny - 1}",
+        maximum=f"0 {nx - 1} 0 {ny - 1}" if nx and ny else None,
     )
 
 
 def _interval(
-    row: DatasetRow, name: str, prefix: str, unit: str, ucd: str, description: str
+    rows: Sequence[DatasetRow], name: str, prefix: str, unit: str, ucd: str, description: str
 ) -> InputParameter:
-    low, high = row.columns.get(f"{prefix}_min"), row.columns.get(f"{prefix}_max")
+    """The ends are the outermost of all images, if all have some."""
+    lows = [row.columns.get(f"{prefix}_min") for row in rows]
+    highs = [row.columns.get(f"{prefix}_max") for row in rows]
+    known = not any(end is None for end in (*lows, *highs))
+    ends = f"{min(map(_real, lows))!r} {max(map(_real, highs))!r}" if known else None
     return InputParameter(
         name=name,
         datatype="double",
@@ -168,11 +173,15 @@ def _interval(
         unit=unit,
         ucd=ucd,
         description=description,
-        maximum=None if low is None or high is None else f"{float(low)!r} {float(high)!r}",
+        maximum=ends,
     )
 
 
+def _real(value: Value) -> float:
+    return float(value or 0.0)
+
+
 def _choice(
-    name: str, description: str, options: list[str] | tuple[str, ...], ucd: str | None = None
+    name: str, description: str, options: Iterable[str], ucd: str | None = None
 ) -> InputParameter:
     return InputParameter(name=name, ucd=ucd, description=description, options=tuple(options))

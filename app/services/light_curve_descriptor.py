@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
+from app.services.described import place_input
 from app.services.light_curve_request import BACKGROUNDS, KINDS
-from app.services.psf_descriptor import place_input
 from app.sky.dali import format_shape
 from app.sky.shapes import Point
 from app.votable.descriptors import InputParameter, ServiceDescriptor, interval_input
@@ -17,24 +17,16 @@ FORMATS: Final = ("votable", "csv", "tsv", "json", "fits", "parquet", "svg", "pn
 
 
 def light_curve_descriptor(
-    row: DatasetRow, service_url: str, *, number: int
-) -> ServiceDescriptor | None:
-    """How ``/lightcurve`` is asked about a place on an image; None for what is not on the sky.
-
-    ``number`` as in :func:`app.services.build_descriptors.build_descriptors`.
-    """
-    columns = row.columns
-    region, lon, lat = (columns.get(name) for name in ("s_region", "s_ra", "s_dec"))
-    if not ImageRef.from_text(row.image_ref).grid or region is None or lon is None or lat is None:
-        return None
-    address = f"{service_url}/lightcurve"
+    rows: Sequence[DatasetRow], service_url: str
+) -> tuple[ServiceDescriptor, ...]:
+    """How ``/lightcurve`` is asked about a place on images that are on the sky."""
+    address, columns = f"{service_url}/lightcurve", rows[0].columns
+    middle = format_shape(Point(float(columns["s_ra"] or 0), float(columns["s_dec"] or 0)))
     band = columns.get("lsst_band")
-    asked = {"POS": format_shape(Point(float(lon), float(lat)))}
-    if band is not None:
-        asked["BAND"] = str(band)
-    return ServiceDescriptor(
-        resource_id=f"lightcurve_{number}",
-        name="lightcurve" if number == 1 else f"lightcurve-{number}",
+    asked = {"POS": middle} | ({} if band is None else {"BAND": str(band)})
+    descriptor = ServiceDescriptor(
+        resource_id="lightcurve",
+        name="lightcurve",
         access_url=address,
         description=(
             "Light curve of a place: PSF fluxes on this image and on all others that contain it"
@@ -42,7 +34,7 @@ def light_curve_descriptor(
         content_type="application/x-votable+xml",
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
         inputs=(
-            place_input(str(region)),
+            place_input(rows),
             InputParameter(
                 name="BAND",
                 ucd="meta.id;instr.filter",
@@ -74,3 +66,4 @@ def light_curve_descriptor(
             ),
         ),
     )
+    return (descriptor,)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
@@ -18,28 +19,29 @@ from app.schema.rows import (
     virtual_id,
 )
 from app.services.build_descriptors import build_descriptors
-from app.services.builds_rows import is_built_difference
-from app.services.cutout_descriptor import cutout_descriptor
+from app.services.cutout_descriptor import cutout_descriptor, has_pixels
+from app.services.described import is_on_sky
 from app.services.light_curve_descriptor import light_curve_descriptor
 from app.services.link_rows import (
-    dataset_link,
-    describe_input,
     fault_link,
     link_elsewhere,
+    page_link,
+    picture_links,
     service_link,
-    sources_link,
     text_of,
 )
 from app.services.psf_descriptor import psf_descriptor
+from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
+from app.stores.tar_pieces import TarMember
 from app.votable.datalink import Link
 from app.votable.descriptors import ServiceDescriptor
 
-MAX_IDS: Final = 200
+MAX_IDS: Final = 1000
 """Identifiers answered in one request; more are cut off with OVERFLOW."""
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -56,6 +58,8 @@ _COMPANIONS: Final[Mapping[str, tuple[str, str]]] = {
     "mask": ("#auxiliary", "Mask"),
     "image": ("#auxiliary", "Image plane"),
 }
+PACKAGE: Final = -1
+"""Instead of the number of a file: all of them."""
 
 
 def _nobody_knows(_pixels: float) -> float | None:
@@ -98,29 +102,29 @@ class LinkService:
         self._signer = signer
         self._max_ids = max_ids
         self._seconds_of = seconds_of
+        self.keep_s: Final = signer.keep_s
+        """So many seconds links may be kept."""
 
     def find_links(self, ids: Sequence[str], service_url: str) -> LinkTable:
         """Links of each identifier, in the order asked; an unknown one has a row that says so."""
         unique = list(dict.fromkeys(identifier.strip() for identifier in ids))
         asked = unique[: self._max_ids]
         rows = self._datasets.resolve(asked)
+        found = list({fold(row.dataset_id): row for row in rows.values()}.values())
+        relations = Relations.of(self._datasets, found)
+        services, descriptors = _services(found, service_url)
         links: list[Link] = []
-        descriptors: list[ServiceDescriptor] = []
-        for number, identifier in enumerate(asked, start=1):
+        for identifier in asked:
             row = rows.get(fold(identifier))
             if row is None:
                 links.append(fault_link(identifier))
                 continue
-            services = tuple(_services(row, service_url, number))
-            found = [
-                *self._links_of(row, service_url),
-                *(service_link(row, descriptor) for descriptor in services),
-            ]
+            own = [*self._own_links(row, service_url), *relations.links(row, service_url)]
+            own += [service_link(row, each) for each in services.get(fold(row.dataset_id), ())]
             if fold(identifier) != fold(row.dataset_id):  # a promise that was kept
-                found = [replace(link, ID=identifier) for link in found]
-            links += found
-            descriptors += services
-        return LinkTable(tuple(links), tuple(descriptors), len(unique) > len(asked))
+                own = [replace(link, ID=identifier) for link in own]
+            links += own
+        return LinkTable(tuple(links), descriptors, len(unique) > len(asked))
 
     def file_url(self, dataset_id: str, service_url: str) -> str:
         """A fresh address of the dataset's file; where it lies if that is elsewhere (empty when
@@ -139,7 +143,7 @@ class LinkService:
         ref = self._signer.open(token)
         row = self._datasets.get(ref.dataset_id)
         paths = [] if row.is_external or row.is_buildable else _paths(row)
-        if ref.part >= len(paths) or _file_name(paths[ref.part]) != name:
+        if not 0 <= ref.part < len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
         return Download(
@@ -149,7 +153,24 @@ class LinkService:
             build_state=text_of(row.columns.get("build_state")),
         )
 
-    def _links_of(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
+    def open_package(self, token: str) -> tuple[TarMember, ...]:
+        """All files of the dataset of a token, and what is known of it as JSON.
+
+        Raises SignatureError when the token is forged, expired or for one file, NotFoundError when
+        a file is gone.
+        """
+        ref = self._signer.open(token)
+        row = self._datasets.get(ref.dataset_id)
+        if ref.part != PACKAGE or row.is_external or row.is_buildable:
+            raise NotFoundError("The package")
+        folder = _package_name(row)
+        inputs = [asdict(each) for each in self._datasets.inputs_of(row.dataset_id)]
+        known = json.dumps({"ObsCore": dict(row.columns), "inputs": inputs}, indent=1, default=str)
+        files = (TarMember(f"{folder}/{_file_name(path)}", get_file(path)) for path in _paths(row))
+        return (*files, TarMember(f"{folder}/about.json", known.encode()))
+
+    def _own_links(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
+        """What there is of a dataset itself."""
         if row.is_external:
             yield link_elsewhere(row)
         elif row.is_buildable:
@@ -157,13 +178,9 @@ class LinkService:
         else:
             yield self._this(row, service_url)
             yield from self._companions(row, service_url)
-        inputs = [each for each in self._datasets.inputs_of(row.dataset_id) if not each.rejected]
-        for used in inputs:
-            yield dataset_link(row, used.input_id, service_url, "#progenitor", describe_input(used))
-        yield from self._derivations(row, service_url)
-        yield from self._promised(row, service_url)
-        if is_built_difference(row):
-            yield sources_link(row, service_url)
+            yield from picture_links(row, service_url)
+            yield self._package(row, service_url)
+        yield page_link(row, service_url)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:
         title = row.columns.get("obs_title") or row.columns.get("dataproduct_subtype") or "Image"
@@ -196,18 +213,6 @@ class LinkService:
             link_auth="false",
             link_authorized=True,
         )
-
-    def _promised(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
-        """Of a virtual row its exposure, and of an exposure its virtual row."""
-        if row.origin == "virtual" and row.difference_of is not None:
-            for science in self._datasets.get_many([row.difference_of]):
-                told = f"{science.dataset_id}: the science image"
-                yield dataset_link(row, science.dataset_id, service_url, "#progenitor", told)
-        elif row.columns.get("calib_level") == CALIBRATED:
-            for other in self._datasets.differences_of([row.dataset_id]).values():
-                if other.origin == "virtual":
-                    told = "Its difference image, built on first use"
-                    yield dataset_link(row, other.dataset_id, service_url, "#derivation", told)
 
     def _warning(self, row: DatasetRow) -> str:
         """What a product that is stale says of its inputs."""
@@ -246,22 +251,18 @@ class LinkService:
                 link_authorized=True,
             )
 
-    def _derivations(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
-        uses = {
-            use.product_id: use
-            for use in self._datasets.products_of(row.dataset_id)
-            if not use.rejected
-        }
-        for product in self._datasets.get_many(list(uses)):
-            kind = product.columns.get("dataproduct_subtype") or "product"
-            role = uses[product.dataset_id].role if product.dataset_id in uses else "an"
-            yield dataset_link(
-                row,
-                product.dataset_id,
-                service_url,
-                "#derivation",
-                f"{kind} that has this dataset as {role} input",
-            )
+    def _package(self, row: DatasetRow, service_url: str) -> Link:
+        token = self._signer.sign(FileRef(row.dataset_id, PACKAGE))
+        return Link(
+            ID=row.dataset_id,
+            semantics="#package",
+            access_url=f"{service_url}/packages/{token}/{quote(_package_name(row))}.tar",
+            description="All files of this image and what is known of it, in a tar",
+            content_type="application/x-tar",
+            local_semantics="package",
+            link_auth="false",
+            link_authorized=True,
+        )
 
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
@@ -279,16 +280,33 @@ def _paths(row: DatasetRow) -> list[str]:
     return list(dict.fromkeys((row.file_path, *planes)))
 
 
+def _package_name(row: DatasetRow) -> str:
+    return _file_name(row.file_path).split(".")[0]
+
+
 def _file_name(path: str) -> str:
     return PurePath(path).name
 
 
-def _services(row: DatasetRow, service_url: str, number: int) -> Iterator[ServiceDescriptor]:
-    if row.is_external or row.is_buildable:
-        return
-    if row.columns.get("calib_level") == CALIBRATED:
-        yield from build_descriptors(row, service_url, number=number)
-    for describe in (cutout_descriptor, psf_descriptor, light_curve_descriptor):
-        found = describe(row, service_url, number=number)
-        if found is not None:
-            yield found
+def _services(
+    rows: Sequence[DatasetRow], service_url: str
+) -> tuple[dict[str, tuple[ServiceDescriptor, ...]], tuple[ServiceDescriptor, ...]]:
+    """Folded identifier -> descriptors of the services that take the dataset; and all of them,
+    which the datasets share."""
+    here = [row for row in rows if not (row.is_external or row.is_buildable)]
+    calibrated = [row for row in here if row.columns.get("calib_level") == CALIBRATED]
+    on_sky = [row for row in here if is_on_sky(row)]
+    found: dict[str, tuple[ServiceDescriptor, ...]] = {}
+    descriptors: list[ServiceDescriptor] = []
+    for some, describe in (
+        (calibrated, build_descriptors),
+        ([row for row in here if has_pixels(row)], cutout_descriptor),
+        (on_sky, psf_descriptor),
+        (on_sky, light_curve_descriptor),
+    ):
+        told = describe(some, service_url) if some else ()
+        descriptors += told
+        for row in some:
+            name = fold(row.dataset_id)
+            found[name] = (*found.get(name, ()), *told)
+    return found, tuple(descriptors)

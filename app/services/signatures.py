@@ -37,6 +37,8 @@ class FileSigner:
         self._key = key
         self._clock = clock
         self._lifetime_s = lifetime_s
+        self.keep_s = lifetime_s // 2
+        """So long a token may be kept: half of its life is left to whoever finds it then."""
 
     def sign(self, ref: FileRef) -> str:
         """A token that is good for the lifetime of links."""

@@ -16,6 +16,8 @@ from app.votable.writer import write_results
 
 MEDIA_TYPE: Final = "application/x-votable+xml;content=datalink"
 STANDARD_ID: Final = "ivo://ivoa.net/std/DataLink#links-1.1"
+ID_FIELD: Final = "ID"
+"""The column to which the identifiers of descriptors for several datasets refer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def _field(
 
 
 FIELDS: Final = (
-    _field("ID", "meta.id;meta.main", "Identifier of the dataset that the link is about"),
+    _field(ID_FIELD, "meta.id;meta.main", "Identifier of the dataset that the link is about"),
     _field("access_url", "meta.ref.url", "Address of the linked resource"),
     _field("service_def", "meta.ref", "ID of the RESOURCE that describes a service"),
     _field("error_message", "meta.code.error", "Why there is no link"),

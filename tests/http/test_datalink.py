@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
+import tarfile
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,13 +17,26 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from pyvo.dal.adhoc import DatalinkQuery, DatalinkResults
 
-from tests.http.archive import DATALINK, Archive, add_images, open_archive, serving
+from tests.http.archive import (
+    DATALINK,
+    LINK_LIFETIME_S,
+    Archive,
+    add_images,
+    open_archive,
+    serving,
+)
 from tests.waiting import web
 from tests.xsd import assert_valid_votable
 
 IMAGE = "ivo://skyloom.test/demo?Visit-0"
 UNUSED = "ivo://skyloom.test/demo?Visit-2"
 PRODUCT = "ivo://skyloom.test/products?template/1"
+EVERYTHING = [
+    "#this", "#weight", "#preview", "#preview-image", "#thumbnail", "#package", "#documentation",
+    "#derivation", "#coderived", "#counterpart", *["#proc"] * 4, "#cutout", *["#proc"] * 2,
+]  # fmt: skip
+NEWER_TERMS = {"#thumbnail", "#package", "#documentation", "#coderived", "#counterpart"}
+"""Of www.ivoa.net/rdf/datalink/core since the list that Debian's STILTS knows (2014)."""
 
 
 def _links(client: httpx.Client, *ids: str, **more: str) -> Table:
@@ -36,12 +52,7 @@ def _semantics(table: Table) -> list[str]:
 
 def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client) -> None:
     table = _links(client, IMAGE)
-    assert _semantics(table) == [
-        *("#this", "#weight", "#derivation"),
-        *["#proc"] * 4,
-        "#cutout",
-        *["#proc"] * 2,
-    ]
+    assert _semantics(table) == EVERYTHING
     this = table[0]
     assert this["content_type"] == "application/fits"
     data = web.get(str(this["access_url"]))
@@ -50,8 +61,9 @@ def test_an_image_has_its_files_its_products_and_its_builds(client: httpx.Client
         assert (hdus[0].data == 0).all()
     with fits.open(io.BytesIO(web.get(str(table[1]["access_url"])).content)) as hdus:
         assert (hdus[0].data == 1).all()
-    assert str(table[2]["content_type"]) == DATALINK
-    assert set(_semantics(_follow(table[2]))) == {"#this", "#progenitor", "#proc", "#cutout"}
+    (product,) = [row for row in table if row["semantics"] == "#derivation"]
+    assert str(product["content_type"]) == DATALINK
+    assert {"#this", "#progenitor", "#proc"} < set(_semantics(_follow(product)))
 
 
 def _follow(row: Table.Row) -> Table:
@@ -90,7 +102,7 @@ def test_post_and_formats(client: httpx.Client) -> None:
     assert b"links-1.1" in answer.content
     for accepted in ("votable", "application/x-votable+xml", DATALINK):
         table = _links(client, IMAGE, RESPONSEFORMAT=accepted)
-        assert len(table) == 10
+        assert len(table) == len(EVERYTHING)
     refused = client.get("/datalink/links", params={"ID": IMAGE, "RESPONSEFORMAT": "text/html"})
     assert refused.status_code == 400
     assert "UsageFault: Parameter RESPONSEFORMAT" in refused.text
@@ -128,5 +140,80 @@ def test_stilts_datalinklint(archive: Archive, identifier: str) -> None:
     command = ["stilts", "datalinklint", f"votable={url}"]
     report = subprocess.run(command, capture_output=True, text=True, check=False)
     findings = re.findall(r"^[EWF]-.*$", report.stdout + report.stderr, re.M)
-    assert findings == [], "\n".join(findings)
-    assert report.returncode == 0, report.stderr
+    unknown = [each for each in findings if any(f'"{term}"' in each for term in NEWER_TERMS)]
+    assert findings == unknown, "\n".join(findings)
+    assert all(each.startswith("E-SMCO") for each in unknown), "\n".join(unknown)
+
+
+def test_datasets_of_one_kind_share_the_description_of_a_service(archive: Archive) -> None:
+    ids = [IMAGE, UNUSED, PRODUCT]
+    asked = web.post(f"{archive.url}/datalink/links", data={"ID": ids})
+    document = parse(io.BytesIO(asked.content))
+    services = [each.ID for each in document.resources if each.utype == "adhoc:service"]
+    assert services == [
+        "template_sync", "template_async", "difference_sync", "difference_async", "psf",
+        "lightcurve",
+    ]  # fmt: skip
+    rows = document.get_first_table().to_table()
+    for identifier, count in ((IMAGE, 6), (UNUSED, 6), (PRODUCT, 2)):
+        own = rows[rows["ID"] == identifier]
+        assert sum(own["semantics"] == "#proc") == count
+    links = DatalinkResults.from_result_url(
+        f"{archive.url}/datalink/links?" + "&".join(f"ID={quote(name)}" for name in ids)
+    )
+    second = [each for each in links.iter_procs() if each["ID"] == UNUSED][0]
+    resource = links.get_adhocservice_by_id(second["service_def"])
+    query = DatalinkQuery.from_resource(second, resource, FWHM_FRACTION=0.5)
+    assert dict(query) == {"ID": UNUSED, "BAND": "i", "FWHM_FRACTION": "0.5"}
+
+
+def test_a_package_has_all_files_and_what_is_known(client: httpx.Client) -> None:
+    (package,) = [row for row in _links(client, IMAGE) if row["semantics"] == "#package"]
+    url = str(package["access_url"])
+    sent = web.get(url)
+    assert sent.headers["content-type"] == package["content_type"] == "application/x-tar"
+    assert int(sent.headers["content-length"]) == len(sent.content)
+    assert int(web.head(url).headers["content-length"]) == len(sent.content)
+    assert "visit%200.tar" in sent.headers["content-disposition"]
+    with tarfile.open(fileobj=io.BytesIO(sent.content)) as tar:
+        held = {member.name: tar.extractfile(member) for member in tar.getmembers()}
+        assert set(held) == {
+            "visit 0/visit 0.fits", "visit 0/visit 0.weight.fits", "visit 0/about.json",
+        }  # fmt: skip
+        for name, value in (("visit 0.fits", 0), ("visit 0.weight.fits", 1)):
+            with fits.open(io.BytesIO(held[f"visit 0/{name}"].read())) as hdus:
+                assert (hdus[0].data == value).all()
+        about = json.load(held["visit 0/about.json"])
+    assert about["ObsCore"]["obs_publisher_did"] == IMAGE
+    assert "file_path" not in str(about)
+
+
+def test_the_token_of_a_package_opens_no_file_and_the_other_way_round(
+    client: httpx.Client,
+) -> None:
+    table = _links(client, IMAGE)
+    urls = {str(row["semantics"]): str(row["access_url"]) for row in table}
+    file, package = urls["#this"], urls["#package"]
+    assert web.get(file.replace("/files/", "/packages/")).status_code == 404
+    assert web.get(package.replace("/packages/", "/files/")).status_code == 404
+    assert web.get(package.replace("/packages/", "/packages/x")).status_code == 403
+
+
+def test_links_to_images_of_the_same_place_are_queries_that_work(client: httpx.Client) -> None:
+    table = _links(client, IMAGE)
+    found = {
+        str(row["local_semantics"]): parse(io.BytesIO(web.get(str(row["access_url"])).content))
+        for row in table
+        if row["semantics"] in ("#coderived", "#counterpart")
+    }
+    assert set(found) == {"same-band", "other-collections"}
+    (same, other) = (
+        found[n].get_first_table().to_table() for n in ("same-band", "other-collections")
+    )
+    assert list(same["lsst_visit"]) == [0, 1, 2]  # nearest in time first
+    assert len(other) == 0
+
+
+def test_links_are_kept_no_longer_than_their_addresses_live(client: httpx.Client) -> None:
+    answer = client.get("/datalink/links", params={"ID": IMAGE})
+    assert answer.headers["cache-control"] == f"private, max-age={LINK_LIFETIME_S // 2}"

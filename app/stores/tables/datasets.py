@@ -242,7 +242,11 @@ class DatasetStore:
 
     def inputs_of(self, product_id: str) -> list[ProductInput]:
         """Provenance rows of a product: science first, then templates by identifier."""
-        return self._provenance(product_input.c.product_id, product_id)
+        return self.inputs_of_all([product_id]).get(fold(product_id), [])
+
+    def inputs_of_all(self, product_ids: Sequence[str]) -> dict[str, list[ProductInput]]:
+        """Folded identifier of each product -> its provenance rows; the others absent."""
+        return self._provenance(product_input.c.product_id, product_ids)
 
     def science_of(self, product_ids: Sequence[str]) -> dict[str, str]:
         """Identifier of each difference -> that of the image it was made from."""
@@ -256,16 +260,30 @@ class DatasetStore:
 
     def products_of(self, input_id: str) -> list[ProductInput]:
         """Provenance rows in which a dataset is an input, by product."""
-        return self._provenance(product_input.c.input_id, input_id)
+        return self.products_of_all([input_id]).get(fold(input_id), [])
 
-    def _provenance(self, column: sa.Column[Any], identifier: str) -> list[ProductInput]:
-        query = (
-            sa.select(product_input)
-            .where(sa.func.lower(column) == fold(identifier))
-            .order_by(product_input.c.role, product_input.c.product_id, product_input.c.input_id)
-        )
+    def products_of_all(self, input_ids: Sequence[str]) -> dict[str, list[ProductInput]]:
+        """Folded identifier of each dataset -> the provenance rows in which it is an input; those
+        without any absent."""
+        return self._provenance(product_input.c.input_id, input_ids)
+
+    def _provenance(
+        self, column: sa.Column[Any], identifiers: Sequence[str]
+    ) -> dict[str, list[ProductInput]]:
+        found: dict[str, list[ProductInput]] = {}
         with read_transaction(self._engine) as connection:
-            return [input_from_record(r) for r in connection.execute(query).mappings()]
+            for some in chunks([fold(name) for name in identifiers if "\0" not in name]):
+                query = (
+                    sa.select(product_input)
+                    .where(sa.func.lower(column).in_(some))
+                    .order_by(
+                        product_input.c.role, product_input.c.product_id, product_input.c.input_id
+                    )
+                )
+                for record in connection.execute(query).mappings():
+                    name = fold(record[column.name])
+                    found.setdefault(name, []).append(input_from_record(record))
+        return found
 
 
 def _chunks(records: Iterable[Record]) -> Iterator[dict[str, Record]]:
