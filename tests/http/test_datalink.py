@@ -122,7 +122,7 @@ def test_pyvo_reads_links_and_services(archive: Archive) -> None:
     links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
     (this,) = links.bysemantics("#this", include_narrower=False)
     assert web.get(this.access_url).status_code == 200
-    assert len(list(links.iter_procs())) == 6
+    assert len(list(links.iter_procs())) == 7
     template = links.get_first_proc()
     assert template.access_url == f"{archive.url}/builds/template/sync"
     names = [parameter.name for parameter in template.input_params]
