@@ -12,7 +12,7 @@ from app.recipes.cutout import COMPRESSIONS
 from app.recipes.picture import LEAST_SIDE_PX, MOST_SIDE_PX
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow, Value
-from app.services.described import identifier_input, widest
+from app.services.described import identifier_input, largest_px
 from app.sky.dali import format_shape
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Circle, Polygon, Region
@@ -69,7 +69,7 @@ def _whereabouts(outline: Region | None) -> str:
 def _inputs(rows: Sequence[DatasetRow], outline: Region | None) -> Iterator[InputParameter]:
     yield identifier_input(rows, "The image")
     yield from _sky_inputs(outline)
-    yield _pixels(widest(rows, "s_xel1"), widest(rows, "s_xel2"))
+    yield _pixels(*largest_px(rows))
     yield _interval(rows, "BAND", "em", "m", "em.wl;stat.interval", "Wavelengths in vacuum")
     yield _interval(rows, "TIME", "t", "d", "time.interval;obs.exposure", "Times: MJD, UTC")
     told = [str(row.columns.get("pol_states") or "").split("/") for row in rows]
@@ -153,7 +153,7 @@ def _pixels(nx: int, ny: int) -> InputParameter:
         unit="pixel",
         ucd="pos.cartesian",
         description="x_min x_max y_min y_max; the first pixel is 0, both ends are taken",
-        maximum=f"0 {nx - 1} 0 {ny - 1}" if nx and ny else None,
+        maximum=f"0 {nx - 1} 0 {ny - 1}",
     )
 
 

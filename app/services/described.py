@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
 from app.sky.stcs import describe_area, parse_region
@@ -49,6 +50,14 @@ def place_input(rows: Sequence[DatasetRow]) -> InputParameter:
     )
 
 
-def widest(rows: Sequence[DatasetRow], column: str) -> int:
-    """The largest value of a column of whole numbers."""
-    return max(int(row.columns.get(column) or 0) for row in rows)
+def largest_px(rows: Sequence[DatasetRow]) -> tuple[int, int]:
+    """(nx, ny): as many pixels as the widest and the highest of the images have."""
+    sizes = [_size_px(row) for row in rows]
+    return max(nx for nx, _ in sizes), max(ny for _, ny in sizes)
+
+
+def _size_px(row: DatasetRow) -> tuple[int, int]:
+    nx, ny = row.columns.get("s_xel1"), row.columns.get("s_xel2")
+    if nx is None or ny is None:
+        ny, nx = Grid.from_text(ImageRef.from_text(row.image_ref).grid).shape
+    return int(nx), int(ny)

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from app.schema.rows import DatasetRow
-from app.services.described import identifier_input, place_input, widest
+from app.services.described import identifier_input, largest_px, place_input
 from app.sky.dali import format_shape
 from app.sky.shapes import Point
 from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
@@ -20,6 +20,7 @@ def psf_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[Servic
     address, columns = f"{service_url}/psf", rows[0].columns
     middle = format_shape(Point(float(columns["s_ra"] or 0), float(columns["s_dec"] or 0)))
     asked = {"ID": rows[0].dataset_id, "POS": middle, "RESPONSEFORMAT": "json"}
+    nx, ny = largest_px(rows)
     descriptor = ServiceDescriptor(
         resource_id="psf",
         name="psf",
@@ -33,8 +34,8 @@ def psf_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[Servic
         inputs=(
             identifier_input(rows, "The image"),
             place_input(rows),
-            _pixel("X", "Column", widest(rows, "s_xel1")),
-            _pixel("Y", "Row", widest(rows, "s_xel2")),
+            _pixel("X", "Column", nx),
+            _pixel("Y", "Row", ny),
             InputParameter(
                 name="RESPONSEFORMAT",
                 description="A stamp, a picture of it, or place and shape",
@@ -51,5 +52,5 @@ def _pixel(name: str, told: str, size: int) -> InputParameter:
         f"{told} of the image; the middle of the first is 0",
         "pixel",
         "pos.cartesian." + name.lower(),
-        limits=("0", str(size - 1) if size else None),
+        limits=("0", str(size - 1)),
     )

@@ -33,7 +33,8 @@ UNUSED = "ivo://skyloom.test/demo?Visit-2"
 PRODUCT = "ivo://skyloom.test/products?template/1"
 EVERYTHING = [
     "#this", "#weight", "#preview", "#preview-image", "#thumbnail", "#package", "#documentation",
-    "#derivation", "#coderived", "#coderived", "#counterpart", *["#proc"] * 4, "#cutout", *["#proc"] * 2,
+    "#derivation", "#coderived", "#coderived", "#counterpart",
+    *["#proc"] * 4, "#cutout", *["#proc"] * 2,
 ]  # fmt: skip
 NEWER_TERMS = ("thumbnail", "package", "documentation", "coderived", "counterpart")
 """Of www.ivoa.net/rdf/datalink/core since the list that Debian's STILTS knows (2014)."""

@@ -304,7 +304,7 @@ def test_wrong_tables_are_told(
 def test_datalink_says_how_light_curves_are_asked_for(client: TestClient) -> None:
     answer = client.get("/datalink/links", params={"ID": SCIENCE.dataset_id})
     document = parse(io.BytesIO(answer.content))
-    (service,) = [e for e in document.resources if (e.ID or "").startswith("lightcurve_")]
+    (service,) = [e for e in document.resources if e.ID == "lightcurve"]
     inputs = {param.name: param for param in service.groups[0].entries}
     assert set(inputs) == {
         "POS",

@@ -236,7 +236,7 @@ def test_datalink_says_how_psfs_are_asked_for(
     for name in (SCIENCE.dataset_id, template):
         answer = client.get("/datalink/links", params={"ID": name})
         document = parse(io.BytesIO(answer.content))
-        (service,) = [each for each in document.resources if (each.ID or "").startswith("psf_")]
+        (service,) = [each for each in document.resources if each.ID == "psf"]
         inputs = {param.name: param for param in service.groups[0].entries}
         assert inputs["ID"].value == name
         (example,) = [param.value for param in service.params if param.name == "exampleURL"]
@@ -247,4 +247,4 @@ def test_datalink_says_how_psfs_are_asked_for(
             limits = inputs[axis].values
             assert (limits.min, limits.max) == (0, size - 1)
     external = client.get("/datalink/links", params={"ID": ELSEWHERE})
-    assert external.status_code == 200 and "psf_" not in external.text
+    assert external.status_code == 200 and 'ID="psf"' not in external.text
