@@ -139,6 +139,9 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             writer=services.cutout_writer,
             pictures=services.cutout_pictures,
             queries=services.queries,
+            jobs=services.jobs,
+            results=services.results,
+            links=services.links,
             address=services.address,
         )
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from app.config import Config
 from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
+from app.http.faults import describe_plainly
 from app.recipes.recipe import BuildKind
 from app.services.batches import DifferenceBatch, TemplateBatch
 from app.services.build_executor import BuildExecutor
@@ -20,6 +21,7 @@ from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
 from app.services.cutout_files import CutoutWriter
+from app.services.cutout_jobs import CutoutExecutor
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
 from app.services.dispatcher import Dispatcher
@@ -55,6 +57,7 @@ from app.workers.work import Limits
 
 QUERY_SLOTS = 4
 """TAP jobs that one server runs at a time."""
+CUTOUT_SLOTS = 2
 PREVIEW_CACHE_BYTES = 500_000_000
 PSF_CACHE_BYTES = 500_000_000
 
@@ -118,12 +121,22 @@ def build_services(config: Config) -> Services:
     builds = BuildService(datasets=stores.datasets, planner=planner, engine=engine, clock=now)
     uploads = make_uploads(config, results)
     quotes = make_quotes(config, stores, queries, uploads, builds)
-    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes)
+    images = ImageStore(data_dir=config.data_dir.absolute())
+    planes = PlaneFiles(data_dir=config.data_dir.absolute())
+    cutouts = CutoutService(datasets=stores.datasets, files=planes)
+    cutout_writer = CutoutWriter(files=planes, images=images)
+    cutout_pictures = CutoutPictures(files=planes)
+    cutting = CutoutExecutor(
+        cutouts=cutouts,
+        writer=cutout_writer,
+        pictures=cutout_pictures,
+        results=results,
+        describe_error=describe_plainly,
+    )
+    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes, cutting)
     signer = FileSigner(
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
-    images = ImageStore(data_dir=config.data_dir.absolute())
-    planes = PlaneFiles(data_dir=config.data_dir.absolute())
     psfs = ImagePsfs(
         images=images,
         cache=FileCache(
@@ -153,9 +166,9 @@ def build_services(config: Config) -> Services:
         engine=engine,
         images=images,
         psfs=PsfService(datasets=stores.datasets, psfs=psfs),
-        cutouts=CutoutService(datasets=stores.datasets, files=planes),
-        cutout_writer=CutoutWriter(files=planes, images=images),
-        cutout_pictures=CutoutPictures(files=planes),
+        cutouts=cutouts,
+        cutout_writer=cutout_writer,
+        cutout_pictures=cutout_pictures,
         light_curves=LightCurveService(
             datasets=stores.datasets,
             rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
@@ -208,6 +221,7 @@ def make_jobs(
     builds: BuildService,
     results: ResultStore,
     quotes: QuoteService,
+    cutting: CutoutExecutor,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
     build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
@@ -226,6 +240,7 @@ def make_jobs(
             ),
             "template": build_executor,
             "difference": build_executor,
+            "cutout": cutting,
         },
         slots=job_slots(config),
         clock=now,
@@ -251,7 +266,12 @@ def make_jobs(
 
 def job_slots(config: Config) -> dict[JobKind, int]:
     """How many jobs of each kind one server runs at a time."""
-    return {"tap": QUERY_SLOTS, "template": config.workers, "difference": config.workers}
+    return {
+        "tap": QUERY_SLOTS,
+        "template": config.workers,
+        "difference": config.workers,
+        "cutout": CUTOUT_SLOTS,
+    }
 
 
 def make_quotes(

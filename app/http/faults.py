@@ -109,6 +109,12 @@ def describe(error: Exception) -> str:
     return f"{fault.dali}: {message}"
 
 
+def describe_plainly(error: ServiceError) -> str:
+    """``UsageError: …`` as it stands in plain text (SODA 1.0, section 5.3)."""
+    fault, message = explain(error)
+    return f"{fault.label}: {message}"
+
+
 def job_error_document(error: JobError, style: FaultStyle) -> Response:
     """What ``/{job}/error`` answers, always with status 200 (UWS 1.1, section 2.1.7)."""
     kind = getattr(errors, error.fault, ServiceError)

@@ -1,10 +1,10 @@
 """SODA 1.0: ``/soda/sync`` answers with a part of an image, as FITS or drawn;
-``/soda/capabilities`` and ``/soda/availability``."""
+``/soda/async`` (UWS jobs) makes many; ``/soda/capabilities`` and ``/soda/availability``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -12,30 +12,27 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import UnsupportedFormatError, quoted
 from app.http import vosi
 from app.http.availability import availability_of
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
+from app.http.uws import uws_router
 from app.recipes.cutout import CutoutRequest, parse_cutout
+from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
 from app.recipes.picture import PICTURE_NAMES, parse_picture, refuse_picture_names
 from app.services.cutout_files import CutoutWriter
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
+from app.services.jobs import JobService
+from app.services.links import LinkService
 from app.services.query import QueryService
+from app.stores.results import ResultStore
 
 ASK: Final = ["GET", "HEAD", "POST"]
 READ: Final = ["GET", "HEAD"]
 PICTURES_AT_ONCE: Final = 2
-Form = Literal["fits", "png", "jpeg"]
-MEDIA_TYPES: Final[Mapping[Form, str]] = {
-    "fits": "application/fits",
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-}
-_ALSO: Final[Mapping[Form, str]] = {"fits": "image/fits", "png": "png", "jpeg": "jpg"}
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -45,6 +42,9 @@ def router(
     writer: CutoutWriter,
     pictures: CutoutPictures,
     queries: QueryService,
+    jobs: JobService,
+    results: ResultStore,
+    links: LinkService,
     address: ServiceAddress,
 ) -> APIRouter:
     """Everything below ``/soda``."""
@@ -61,6 +61,17 @@ def router(
     async def availability() -> Response:
         return await availability_of(queries)
 
+    soda.include_router(
+        uws_router(
+            prefix="/soda/async",
+            kind="cutout",
+            jobs=jobs,
+            results=results,
+            links=links,
+            address=address,
+            style=FaultStyle.TEXT,
+        )
+    )
     return soda
 
 
@@ -77,7 +88,7 @@ class _Sync:
 
     async def answer(self, request: Request) -> Response:
         parameters = await read_parameters(request)
-        form = _format(parameters)
+        form = parse_form(parameters.pairs)
         asked = parse_cutout(parameters.pairs, PICTURE_NAMES)
         if form == "fits":
             return await self._fits(request, parameters, asked)
@@ -105,17 +116,6 @@ class _Sync:
         content = await to_thread.run_sync(draw, limiter=self._drawing)
         headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
-
-
-def _format(parameters: ParameterSet) -> Form:
-    """By RESPONSEFORMAT; FITS where nothing says."""
-    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT") or "fits"
-    word = asked.strip().lower()
-    for form, media_type in MEDIA_TYPES.items():
-        if word in (form, media_type, _ALSO[form]):
-            return form
-    offered = ", ".join(MEDIA_TYPES)
-    raise UnsupportedFormatError("RESPONSEFORMAT", f"{quoted(asked)}; offered are {offered}")
 
 
 def _name(asked: CutoutRequest) -> str:

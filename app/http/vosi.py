@@ -239,6 +239,7 @@ def write_soda_capabilities(service_url: str) -> bytes:
             version="1.0",
             result_type="application/fits",
         ),
+        _capability("ivo://ivoa.net/std/SODA#async-1.0", f"{soda_url}/async", version="1.0"),
         _capability("ivo://ivoa.net/std/VOSI#capabilities", f"{soda_url}/capabilities"),
         _capability("ivo://ivoa.net/std/VOSI#availability", f"{soda_url}/availability"),
     )

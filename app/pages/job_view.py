@@ -7,9 +7,15 @@ from urllib.parse import quote
 
 from app.uws.job import ACTIVE, Job, JobKind
 
-KINDS: Final[tuple[JobKind, ...]] = ("difference", "template", "tap")
+KINDS: Final[tuple[JobKind, ...]] = ("difference", "template", "tap", "cutout")
 BUILDS: Final[tuple[JobKind, ...]] = ("difference", "template")
-HEADINGS: Final = {"difference": "Difference image", "template": "Template", "tap": "Query"}
+HEADINGS: Final = {
+    "difference": "Difference image",
+    "template": "Template",
+    "tap": "Query",
+    "cutout": "Cutouts",
+}
+_UWS_PATHS: Final = {"tap": "tap/async", "cutout": "soda/async"}
 
 
 def view_job(job: Job, root: str) -> dict[str, Any]:
@@ -38,4 +44,4 @@ def view_job(job: Job, root: str) -> dict[str, Any]:
 
 def uws_path(kind: JobKind) -> str:
     """Path of the job list of a kind, below the root."""
-    return "tap/async" if kind == "tap" else f"builds/{kind}/async"
+    return _UWS_PATHS.get(kind) or f"builds/{kind}/async"

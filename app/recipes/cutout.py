@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import Final
 
-from app.errors import MultiValuedParameterError, ParameterError, RegionError, quoted
+from app.errors import LimitError, MultiValuedParameterError, ParameterError, RegionError, quoted
 from app.pixels.cube_axes import STOKES
-from app.recipes.values import Interval, Parameters, Values, group, one_of, text
-from app.sky.dali import parse_interval, parse_pos
+from app.recipes.values import Interval, Parameters, Values, group, intervals, one_of, single, text
+from app.sky.dali import parse_pos
 from app.sky.numbers import parse_bound
 from app.sky.shapes import Region
 
@@ -19,6 +21,8 @@ PixelBox = tuple[float, float, float, float]
 REGION_NAMES: Final = ("CIRCLE", "POLYGON", "POS", "PIXELS")
 """Each says which part of the image is meant."""
 INTERVAL_NAMES: Final = ("BAND", "TIME")
+_ONE_ANSWER: Final = "one answer holds one cutout, /soda/async makes many"
+MOST_CUTOUTS: Final = 1000
 COMPRESSIONS: Final = ("none", "rice")
 CUTOUT_NAMES: Final = ("ID", *REGION_NAMES, *INTERVAL_NAMES, "POL", "EXT", "COMPRESS")
 
@@ -56,23 +60,49 @@ def parse_cutout(parameters: Parameters, also: Sequence[str] = ()) -> CutoutRequ
     for: one answer holds one.
     """
     values = group(parameters, (*CUTOUT_NAMES, *also))
-    for name in ("ID", *REGION_NAMES, *INTERVAL_NAMES, "COMPRESS"):
+    for name in ("ID", *REGION_NAMES, *INTERVAL_NAMES):
         _require_one(values, name)
     given = [name for name in REGION_NAMES if name in values]
     if len(given) > 1:
-        reason = f"{given[0]} says already which part is meant, and one answer holds one"
+        reason = f"{given[0]} says already which part is meant; {_ONE_ANSWER}"
         raise MultiValuedParameterError(given[1], reason)
+    return _combinations(values)[0]
+
+
+def parse_cutouts(parameters: Parameters, also: Sequence[str] = ()) -> tuple[CutoutRequest, ...]:
+    """Every combination of an image, a part of it, a band and a time (SODA 1.0, section 4).
+
+    Raises ParameterError, LimitError for more than :data:`MOST_CUTOUTS` of them.
+    """
+    return _combinations(group(parameters, (*CUTOUT_NAMES, *also)))
+
+
+def _combinations(values: Values) -> tuple[CutoutRequest, ...]:
     if "ID" not in values:
         raise ParameterError("ID", "required: the obs_publisher_did of an image")
-    return CutoutRequest(
-        dataset_id=text("ID", values["ID"][0]),
-        place=parse_place(given[0], values[given[0]][0]) if given else None,
-        band=_interval(values, "BAND"),
-        time=_interval(values, "TIME"),
-        pol=tuple(dict.fromkeys(parse_state(given) for given in values.get("POL", ()))),
-        planes=tuple(dict.fromkeys(_words(values.get("EXT", ())))),
-        compress="COMPRESS" in values
-        and one_of(COMPRESSIONS)("COMPRESS", values["COMPRESS"][0]) == "rice",
+    places: list[Place | None] = [
+        parse_place(name, given) for name in REGION_NAMES for given in values.get(name, ())
+    ]
+    choices = (places or [None], intervals(values, "BAND"), intervals(values, "TIME"))
+    count = len(values["ID"]) * prod(max(1, len(each)) for each in choices)
+    if count > MOST_CUTOUTS:
+        raise LimitError("cutouts of one request", count, MOST_CUTOUTS)
+    states = tuple(dict.fromkeys(parse_state(given) for given in values.get("POL", ())))
+    planes = tuple(dict.fromkeys(_words(values.get("EXT", ()))))
+    compress = single(values, "COMPRESS", one_of(COMPRESSIONS)) == "rice"
+    return tuple(
+        CutoutRequest(
+            dataset_id=text("ID", dataset_id),
+            place=place,
+            band=band,
+            time=time,
+            pol=states,
+            planes=planes,
+            compress=compress,
+        )
+        for dataset_id, place, band, time in product(
+            values["ID"], choices[0], choices[1] or [None], choices[2] or [None]
+        )
     )
 
 
@@ -98,14 +128,7 @@ def parse_state(given: str) -> str:
 def _require_one(values: Values, name: str) -> None:
     count = len(values.get(name, ()))
     if count > 1:
-        raise MultiValuedParameterError(
-            name, f"{count} values were given, and one answer holds one"
-        )
-
-
-def _interval(values: Values, name: str) -> Interval | None:
-    given = values.get(name, ())
-    return parse_interval(name, given[0]) if given else None
+        raise MultiValuedParameterError(name, f"{count} values were given; {_ONE_ANSWER}")
 
 
 def _pixels(given: str) -> PixelBox:

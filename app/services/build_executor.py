@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from app.errors import ComputationError, NotFoundError, RecipeError, StoppedError, UsageError
+from app.errors import ComputationError, NotFoundError, StoppedError, UsageError
 from app.recipes.recipe import BuildKind, BuildPlan, Recipe
 from app.schema.rows import DatasetRow
-from app.services.builds import BuildService
+from app.services.builds import BuildService, build_kind_of
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.executors import StopSignal
 from app.stores.jobs import JobStore
@@ -32,9 +32,7 @@ class BuildExecutor:
         self, job: Job, should_stop: StopSignal, progress: Progress
     ) -> tuple[JobResult, ...] | None:
         """Build what the job asks for, or hand out the product that is there already."""
-        if job.kind == "tap":
-            raise RecipeError("a query is not a build")
-        recipe, plan = self._prepare(job, job.kind)
+        recipe, plan = self._prepare(job, build_kind_of(job))
         product = self._builds.find_product(recipe.key())
         if product is not None:
             return (product_result(product),)

@@ -15,7 +15,7 @@ from typing import Final
 
 from app.errors import RecipeError, ServiceError
 from app.pixels.grid import Grid
-from app.recipes.recipe import BuildPlan, BuildReport
+from app.recipes.recipe import BuildKind, BuildPlan, BuildReport
 from app.schema.rows import DatasetRow
 from app.services.build_planner import BuildPlanner, default_difference
 from app.services.builds_quality import product_quality
@@ -112,9 +112,7 @@ class BuildService:
 
         Raises what :meth:`prepare` raises.
         """
-        if job.kind == "tap":
-            raise RecipeError("a query is not a build")
-        recipe, plan = self.prepare(job.kind, job.parameters)
+        recipe, plan = self.prepare(build_kind_of(job), job.parameters)
         return 1.0 if self.find_product(recipe.key()) is not None else self.cost_of(plan)
 
     def cost_of(self, plan: BuildPlan) -> float:
@@ -131,3 +129,12 @@ def find_product(datasets: DatasetStore, key: str) -> DatasetRow | None:
     """See :meth:`BuildService.find_product`."""
     row = datasets.find_by_recipe(key)
     return row if row is not None and Path(row.file_path).is_file() else None
+
+
+def build_kind_of(job: Job) -> BuildKind:
+    """What a job builds. Raises RecipeError for one that builds nothing."""
+    match job.kind:
+        case "template" | "difference" as kind:
+            return kind
+        case other:
+            raise RecipeError(f"a job of kind {other} is not a build")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,7 @@ from app.sky.stcs import describe_area, parse_region
 from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
 
 SYNC_ID: Final = "ivo://ivoa.net/std/SODA#sync-1.0"
-PATH: Final = "/soda/sync"
+ASYNC_ID: Final = "ivo://ivoa.net/std/SODA#async-1.0"
 FORMATS: Final = ("fits", "png", "jpeg")
 _OUTLINE: Final = "pos.outline;obs"
 
@@ -28,13 +29,14 @@ _OUTLINE: Final = "pos.outline;obs"
 def cutout_descriptor(
     rows: Sequence[DatasetRow], service_url: str
 ) -> tuple[ServiceDescriptor, ...]:
-    """How ``/soda/sync`` cuts images of this service (see :func:`has_pixels`)."""
+    """How ``/soda/sync`` and ``/soda/async`` cut images of this service (see
+    :func:`has_pixels`)."""
     regions = [row.columns.get("s_region") for row in rows]
     outline = None if regions[0] is None else parse_region(str(regions[0]))
-    address = service_url + PATH
+    address = f"{service_url}/soda/sync"
     asked = {"ID": rows[0].dataset_id, **_example(outline)}
     alone = outline if len(rows) == 1 else None
-    descriptor = ServiceDescriptor(
+    sync = ServiceDescriptor(
         resource_id="soda_sync",
         name="soda-sync",
         access_url=address,
@@ -44,7 +46,17 @@ def cutout_descriptor(
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
         inputs=tuple(_inputs(rows, alone)),
     )
-    return (descriptor,)
+    many = replace(
+        sync,
+        resource_id="soda_async",
+        name="soda-async",
+        access_url=f"{service_url}/soda/async",
+        standard_id=ASYNC_ID,
+        description="Parts of images, one for each combination: makes a job (UWS 1.1)",
+        content_type="application/xml",
+        example_urls=(),
+    )
+    return sync, many
 
 
 def has_pixels(row: DatasetRow) -> bool:

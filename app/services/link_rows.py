@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from app.schema.dia_source import DIA_SOURCE
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
-from app.services.cutout_descriptor import SYNC_ID
+from app.services.cutout_descriptor import ASYNC_ID, SYNC_ID
 from app.votable.datalink import MEDIA_TYPE, Link
 from app.votable.descriptors import ServiceDescriptor
 
@@ -45,7 +45,7 @@ def service_link(row: DatasetRow, descriptor: ServiceDescriptor) -> Link:
     """A service that takes a dataset."""
     return Link(
         ID=row.dataset_id,
-        semantics="#cutout" if descriptor.standard_id == SYNC_ID else "#proc",
+        semantics="#cutout" if descriptor.standard_id in (SYNC_ID, ASYNC_ID) else "#proc",
         service_def=descriptor.resource_id,
         description=descriptor.description,
         content_type=descriptor.content_type,

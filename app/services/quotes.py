@@ -73,6 +73,8 @@ class QuoteService:
         """
         if job.phase not in {Phase.PENDING, Phase.HELD, Phase.QUEUED, Phase.EXECUTING}:
             return job.quote
+        if job.kind not in self._costs:
+            return None
         try:
             cost = self._costs[job.kind].before(job)
             measured = self._measured(job.kind)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-JobKind = Literal["tap", "template", "difference"]
+JobKind = Literal["tap", "template", "difference", "cutout"]
 
 
 class Phase(StrEnum):

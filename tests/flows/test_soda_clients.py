@@ -45,8 +45,8 @@ def test_pyvo_processes_a_row_of_a_query(row: Any) -> None:
 
 def test_pyvo_reads_what_the_descriptor_says(row: Any) -> None:
     links = row.getdatalink()
-    (cutout,) = [link for link in links if link["semantics"] == "#cutout"]
-    assert cutout["local_semantics"] == "soda-sync"
+    cutouts = [link for link in links if link["semantics"] == "#cutout"]
+    assert [link["local_semantics"] for link in cutouts] == ["soda-sync", "soda-async"]
     service = links.get_adhocservice_by_ivoid("ivo://ivoa.net/std/SODA#sync-1")
     inputs = {param.name: param for param in service.groups[0].entries}
     lon, lat, radius = inputs["CIRCLE"].values.max

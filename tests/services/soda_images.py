@@ -16,18 +16,25 @@ from starlette.testclient import TestClient
 
 from app.http import soda
 from app.http.context import ServiceAddress
-from app.http.faults import install_fault_handlers
+from app.http.faults import describe_plainly, install_fault_handlers
 from app.pixels.detect import gaussian_psf
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.services.cutout_files import CutoutWriter
+from app.services.cutout_jobs import CutoutExecutor
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
+from app.services.dispatcher import Dispatcher
+from app.services.jobs import JobService
+from app.services.links import LinkService
 from app.services.query import QueryService
 from app.services.setup import init_database
+from app.services.signatures import FileSigner
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.plane_files import PlaneFiles
+from app.stores.results import ResultStore
+from tests.services.builds_fixture import now
 from tests.services.survey import CENTRE, Exposure, dataset_row, write_exposure
 
 PLAIN = Exposure(visit=1, rotation_deg=30)
@@ -119,14 +126,46 @@ def cube_row(folder: Path, columns: Any, like: Any) -> Any:
 @contextmanager
 def serving(folder: Path, stores: MetadataStores) -> Iterator[TestClient]:
     """A client of their cutouts."""
-    files = PlaneFiles(data_dir=folder)
+    files, results = PlaneFiles(data_dir=folder), ResultStore(data_dir=folder)
+    cutouts = CutoutService(datasets=stores.datasets, files=files)
+    writer = CutoutWriter(files=files, images=ImageStore(data_dir=folder))
+    pictures = CutoutPictures(files=files)
+    dispatcher = Dispatcher(
+        jobs=stores.jobs,
+        executors={
+            "cutout": CutoutExecutor(
+                cutouts=cutouts,
+                writer=writer,
+                pictures=pictures,
+                results=results,
+                describe_error=describe_plainly,
+            )
+        },
+        slots={"cutout": 1},
+        clock=now,
+        expire=lambda _job: None,
+        discard=results.delete,
+        owner="test",
+        lease_s=300,
+        max_attempts=2,
+        poll_s=0.1,
+    )
+    jobs = JobService(
+        jobs=stores.jobs,
+        results=results,
+        clock=now,
+        lifetime_s=3600,
+        execution_limits_s={},
+        on_change=dispatcher.notify,
+    )
+    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
     app = FastAPI()
     install_fault_handlers(app)
     app.include_router(
         soda.router(
-            cutouts=CutoutService(datasets=stores.datasets, files=files),
-            writer=CutoutWriter(files=files, images=ImageStore(data_dir=folder)),
-            pictures=CutoutPictures(files=files),
+            cutouts=cutouts,
+            writer=writer,
+            pictures=pictures,
             queries=QueryService(
                 tables=stores.tables,
                 catalogs=stores.catalogs,
@@ -134,11 +173,16 @@ def serving(folder: Path, stores: MetadataStores) -> Iterator[TestClient]:
                 max_rows=10,
                 time_limit_s=10,
             ),
+            jobs=jobs,
+            results=results,
+            links=LinkService(datasets=stores.datasets, signer=signer),
             address=ServiceAddress(base_url=None),
         )
     )
-    with TestClient(app, raise_server_exceptions=False) as made:
+    dispatcher.start()
+    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as made:
         yield made
+    dispatcher.stop()
 
 
 def cut(client: TestClient, **parameters: Any) -> fits.HDUList:

@@ -312,6 +312,7 @@ def test_the_service_describes_itself(client: TestClient) -> None:
     found = {each.get("standardID"): each.findtext("interface/accessURL") for each in root}
     assert found == {
         "ivo://ivoa.net/std/SODA#sync-1.0": "http://testserver/soda/sync",
+        "ivo://ivoa.net/std/SODA#async-1.0": "http://testserver/soda/async",
         "ivo://ivoa.net/std/VOSI#capabilities": "http://testserver/soda/capabilities",
         "ivo://ivoa.net/std/VOSI#availability": "http://testserver/soda/availability",
     }
