@@ -1,10 +1,8 @@
-"""Cutouts as their users ask for them: pyvo from rows of a query, astropy by address, STILTS."""
+"""Cutouts as their users ask for them: pyvo from rows of a query, astropy by address."""
 
 from __future__ import annotations
 
 import io
-import subprocess
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +14,6 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tests.flows.service import Service
-from tests.waiting import web
 
 PLACE = (61.98, -37.07)
 QUERY = (
@@ -64,15 +61,3 @@ def test_astropy_opens_a_cutout_by_its_address(service: Service, row: Any) -> No
     place = quote(f"{PLACE[0]} {PLACE[1]} 0.002")
     with fits.open(f"{service.url}/soda/sync?ID={did}&CIRCLE={place}&EXT=image") as found:
         assert [unit.name for unit in found] == ["PRIMARY", "IMAGE"]
-
-
-@pytest.mark.needs("stilts")
-def test_datalinklint_has_nothing_to_say(service: Service, row: Any, tmp_path: Path) -> None:
-    did = str(row["obs_publisher_did"])
-    path = tmp_path / "links.xml"
-    path.write_bytes(web.get(f"{service.url}/datalink/links", params={"ID": did}).content)
-    report = subprocess.run(
-        ["stilts", "datalinklint", f"votable={path}"], capture_output=True, text=True, check=False
-    )
-    said = report.stdout + report.stderr
-    assert "ERROR" not in said and "WARNING" not in said, said

@@ -151,8 +151,8 @@ def test_datasets_of_one_kind_share_the_description_of_a_service(archive: Archiv
     document = parse(io.BytesIO(asked.content))
     services = [each.ID for each in document.resources if each.utype == "adhoc:service"]
     assert services == [
-        "template_sync", "template_async", "difference_sync", "difference_async", "soda_sync",
-        "psf", "lightcurve",
+        "template_sync", "template_async", "difference_sync", "difference_async",
+        "soda_sync", "soda_async", "psf", "lightcurve",
     ]  # fmt: skip
     rows = document.get_first_table().to_table()
     for identifier, count in ((IMAGE, 6), (UNUSED, 6), (PRODUCT, 2)):
