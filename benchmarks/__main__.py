@@ -7,7 +7,10 @@ import importlib
 
 from benchmarks.figures import machine
 
-SCRIPTS = ("ingest", "rows", "contains", "tap", "writers", "builds", "decam", "alerts", "cutouts")
+SCRIPTS = (
+    *("ingest", "rows", "contains", "tap", "sia", "writers", "builds", "decam", "alerts"),
+    "cutouts",
+)
 """In the order in which they run; each module offers ``figures() -> Iterable[Figure]``."""
 
 

@@ -19,7 +19,8 @@ ENDPOINTS: Final = (
     "/datalink/links", "/builds/template/sync", "/builds/difference/async", "/", "/search",
     "/files/x", "/files/..%2f..%2fetc%2fpasswd", "/tap/async/%00", "/tap/async/..%2f..", "/%ff%fe",
     "/images", "/previews", "/query", "/sky", "/skymap", "/skymap/1/x", "/psf", "/jobs/tap/{job}",
-    "/jobs/template", "/jobs/difference", "/builds/template/async",
+    "/jobs/template", "/jobs/difference", "/builds/template/async", "/sia/query", "/sia/query",
+    "/sia/capabilities", "/sia/availability", "/sia",
 )  # fmt: skip
 METHODS: Final = ("GET", "GET", "POST", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 NAMES: Final = (
@@ -27,6 +28,7 @@ NAMES: Final = (
     "PHASE", "WAIT", "AFTER", "LAST", "DESTRUCTION", "EXECUTIONDURATION", "ACTION", "ID", "POS",
     "BAND", "TIME", "TRACT", "PATCH", "KERNEL_ORDER", "SIZE", "SR", "X", "Y",
     "detail", "FIX", "", "\u00e9", "a b", "x" * 3000, "TEMPLATE_IDS", "t1",
+    "POL", "CALIB", "DPTYPE", "TARGET", "FOV",
 )  # fmt: skip
 QUERY: Final = "SELECT TOP 1 table_name FROM TAP_SCHEMA.tables"
 VALUES: Final = (

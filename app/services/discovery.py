@@ -119,8 +119,9 @@ def _make_query(given: dict[str, tuple[str, ...]], circles: Sequence[Circle] | N
     """All columns of the images that every parameter wants; ``circles`` None: no table came."""
     terms: list[Condition] = []
     for parameter in PARAMETERS:
-        asked = [parameter.ask(parameter.name, given[parameter.name])] * bool(given[parameter.name])
-        if parameter.name == "POS" and circles is not None:
+        name, values = parameter.name, given[parameter.name]
+        asked = [parameter.ask(name, values)] if values else []
+        if name == "POS" and circles is not None:
             asked.append(_near(circles))
         terms += [any_of(asked)] if asked else []
     if not given["DPTYPE"]:

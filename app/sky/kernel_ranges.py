@@ -34,9 +34,12 @@ def meets_range(
         if _edge_meets(q, i, j, west, span, south, north):
             return True
         i = j
-    cosine = math.cos(south)
-    corner = contains(q, math.cos(west) * cosine, math.sin(west) * cosine, math.sin(south))
-    return bool(corner)
+    for lon in (west, west + span):
+        for lat in (south, north):
+            cosine = math.cos(lat)
+            if contains(q, math.cos(lon) * cosine, math.sin(lon) * cosine, math.sin(lat)):
+                return True
+    return False
 
 
 @njit(cache=True, error_model="numpy")

@@ -183,8 +183,8 @@ def adql_meets_range(context: int, count: int, values: Any) -> None:
     if q.size < _LEAST_POLYGON:
         _result_null(context)
         return
-    lons, lats = (_number(v[1]), _number(v[2])), (_number(v[3]), _number(v[4]))
-    _result_int(context, meets_range(q, lons[0], lons[1], lats[0], lats[1]))
+    met = meets_range(q, _number(v[1]), _number(v[2]), _number(v[3]), _number(v[4]))
+    _result_int(context, met)
 
 
 @cfunc(_SIGNATURE, cache=True)

@@ -39,18 +39,26 @@ BEGIN
     ux := (ny * az - nz * ay) / sine; uy := (nz * ax - nx * az) / sine;
     uz := (nx * ay - ny * ax) / sine;
     reach := sqrt(az * az + uz * uz);
-    FOR k IN 0 .. 7 LOOP
+    FOR k IN 0 .. 11 LOOP
       IF k < 4 THEN
         side := sin(CASE WHEN k < 2 THEN south ELSE north END);
         CONTINUE WHEN abs(side) > reach OR reach = 0;
         turn := atan2(uz, az) + acos(side / reach) * (1 - 2 * (k % 2));
-      ELSE
+      ELSIF k < 8 THEN
         side := CASE WHEN k < 6 THEN west ELSE west + width END;
         turn := atan2(cos(side) * ay - sin(side) * ax, sin(side) * ux - cos(side) * uy)
           + pi() * (k % 2);
+      ELSE
+        -- The place on the edge beside a corner of the box that lies on it.
+        side := CASE WHEN k < 10 THEN south ELSE north END;
+        x := cos(west + width * (k % 2)) * cos(side); y := sin(west + width * (k % 2)) * cos(side);
+        z := sin(side);
+        CONTINUE WHEN abs(nx * x + ny * y + nz * z) > 1e-9 * sine;
+        turn := atan2(ux * x + uy * y + uz * z, ax * x + ay * y + az * z);
       END IF;
       past := turn - 2 * pi() * floor(turn / (2 * pi()));
       CONTINUE WHEN past > length + 1e-9 AND past < 2 * pi() - 1e-9;
+      IF k >= 8 THEN RETURN TRUE; END IF;
       x := ax * cos(turn) + ux * sin(turn); y := ay * cos(turn) + uy * sin(turn);
       z := az * cos(turn) + uz * sin(turn);
       IF adql_in_range(atan2(y, x), atan2(z, sqrt(x * x + y * y)), west, width, south, north) THEN

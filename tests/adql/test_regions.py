@@ -145,7 +145,9 @@ def ranges(rng: random.Random, rows: Iterable[Polygon]) -> Iterator[Range]:
     for polygon in rows:
         edge = rng.choice(PolygonArea(polygon).arcs)
         size = math.degrees(edge.span_rad)
-        for _ in range(8):
+        if size < 1e-3:
+            continue  # a few times the fuzz, within which the engines may differ
+        for _ in range(4):
             lon, lat = direction(edge.point(rng.uniform(-0.2, 1.2) * edge.span_rad))
             width, height = (size * 10 ** rng.uniform(-4, 1) for _ in "xy")
             south = max(-90.0, lat - height * rng.random())
@@ -164,7 +166,7 @@ def test_coordinate_ranges(both: Ask) -> None:
     found = 0
     rng = random.Random(17)
     for box in (
-        *ranges(rng, [p for p in polygons.values() if isinstance(p, Polygon)]),
+        *ranges(rng, [p for p in list(polygons.values())[::2] if isinstance(p, Polygon)]),
         Range(0.0, 360.0, -90.0, 90.0),
         Range(300.0, 60.0, -10.0, 10.0),
         Range(-10.0, 10.0, 80.0, 90.0),
