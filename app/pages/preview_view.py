@@ -18,7 +18,7 @@ from app.sky.stcs import parse_region
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 
-PREVIEW_VERSION: Final = 2
+PREVIEW_VERSION: Final = 3
 """Raised whenever the same image would give another picture."""
 DEFAULT_SIDE_PX: Final = 900
 MAX_SIDE_PX: Final = 2000
@@ -74,7 +74,8 @@ class PreviewService:
             mask_overlay=request.mask_overlay,
             compass=annotated,
         )
-        return render_preview(self._images.read(ref), Grid.from_text(ref.grid), options)
+        flux, mask = self._images.read_light(ref)
+        return render_preview(flux, mask, Grid.from_text(ref.grid), options)
 
 
 def preview_size(row: DatasetRow) -> tuple[int, int]:

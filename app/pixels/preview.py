@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from app.pixels.grid import Grid
-from app.pixels.image import MaskedImage, bits
+from app.pixels.image import UNUSABLE, bits
+from app.pixels.painted import TONES, Colour, paint_binned
 from app.sky.shapes import Point, Polygon
 
 Stretch = Literal["asinh", "symmetric"]
-Colour = tuple[int, int, int]
 
 NO_DATA_COLOUR: Final[Colour] = (38, 44, 62)
 TARGET_COLOUR: Final[Colour] = (255, 196, 61)
@@ -39,6 +39,10 @@ MASK_COLOURS: Final[tuple[tuple[str, Colour], ...]] = (
 )
 """Later planes are painted over earlier ones."""
 
+SAMPLE_PIXELS: Final = 250_000
+"""As many tell the limits."""
+PNG_LEVEL: Final = 3
+"""Noise does not get smaller by more effort."""
 _ASINH_SOFTENING: Final = 0.08
 _SCALE_BARS_ARCSEC: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 
@@ -68,54 +72,56 @@ class Frame:
         return (x + 0.5) * self.zoom, self.height_px - (y + 0.5) * self.zoom
 
 
-def render_preview(image: MaskedImage, grid: Grid, options: PreviewOptions) -> bytes:
-    """PNG of an image: first row at the bottom, north and east arrows, a scale bar.
+def render_preview(
+    flux: NDArray[np.float32], mask: NDArray[np.int32], grid: Grid, options: PreviewOptions
+) -> bytes:
+    """PNG of an image (ny, nx): first row at the bottom, north and east arrows, a scale bar.
 
     Light is stretched by asinh between the limits of IRAF's zscale, or linearly about zero for
     differences ("symmetric"). Pixels without data have a colour of their own. The target is
     circled and the footprint drawn when they are given.
     """
-    grey = _stretch(image, options.stretch)
-    rgb = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=2)
-    rgb[~np.isfinite(image.flux)] = NO_DATA_COLOUR
-    if options.mask_overlay:
-        rgb = _paint_mask(rgb, image.mask)
-    ny, nx = image.shape
+    limits, tones = _brightness(_sample(flux, mask), options.stretch)
+    ny, nx = flux.shape
     zoom = options.side_px / max(nx, ny)
+    step = max(1, int(1 / zoom))
+    overlay = [(bits(name), colour) for name, colour in MASK_COLOURS if options.mask_overlay]
+    rgb = paint_binned(
+        flux, mask, limits, tones, no_data=NO_DATA_COLOUR, overlay=overlay, step=step
+    )
     size = max(1, round(nx * zoom)), max(1, round(ny * zoom))
     picture = Image.fromarray(np.ascontiguousarray(rgb[::-1]))
     resampling = Image.Resampling.BOX if zoom < 1 else Image.Resampling.NEAREST
-    picture = picture.resize(size, resampling)
+    whole = (0.0, rgb.shape[0] - ny / step, nx / step, float(rgb.shape[0]))
+    picture = picture.resize(size, resampling, box=whole)
     _draw_marks(picture, grid, options, Frame(zoom, size[1]))
     out = io.BytesIO()
-    picture.save(out, format="PNG", optimize=True)
+    picture.save(out, format="PNG", compress_level=PNG_LEVEL)
     return out.getvalue()
 
 
-def _stretch(image: MaskedImage, stretch: Stretch) -> NDArray[np.float64]:
-    """Brightness in [0, 1]; 0 where there is no data."""
-    flux = np.nan_to_num(np.asarray(image.flux, np.float64), posinf=0.0, neginf=0.0)
-    good = image.usable()
-    sample = flux[good] if good.any() else flux.ravel()
+def _sample(flux: NDArray[np.float32], mask: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Values of usable pixels, of every n-th in both axes; of all when none is usable."""
+    step = max(1, math.isqrt(flux.size // SAMPLE_PIXELS))
+    values = flux[::step, ::step].astype(np.float64)
+    good = np.isfinite(values) & (mask[::step, ::step] & UNUSABLE == 0)
+    return values[good] if good.any() else np.nan_to_num(values.ravel(), posinf=0.0, neginf=0.0)
+
+
+def _brightness(
+    sample: NDArray[np.float64], stretch: Stretch
+) -> tuple[tuple[float, float], NDArray[np.uint8]]:
+    """The values that become black and white, and the grey levels between."""
+    scaled = np.linspace(0.0, 1.0, TONES)
     if stretch == "symmetric":
         limit = 5 * 1.4826 * float(np.median(np.abs(sample - np.median(sample)))) or 1.0
-        return np.clip(0.5 + 0.5 * flux / limit, 0.0, 1.0)
-    low, high = ZScaleInterval(n_samples=2000).get_limits(sample)
-    span = float(high - low) or 1.0
+        return (-limit, limit), (255 * scaled).astype(np.uint8)
+    low, high = (float(each) for each in ZScaleInterval(n_samples=2000).get_limits(sample))
+    span = (high - low) or 1.0
     top = max(1.0, (float(np.percentile(sample, 99.9)) - low) / span)
-    scaled = np.clip((flux - low) / span / top, 0.0, 1.0)
     softening = _ASINH_SOFTENING / math.sqrt(top)
-    bright: NDArray[np.float64] = np.arcsinh(scaled / softening) / math.asinh(1 / softening)
-    return bright
-
-
-def _paint_mask(rgb: NDArray[np.uint8], mask: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Mix the planes' colours half and half with the picture."""
-    painted = rgb.astype(np.float32)
-    for name, colour in MASK_COLOURS:
-        where = (mask & bits(name)) != 0
-        painted[where] = 0.5 * rgb[where] + 0.5 * np.array(colour, np.float32)
-    return painted.astype(np.uint8)
+    bright = np.arcsinh(scaled / softening) / math.asinh(1 / softening)
+    return (low, low + span * top), (255 * bright).astype(np.uint8)
 
 
 def _draw_marks(picture: Image.Image, grid: Grid, options: PreviewOptions, frame: Frame) -> None:

@@ -46,15 +46,9 @@ class ImageStore:
         """
         grid = Grid.from_text(ref.grid)
         shape = grid.shape if bounds is None else (bounds[1] - bounds[0], bounds[3] - bounds[2])
-        image = find_plane(ref, "image")
-        if image is None:
-            raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
         with ExitStack() as files:
             reader = _PlaneReader(self._data_dir, shape, bounds, files)
-            stored = reader.read(image)
-            saturated = find_saturated(ref, stored)
-            flux = _scaled(stored, ref.flux_scale)
-            mask = read_mask(ref, reader, flux, saturated)
+            flux, mask = self._read_light(ref, reader)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
             flux,
@@ -63,6 +57,25 @@ class ImageStore:
             fwhm_px=None if ref.fwhm_arcsec is None else ref.fwhm_arcsec / grid.pixel_scale_arcsec,
             zero_point_mag=ref.zero_point_mag,
         )
+
+    def read_light(self, ref: ImageRef) -> tuple[Float, Mask]:
+        """Flux and mask as by :meth:`read`, for who does not ask for the noise. Raises
+        ImageFormatError."""
+        with ExitStack() as files:
+            reader = _PlaneReader(self._data_dir, Grid.from_text(ref.grid).shape, None, files)
+            flux, mask = self._read_light(ref, reader)
+            if find_plane(ref, "weight") is not None:  # it says which pixels are BAD
+                read_variance(ref, reader, flux, mask)
+        return flux, mask
+
+    def _read_light(self, ref: ImageRef, reader: _PlaneReader) -> tuple[Float, Mask]:
+        image = find_plane(ref, "image")
+        if image is None:
+            raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
+        stored = reader.read(image)
+        saturated = find_saturated(ref, stored)
+        flux = _scaled(stored, ref.flux_scale)
+        return flux, read_mask(ref, reader, flux, saturated)
 
     def read_psf(self, ref: ImageRef) -> CoaddPsf | None:
         """The PSF that the file of the image brings, None when it brings none.

@@ -50,7 +50,8 @@ def make_image(shape: tuple[int, int] = (60, 80)) -> MaskedImage:
 
 def draw(image: MaskedImage, grid: Grid, **options: object) -> NDArray[np.uint8]:
     settings = PreviewOptions(**({"side_px": 800, "compass": False} | options))  # type: ignore[arg-type]
-    return np.array(Image.open(io.BytesIO(render_preview(image, grid, settings))).convert("RGB"))
+    png = render_preview(image.flux, image.mask, grid, settings)
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def test_the_first_row_is_at_the_bottom() -> None:
