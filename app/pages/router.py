@@ -21,7 +21,7 @@ from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
 from app.pages.image_page import image_page
 from app.pages.job_view import BUILDS, KINDS, view_job
-from app.pages.preview_view import PreviewService, parse_preview
+from app.pages.preview_view import PreviewService, parse_composite, parse_preview
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
@@ -50,7 +50,15 @@ LISTED_JOBS: Final = 50
 LATEST: Final = 6
 ROBOTS: Final = "User-agent: *\n" + "".join(
     f"Disallow: {path}\n"
-    for path in ("/builds/", "/differences", "/jobs", "/lightcurve", "/previews", "/tap/sync")
+    for path in (
+        "/builds/",
+        "/differences",
+        "/jobs",
+        "/lightcurve",
+        "/previews",
+        "/composites",
+        "/tap/sync",
+    )
 )
 _NOWHERE: Final = "62.0 -37.0"
 _READ: Final = ["GET", "HEAD"]
@@ -88,6 +96,7 @@ def pages_router(
         ("/query", reader.query),
         ("/images", image_page(writer, links, datasets)),
         ("/previews", reader.preview),
+        ("/composites", reader.composite),
         ("/static/{name}", reader.static),
         ("/robots.txt", reader.robots),
         ("/sky", sky_page(writer, skymap)),
@@ -222,6 +231,12 @@ class _ReadPages:
     def preview(self, asked: Asked) -> Response:
         """PNG of one image."""
         content = self._previews.get(self._get_row(asked), parse_preview(asked))
+        return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    def composite(self, asked: Asked) -> Response:
+        """PNG of three images in colours."""
+        names, wanted = parse_composite(asked)
+        content = self._previews.get_composite([self._datasets.get(n) for n in names], wanted)
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     def static(self, name: str) -> Response:

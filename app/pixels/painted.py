@@ -101,4 +101,4 @@ def _paint(
         for column in range(out.shape[1]):
             pixels = height * (min(nx, column * step + step) - column * step)
             for c in range(3):
-                out[row, column, c] = np.uint8(sums[column, c] / pixels)
+                out[row, column, c] = np.uint8(sums[column, c] / pixels + np.float32(0.5))

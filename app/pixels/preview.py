@@ -82,13 +82,24 @@ def render_preview(
     circled and the footprint drawn when they are given.
     """
     limits, tones = _brightness(_sample(flux, mask), options.stretch)
-    ny, nx = flux.shape
-    zoom = options.side_px / max(nx, ny)
-    step = max(1, int(1 / zoom))
+    step = picture_step(flux.shape, options.side_px)
     overlay = [(bits(name), colour) for name, colour in MASK_COLOURS if options.mask_overlay]
     rgb = paint_binned(
         flux, mask, limits, tones, no_data=NO_DATA_COLOUR, overlay=overlay, step=step
     )
+    return finish_picture(rgb, step, grid, options)
+
+
+def picture_step(shape: tuple[int, ...], side_px: int) -> int:
+    """The side of squares of which two or more, along each axis, go into a pixel of the picture:
+    what is less would be seen as places that are shifted."""
+    return max(1, max(shape) // (2 * side_px))
+
+
+def finish_picture(rgb: NDArray[np.uint8], step: int, grid: Grid, options: PreviewOptions) -> bytes:
+    """PNG, with marks, of colours (rows, columns, 3) of squares of ``step`` pixels of ``grid``."""
+    ny, nx = grid.shape
+    zoom = options.side_px / max(nx, ny)
     size = max(1, round(nx * zoom)), max(1, round(ny * zoom))
     picture = Image.fromarray(np.ascontiguousarray(rgb[::-1]))
     resampling = Image.Resampling.BOX if zoom < 1 else Image.Resampling.NEAREST
