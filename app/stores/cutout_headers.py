@@ -17,12 +17,10 @@ from astropy.io.fits import Card, Header
 
 from app.stores.fits_files import FITS_BLOCK
 
-CardRow = tuple[str, str | int | float, str]
-"""(keyword, value, comment)."""
+CardRow = tuple[str, str, str]
+"""(keyword, text, comment)."""
 
 _CARD: Final = 80
-_VALUE_AND_COMMENT: Final = 60
-"""Characters that one card holds for certain, quotes and all."""
 _PLACED: Final = re.compile(r"^(CRPIX|LTV|CNPIX)(\d+)([A-Z]?)$")
 _AXIS: Final = re.compile(r"^(?:CTYPE|CRVAL)(\d+)([A-Z]?)$")
 _STRUCTURE: Final = re.compile(
@@ -146,8 +144,17 @@ def _card(keyword: str, value: str) -> bytes:
 
 def _rows(rows: Iterable[CardRow]) -> Iterator[bytes]:
     for keyword, value, comment in rows:
-        fits_in = len(str(value)) + len(comment) < _VALUE_AND_COMMENT
-        yield _encoded(Card(keyword, value, comment if fits_in else ""))
+        told = "" if not comment else f" / {comment}"
+        card = f"{keyword:<8}= {_quoted(value):<20}{told}"
+        if len(card) <= _CARD and card.isascii():
+            yield card.ljust(_CARD).encode()
+        else:
+            yield _encoded(Card(keyword, value))
+
+
+def _quoted(text: str) -> str:
+    """A text as FITS 4.0, section 4.2.1 writes it."""
+    return f"'{text.replace(chr(39), chr(39) * 2):<8}'"
 
 
 def _encoded(card: Card) -> bytes:

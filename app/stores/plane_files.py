@@ -7,7 +7,7 @@ those of the file, big-endian and not yet scaled, with the header that says how.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +22,7 @@ from astropy.io import fits
 from app.errors import ImageFormatError
 from app.pixels.cube_axes import CubeAxes
 from app.stores.fits_files import format_faults, is_tiled, open_fits
+from app.stores.row_reader import FEW, read_rows
 from app.stores.tile_files import TileTable
 
 Window = tuple[tuple[int, int], ...]
@@ -127,12 +128,22 @@ def _opened(unit: StoredUnit) -> Iterator[int]:
 def _read_plain(unit: StoredUnit, offset: int, window: Window) -> Iterator[bytes]:
     with _opened(unit) as descriptor:
         for places, length in _runs(unit, offset, window):
-            yield b"".join([_read(descriptor, place, length) for place in places])
+            if len(places) > FEW:
+                yield _read_many(descriptor, places, length)
+            else:
+                yield b"".join([_read(descriptor, place, length) for place in places])
 
 
 def _require_same(unit: StoredUnit, facts: os.stat_result) -> None:
     if identity_of(facts) != unit.identity:
         raise ImageFormatError("", "it was replaced while it was read; ask again")
+
+
+def _read_many(descriptor: int, places: range, length: int) -> bytes:
+    rows = np.empty((len(places), length), dtype=np.uint8)
+    if read_rows(descriptor, places.start, places.step, rows) != len(places):
+        raise ImageFormatError("", "truncated: the pixels end early")
+    return rows.tobytes()
 
 
 def _read(descriptor: int, place: int, length: int) -> bytes:
@@ -142,7 +153,7 @@ def _read(descriptor: int, place: int, length: int) -> bytes:
     return got
 
 
-def _runs(unit: StoredUnit, offset: int, window: Window) -> Iterator[tuple[Sequence[int], int]]:
+def _runs(unit: StoredUnit, offset: int, window: Window) -> Iterator[tuple[range, int]]:
     """Where bytes lie one after the other, and how many: several such runs of one length each time,
     or a piece of one."""
     steps = [unit.dtype.itemsize * prod(unit.shape[axis + 1 :]) for axis in range(len(unit.shape))]
@@ -152,7 +163,7 @@ def _runs(unit: StoredUnit, offset: int, window: Window) -> Iterator[tuple[Seque
     length = steps[last] * (window[last][1] - window[last][0])
     start = offset + steps[last] * window[last][0]
     if last == 0:
-        yield from _pieces((start,), length)
+        yield from _pieces(range(start, start + 1), length)
         return
     step, at_once = steps[last - 1], max(1, BAND_BYTES // length)
     first, stop = window[last - 1]
@@ -163,14 +174,15 @@ def _runs(unit: StoredUnit, offset: int, window: Window) -> Iterator[tuple[Seque
             yield from _pieces(range(base + step * row, base + step * end, step), length)
 
 
-def _pieces(places: Sequence[int], length: int) -> Iterator[tuple[Sequence[int], int]]:
+def _pieces(places: range, length: int) -> Iterator[tuple[range, int]]:
     """Long runs in pieces."""
     if length <= BAND_BYTES:
         yield places, length
         return
     for place in places:
         for done in range(0, length, BAND_BYTES):
-            yield (place + done,), min(BAND_BYTES, length - done)
+            start = place + done
+            yield range(start, start + 1), min(BAND_BYTES, length - done)
 
 
 def _read_tiles(unit: StoredUnit, tiles: TileTable, window: Window) -> Iterator[bytes]:
