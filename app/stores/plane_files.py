@@ -22,6 +22,7 @@ from astropy.io import fits
 from app.errors import ImageFormatError
 from app.pixels.cube_axes import CubeAxes
 from app.stores.fits_files import format_faults, is_tiled, open_fits
+from app.stores.rice_tiles import RiceTiles
 from app.stores.row_reader import FEW, read_rows
 from app.stores.tile_files import TileTable
 
@@ -186,9 +187,10 @@ def _pieces(places: range, length: int) -> Iterator[tuple[range, int]]:
 
 
 def _read_tiles(unit: StoredUnit, tiles: TileTable, window: Window) -> Iterator[bytes]:
+    reader = RiceTiles(tiles) if RiceTiles.suits(tiles) else tiles
     with _opened(unit) as descriptor:
         for part in _bands(unit, window, tiles.tile[0]):
-            values = tiles.read(part, lambda place, length: _read(descriptor, place, length))
+            values = reader.read(part, lambda place, length: _read(descriptor, place, length))
             yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
 
 

@@ -77,16 +77,13 @@ class TileTable:
 
     def read(self, window: Ranges, read: ReadBytes) -> NDArray[Any]:
         """The stored values of a window."""
-        tiles = tuple(
-            (start // size, -(-stop // size))
-            for (start, stop), size in zip(window, self.tile, strict=True)
-        )
-        covered = self._pixels(tiles)
-        values = np.empty([stop - start for start, stop in covered], dtype=self._dtype)
+        tiles = self.tiles_of(window)
+        covered = self.pixels(tiles)
+        values = np.empty([stop - start for start, stop in covered], dtype=self.dtype)
         for part in self._parts(tiles):
             place = tuple(
                 slice(start - zero, stop - zero)
-                for (start, stop), (zero, _) in zip(self._pixels(part), covered, strict=True)
+                for (start, stop), (zero, _) in zip(self.pixels(part), covered, strict=True)
             )
             values[place] = self._decompress(part, read)
         return values[
@@ -96,12 +93,20 @@ class TileTable:
             )
         ]
 
+    def tiles_of(self, window: Ranges) -> Ranges:
+        """The tiles that have pixels of a window."""
+        return tuple(
+            (start // size, -(-stop // size))
+            for (start, stop), size in zip(window, self.tile, strict=True)
+        )
+
     @property
-    def _dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:
+        """Of the image's stored values."""
         bitpix = int(self.header["ZBITPIX"])
         return np.dtype(f"{'f' if bitpix < 0 else 'u' if bitpix == 8 else 'i'}{abs(bitpix) // 8}")
 
-    def _pixels(self, tiles: Ranges) -> Ranges:
+    def pixels(self, tiles: Ranges) -> Ranges:
         """What tiles cover."""
         return tuple(
             (first * size, min(last * size, whole))
@@ -123,8 +128,8 @@ class TileTable:
         return -(-self.shape[axis] // self.tile[axis])
 
     def _decompress(self, tiles: Ranges, read: ReadBytes) -> NDArray[Any]:
-        numbers = self._numbers(tiles)
-        rows = self._rows(numbers, read)
+        numbers = self.numbers(tiles)
+        rows = self.rows(numbers, read)
         heap: list[bytes] = []
         filled = 0
         for name, size in self.heaps:
@@ -140,7 +145,7 @@ class TileTable:
         with fits.open(io.BytesIO(content), do_not_scale_image_data=True) as found:
             return np.asarray(found[1].data)
 
-    def _numbers(self, tiles: Ranges) -> NDArray[np.int64]:
+    def numbers(self, tiles: Ranges) -> NDArray[np.int64]:
         """Rows of the table, from 0, of tiles."""
         counts = [self._count(axis) for axis in range(len(tiles))]
         steps = [prod(counts[axis + 1 :]) for axis in range(len(tiles))]
@@ -148,7 +153,8 @@ class TileTable:
         each = [axis * step for axis, step in zip(mesh, steps, strict=True)]
         return np.asarray(sum(each), dtype=np.int64).ravel()
 
-    def _rows(self, numbers: NDArray[np.int64], read: ReadBytes) -> NDArray[Any]:
+    def rows(self, numbers: NDArray[np.int64], read: ReadBytes) -> NDArray[Any]:
+        """Those rows of the table."""
         breaks, size = np.flatnonzero(np.diff(numbers) != 1) + 1, self.row.itemsize
         runs = np.split(numbers, breaks)
         text = [read(self.rows_at + size * int(run[0]), size * len(run)) for run in runs]
@@ -157,7 +163,7 @@ class TileTable:
     def _small_header(self, tiles: Ranges, first: int, heap_bytes: int) -> bytes:
         """Of the table of some tiles, whose heap follows it at once."""
         told = {"NAXIS2": prod(last - start for start, last in tiles), "PCOUNT": heap_bytes}
-        for axis, (start, stop) in enumerate(reversed(self._pixels(tiles)), start=1):
+        for axis, (start, stop) in enumerate(reversed(self.pixels(tiles)), start=1):
             told[f"ZNAXIS{axis}"] = stop - start
         if "ZDITHER0" in self.cards:
             told["ZDITHER0"] = int(self.header["ZDITHER0"]) + first
