@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
@@ -22,6 +22,7 @@ from app.http.uws import uws_router
 from app.recipes.cutout import CutoutRequest, parse_cutout
 from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
 from app.recipes.picture import PICTURE_NAMES, parse_picture, refuse_picture_names
+from app.services.cutout_descriptor import describe_parameters
 from app.services.cutout_files import CutoutWriter
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
@@ -29,6 +30,7 @@ from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService
 from app.stores.results import ResultStore
+from app.votable.descriptors import InputParameter
 
 ASK: Final = ["GET", "HEAD", "POST"]
 READ: Final = ["GET", "HEAD"]
@@ -50,7 +52,13 @@ def router(
     """Everything below ``/soda``."""
     soda = APIRouter(tags=["SODA"], dependencies=[answers_in(FaultStyle.TEXT)])
     sync = _Sync(cutouts, writer, pictures)
-    soda.add_api_route("/soda/sync", sync.answer, methods=ASK, summary="A part of an image")
+    soda.add_api_route(
+        "/soda/sync",
+        sync.answer,
+        methods=ASK,
+        summary="A part of an image",
+        openapi_extra={"parameters": _described(describe_parameters())},
+    )
 
     @soda.api_route("/soda/capabilities", methods=READ, summary="VOSI capabilities")
     async def capabilities(request: Request) -> Response:
@@ -116,6 +124,20 @@ class _Sync:
         content = await to_thread.run_sync(draw, limiter=self._drawing)
         headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
+
+
+def _described(inputs: Iterable[InputParameter]) -> list[dict[str, Any]]:
+    """Parameters as OpenAPI has them."""
+    return [
+        {
+            "name": each.name,
+            "in": "query",
+            "required": each.name == "ID",
+            "description": "; ".join((each.description, *each.options)),
+            "schema": {"type": "string"},
+        }
+        for each in inputs
+    ]
 
 
 def _name(asked: CutoutRequest) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from app.pixels.colour_maps import COLOUR_MAPS
+from app.pixels.cube_axes import STOKES
 from app.pixels.picture import SCALES, STRETCHES
 from app.recipes.cutout import COMPRESSIONS
 from app.recipes.picture import LEAST_SIDE_PX, MOST_SIDE_PX
@@ -23,6 +24,7 @@ from app.votable.descriptors import InputParameter, ServiceDescriptor, number_in
 SYNC_ID: Final = "ivo://ivoa.net/std/SODA#sync-1.0"
 ASYNC_ID: Final = "ivo://ivoa.net/std/SODA#async-1.0"
 FORMATS: Final = ("fits", "png", "jpeg")
+ROLES: Final = ("image", "variance", "weight", "stddev", "mask")
 _OUTLINE: Final = "pos.outline;obs"
 
 
@@ -65,6 +67,11 @@ def has_pixels(row: DatasetRow) -> bool:
     return bool(ref.grid and ref.planes)
 
 
+def describe_parameters() -> tuple[InputParameter, ...]:
+    """Every parameter, for images in general."""
+    return tuple(_inputs((), None))
+
+
 def _example(outline: Region | None) -> dict[str, str]:
     """A tenth of the image about its middle."""
     if outline is None:
@@ -81,15 +88,15 @@ def _whereabouts(outline: Region | None) -> str:
 def _inputs(rows: Sequence[DatasetRow], outline: Region | None) -> Iterator[InputParameter]:
     yield identifier_input(rows, "The image")
     yield from _sky_inputs(outline)
-    yield _pixels(*largest_px(rows))
+    yield _pixels(largest_px(rows) if rows else None)
     yield _interval(rows, "BAND", "em", "m", "em.wl;stat.interval", "Wavelengths in vacuum")
     yield _interval(rows, "TIME", "t", "d", "time.interval;obs.exposure", "Times: MJD, UTC")
     told = [str(row.columns.get("pol_states") or "").split("/") for row in rows]
-    states = dict.fromkeys(state for some in told for state in some if state)
+    states = dict.fromkeys(state for some in told for state in some if state) if rows else STOKES
     if states:
         yield _choice("POL", "Polarisation; may be repeated", states, "meta.code;phys.polarization")
     refs = [ImageRef.from_text(row.image_ref) for row in rows]
-    roles = dict.fromkeys(plane.role for ref in refs for plane in ref.planes)
+    roles = dict.fromkeys(plane.role for ref in refs for plane in ref.planes) or ROLES
     yield _choice("EXT", "Planes, all unless given; may be repeated", [*roles, "psf"])
     yield from _picture_inputs()
     yield _choice("COMPRESS", "Rice-compressed tiles; real numbers lose noise", COMPRESSIONS)
@@ -157,7 +164,7 @@ def _shape(
     )
 
 
-def _pixels(nx: int, ny: int) -> InputParameter:
+def _pixels(size: tuple[int, int] | None) -> InputParameter:
     return InputParameter(
         name="PIXELS",
         datatype="double",
@@ -165,7 +172,7 @@ def _pixels(nx: int, ny: int) -> InputParameter:
         unit="pixel",
         ucd="pos.cartesian",
         description="x_min x_max y_min y_max; the first pixel is 0, both ends are taken",
-        maximum=f"0 {nx - 1} 0 {ny - 1}",
+        maximum=None if size is None else f"0 {size[0] - 1} 0 {size[1] - 1}",
     )
 
 
@@ -175,7 +182,7 @@ def _interval(
     """The ends are the outermost of all images, if all have some."""
     lows = [row.columns.get(f"{prefix}_min") for row in rows]
     highs = [row.columns.get(f"{prefix}_max") for row in rows]
-    known = not any(end is None for end in (*lows, *highs))
+    known = bool(rows) and not any(end is None for end in (*lows, *highs))
     ends = f"{min(map(_real, lows))!r} {max(map(_real, highs))!r}" if known else None
     return InputParameter(
         name=name,

@@ -316,4 +316,6 @@ def test_the_service_describes_itself(client: TestClient) -> None:
         "ivo://ivoa.net/std/VOSI#capabilities": "http://testserver/soda/capabilities",
         "ivo://ivoa.net/std/VOSI#availability": "http://testserver/soda/availability",
     }
+    told = client.get("/openapi.json").json()["paths"]["/soda/sync"]["get"]["parameters"]
+    assert {each["name"] for each in told} >= {"ID", "CIRCLE", "POS", "BAND", "POL", "STRETCH"}
     assert_valid_availability(client.get("/soda/availability").content)
