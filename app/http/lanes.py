@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from app.errors import TooBusyError
+from app.http.streaming import OwnThreads
 
 SHORT_SLOTS: Final = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """More of them at once only wait for each other: 8 on 2 cores took a fifth more time of the cores
@@ -41,7 +41,7 @@ class QueryLanes:
         patience_s: float = PATIENCE_S,
         long_after_s: float = LONG_AFTER_S,
     ) -> None:
-        self._threads = ThreadPoolExecutor(short + long, thread_name_prefix="query")
+        self._threads = OwnThreads(short + long, "query")
         self._short_left = short
         self._long_left = long
         self._max_waiting = waiting
@@ -77,12 +77,7 @@ class QueryLanes:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do ``work`` in a thread, to its end even when the waiting task is cancelled."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+        return await self._threads.run(work)
 
     def free_short(self) -> None:
         """One short place is free again: the next who waits takes it."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
@@ -17,7 +18,7 @@ from app.http.availability import availability_of
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
-from app.http.streaming import stream
+from app.http.streaming import OwnThreads, stream
 from app.http.uws import uws_router
 from app.recipes.cutout import CutoutRequest, parse_cutout
 from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
@@ -34,6 +35,7 @@ from app.votable.descriptors import InputParameter
 
 ASK: Final = ["GET", "HEAD", "POST"]
 READ: Final = ["GET", "HEAD"]
+CUTS_AT_ONCE: Final = 2 * (os.cpu_count() or 1)
 PICTURES_AT_ONCE: Final = 2
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -93,6 +95,7 @@ class _Sync:
         self._writer = writer
         self._pictures = pictures
         self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
+        self._threads = OwnThreads(CUTS_AT_ONCE, "soda")
 
     async def answer(self, request: Request) -> Response:
         parameters = await read_parameters(request)
@@ -111,7 +114,13 @@ class _Sync:
             return self._writer.write(self._cutouts.find(asked))
 
         headers = {"Content-Disposition": f'attachment; filename="{_name(asked)}.fits"'}
-        return await stream(request, make, media_type=MEDIA_TYPES["fits"], headers=headers)
+        return await stream(
+            request,
+            make,
+            media_type=MEDIA_TYPES["fits"],
+            threads=self._threads,
+            headers=headers,
+        )
 
     async def _picture(
         self, parameters: ParameterSet, asked: CutoutRequest, form: Literal["png", "jpeg"]

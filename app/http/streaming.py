@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
 from anyio import to_thread
@@ -43,6 +44,23 @@ class SharedThreads:
     async def run(self, work: Callable[[], T]) -> T:
         """See :class:`Threads`."""
         return await to_thread.run_sync(work)
+
+
+class OwnThreads:
+    """A few threads of one's own, for work that keeps a core busy: more at once would only wait
+    for each other."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """See :class:`Threads`."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
 
 
 def _nothing() -> None:

@@ -24,6 +24,10 @@ _COLUMNS: Final = frozenset(
 )
 
 
+SPARSE: Final = 2
+"""Codes of tiles are read together if no more than so many times their bytes lie between."""
+
+
 class RiceTiles:
     """Reads windows of a compressed image for which :meth:`suits` is true."""
 
@@ -57,6 +61,7 @@ class RiceTiles:
         tiles = table.tiles_of(window)
         numbers = table.numbers(tiles)
         rows = table.rows(numbers, read)
+        read = self._at_once(rows, read)
         values = np.empty([stop - start for start, stop in window], dtype=table.dtype)
         for order, index in enumerate(np.ndindex(*(last - first for first, last in tiles))):
             covered = table.pixels(
@@ -68,6 +73,21 @@ class RiceTiles:
             found = self._tile(rows[order], int(numbers[order]), covered, both[-1][1], read)
             values[_within(both, window)] = found[_within(both, covered)]
         return values
+
+    def _at_once(self, rows: NDArray[Any], read: ReadBytes) -> ReadBytes:
+        """A reader of the codes of some rows that has read them all, where they lie together."""
+        parts = np.concatenate([rows[name].astype(np.int64) for name in self._bytes])
+        sizes = np.repeat(list(self._bytes.values()), len(rows))
+        used = parts[:, 0] > 0
+        starts, lengths = parts[used, 1], parts[used, 0] * sizes[used]
+        if not used.any():
+            return read
+        span = int((starts + lengths).max() - starts.min())
+        if span > SPARSE * int(lengths.sum()):
+            return read
+        first = self._table.heap_at + int(starts.min())
+        content = read(first, span)
+        return lambda place, length: content[place - first : place - first + length]
 
     def _tile(
         self, row: Any, number: int, covered: Ranges, stop: int, read: ReadBytes
