@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from anyio import to_thread
@@ -21,9 +20,10 @@ from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form
 from app.schema.uploads import UploadedTable
-from app.services.discovery import describe_discovery, parse_discovery
-from app.services.query import QueryService
+from app.services.discovery import choose_output, describe_discovery, parse_discovery
+from app.services.query import QueryResult, QueryService
 from app.services.uploads import UploadService, items_as_files
+from app.stores.tables.control import StatementControl
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,15 @@ def _add_query(
         tables: tuple[UploadedTable, ...] = ()
         if "UPLOAD" in parameters:
             tables = await to_thread.run_sync(uploads.load, parameters, files)
-        asked = parse_discovery(parameters, service_url=address.of(request), uploads=tables)
-        run = queries.describe if asked.maxrec == 0 else queries.run
-        return await answer_query(request, partial(run, asked), lanes, media_type=asked.media_type)
+        service_url = address.of(request)
+
+        def run(*, control: StatementControl) -> QueryResult:
+            asked = parse_discovery(parameters, service_url=service_url, uploads=tables)
+            find = queries.describe if asked.maxrec == 0 else queries.run
+            return find(asked, control=control)
+
+        _, media_type = choose_output(parameters)
+        return await answer_query(request, run, lanes, media_type=media_type)
 
     sia.add_api_route(
         "/sia/query",

@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from app.adql.parse import MAX_WORDS
 from app.adql.phrases import (
     all_of,
     among,
@@ -35,12 +36,14 @@ from app.services.parameters import ParameterSet
 from app.services.query import QueryRequest
 from app.services.uploaded_positions import RADIUS, uploaded_circles
 from app.sky.shapes import Circle
+from app.tabular.registry import OutputFormat
 from app.votable.descriptors import InputParameter, ServiceDescriptor, number_input
 from app.votable.markup import Info
 
 STANDARD_ID: Final = "ivo://ivoa.net/std/SIA#query-2.0"
 MAX_VALUES: Final = 1000
-"""Of all parameters together; longer lists of positions come as a table."""
+"""Of all parameters together; longer lists of positions come as a table. Their words, numbers among
+them, are as many as those of an ADQL query may be."""
 
 _DID: Final = "obs_publisher_did"
 _POSITIONS: Final = f"{UPLOAD_SCHEMA}.positions"
@@ -73,14 +76,12 @@ def parse_discovery(
     Unknown parameters are left aside (DALI 1.1, section 3.1).
 
     Raises ParameterError or UnsupportedFormatError, naming the parameter and what is allowed, and
-    LimitError for more than :data:`MAX_VALUES` values.
+    LimitError for more than :data:`MAX_VALUES` values. A polygon of a thousand vertices takes a
+    second to be looked at.
     """
-    name = "RESPONSEFORMAT"
-    output, media_type = FORMATS.choose(parameters.single(name), parameter=name)
+    output, media_type = choose_output(parameters)
     given = {each.name: parameters.all(each.name) for each in PARAMETERS}
-    count = sum(map(len, given.values()))
-    if count > MAX_VALUES:
-        raise LimitError("values in a request", count, MAX_VALUES)
+    _check_size([value for values in given.values() for value in values])
     circles = [circle for upload in uploads for circle in uploaded_circles(upload)]
     return QueryRequest(
         query=_make_query(given, circles if uploads else None),
@@ -92,6 +93,19 @@ def parse_discovery(
         infos=_infos(given),
         descriptors=(describe_discovery(service_url),),
     )
+
+
+def choose_output(parameters: ParameterSet) -> tuple[OutputFormat, str]:
+    """The format that is asked for, and its media type. Raises UnsupportedFormatError."""
+    return FORMATS.choose(parameters.single("RESPONSEFORMAT"), parameter="RESPONSEFORMAT")
+
+
+def _check_size(values: Sequence[str]) -> None:
+    if len(values) > MAX_VALUES:
+        raise LimitError("values in a request", len(values), MAX_VALUES)
+    words = sum(len(value.split()) for value in values)
+    if words > MAX_WORDS:
+        raise LimitError("words and numbers in a request", words, MAX_WORDS)
 
 
 def describe_discovery(service_url: str) -> ServiceDescriptor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,20 @@ def test_a_list_of_positions(
         assert answer.status_code == 200, answer.text
         found = Table.read(answer.text, format="ascii.csv")
         assert names(found) == by_tap(tap, " OR ".join(wanted))
+
+
+@pytest.mark.needs("stilts")
+def test_stilts_searches_about_each_row_of_a_table(
+    service: Service, tap: pyvo.dal.TAPService, target: SkyCoord, tmp_path: Path
+) -> None:
+    ra, dec = float(target.ra.deg), float(target.dec.deg)
+    (tmp_path / "targets.csv").write_text(f"ra,dec\n{ra!r},{dec!r}\n200,60\n")
+    command = ["stilts", "coneskymatch", f"in={tmp_path / 'targets.csv'}", "ifmt=csv"]
+    command += ["ra=ra", "dec=dec", "sr=0.02", "servicetype=sia2", "find=all"]
+    command += [f"serviceurl={service.url}/sia/query", f"out={tmp_path / 'found.csv'}", "ofmt=csv"]
+    subprocess.run(command, check=True, capture_output=True)
+    found = Table.read(tmp_path / "found.csv", format="ascii.csv")
+    assert names(found) == by_tap(tap, f"INTERSECTS(CIRCLE({ra!r}, {dec!r}, 0.02), s_region) = 1")
 
 
 @pytest.mark.needs("stilts")

@@ -260,10 +260,14 @@ def test_what_is_wrong_is_named_with_what_is_allowed(name: str, value: str, told
     assert told in str(fault.value)
 
 
-def test_a_request_has_only_so_many_values() -> None:
-    values = [("ID", str(number)) for number in range(MAX_VALUES + 1)]
-    with pytest.raises(LimitError):
-        parse_discovery(ParameterSet(values), service_url="")
+def test_a_request_has_only_so_many_values_and_vertices() -> None:
+    polygon = "POLYGON 0 0 " + "1 1 " * 800
+    for values in (
+        [("ID", str(number)) for number in range(MAX_VALUES + 1)],
+        [("POS", polygon)] * 3,
+    ):
+        with pytest.raises(LimitError):
+            parse_discovery(ParameterSet(values), service_url="")
 
 
 @pytest.mark.needs("postgresql")
