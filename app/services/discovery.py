@@ -41,7 +41,7 @@ from app.votable.descriptors import InputParameter, ServiceDescriptor, number_in
 from app.votable.markup import Info
 
 STANDARD_ID: Final = "ivo://ivoa.net/std/SIA#query-2.0"
-MAX_VALUES: Final = 1000
+MAX_VALUES: Final = 500
 """Of all parameters together; longer lists of positions come as a table. Their words, numbers among
 them, are as many as those of an ADQL query may be."""
 

@@ -272,10 +272,10 @@ def test_a_request_has_only_so_many_values_and_vertices() -> None:
 
 @pytest.mark.needs("postgresql")
 def test_as_many_values_as_are_taken(find: Find) -> None:
-    """One statement bears them: 700 circles, 300 identifiers."""
-    places = [(n % 7, 44 + n % 3) for n in range(MAX_VALUES - 300)]
+    """One statement bears them: 350 circles and 150 identifiers."""
+    places = [(n % 7, 44 + n % 3) for n in range(MAX_VALUES - len(ROWS))]
     circles = [("POS", f"CIRCLE {lon} {lat} 0.{n:04d}") for n, (lon, lat) in enumerate(places)]
-    names = [("ID", f"ivo://test/data?image{number:03d}") for number in range(300)]
+    names = [("ID", f"ivo://test/data?image{number:03d}") for number in range(len(ROWS))]
     shapes = [value for _, value in circles]
     wanted = [
         row["obs_id"]
