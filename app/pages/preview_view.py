@@ -126,8 +126,8 @@ class PreviewService:
             mask_overlay=request.mask_overlay,
             compass=annotated,
         )
-        flux, mask = self._images.read_light(ref)
-        return render_preview(flux, mask, Grid.from_text(ref.grid), options)
+        with self._images.open_light(ref) as read:
+            return render_preview(read, Grid.from_text(ref.grid), options)
 
 
 def _side_px(parameters: ParameterSet) -> int:

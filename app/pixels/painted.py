@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 Planes = Sequence[tuple[int, Colour]]
 """Bits of a mask and the colour that they have."""
 
-TONES: Final = 1 << 16
+TONES: Final = 1 << 15
 """Steps between black and white of a table of brightness: the steepest stretch moves one grey level
 in about as many parts."""
 
@@ -67,38 +67,43 @@ def _paint(
     stop: int,
     out: NDArray[np.uint8],
 ) -> None:
-    """Rows ``start`` to ``stop`` of the squares."""
+    """Rows ``start`` to ``stop`` of the squares: grey is added up, colours are kept beside it."""
     ny, nx = flux.shape
     every = np.int32(0)
     for bit in masks:
         every |= bit
-    last, infinite = tones.size - 1, np.float32(np.inf)
-    sums = np.empty((out.shape[1], 3), dtype=np.float32)
+    last, infinite, half = np.float32(tones.size - 1), np.float32(np.inf), np.float32(0.5)
+    black, factor = np.float32(low), np.float32(scale)
+    grey = np.empty(out.shape[1], dtype=np.int32)
+    more = np.empty((out.shape[1], 3), dtype=np.float32)
     for row in range(start, stop):
-        sums[:] = 0.0
+        grey[:] = 0
+        more[:] = 0.0
         for y in range(row * step, min(ny, row * step + step)):
             for column in range(out.shape[1]):
+                total = 0
                 for x in range(column * step, min(nx, column * step + step)):
-                    value = flux[y, x]
+                    value, bad = flux[y, x], mask[y, x] & every
                     known = abs(value) < infinite
-                    place = min(max((value - low) * scale, 0.0), float(last)) if known else 0.0
-                    grey = np.float32(tones[int(place)])
-                    red = grey if known else absent[0]
-                    green = grey if known else absent[1]
-                    blue = grey if known else absent[2]
-                    if mask[y, x] & every:
-                        chosen = 0
-                        for k in range(masks.size):
-                            chosen = k if mask[y, x] & masks[k] else chosen
-                        half = np.float32(0.5)
-                        red = half * (red + colours[chosen, 0])
-                        green = half * (green + colours[chosen, 1])
-                        blue = half * (blue + colours[chosen, 2])
-                    sums[column, 0] += red
-                    sums[column, 1] += green
-                    sums[column, 2] += blue
+                    if known and bad == 0:
+                        place = min(max((value - black) * factor, np.float32(0.0)), last)
+                        total += tones[int(place)]
+                        continue
+                    tone = np.float32(0.0)
+                    if known:
+                        place = min(max((value - black) * factor, np.float32(0.0)), last)
+                        tone = np.float32(tones[int(place)])
+                    chosen = -1
+                    for k in range(masks.size):
+                        chosen = k if mask[y, x] & masks[k] else chosen
+                    for c in range(3):
+                        below = tone if known else absent[c]
+                        more[column, c] += (
+                            below if chosen < 0 else half * (below + colours[chosen, c])
+                        )
+                grey[column] += total
         height = min(ny, row * step + step) - row * step
         for column in range(out.shape[1]):
             pixels = height * (min(nx, column * step + step) - column * step)
             for c in range(3):
-                out[row, column, c] = np.uint8(sums[column, c] / pixels + np.float32(0.5))
+                out[row, column, c] = np.uint8((grey[column] + more[column, c]) / pixels + half)

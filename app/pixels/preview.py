@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,6 +19,10 @@ from app.pixels.image import UNUSABLE, bits
 from app.pixels.painted import TONES, Colour, paint_binned
 from app.sky.shapes import Point, Polygon
 
+Light = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Flux and mask of some rows."""
+LightRows = Callable[[int, int], Light]
+"""Reads the rows ``start <= y < stop`` of an image."""
 Stretch = Literal["asinh", "symmetric"]
 
 NO_DATA_COLOUR: Final[Colour] = (38, 44, 62)
@@ -40,7 +46,10 @@ MASK_COLOURS: Final[tuple[tuple[str, Colour], ...]] = (
 """Later planes are painted over earlier ones."""
 
 SAMPLE_PIXELS: Final = 250_000
-"""As many tell the limits."""
+SAMPLE_BANDS: Final = 16
+SAMPLE_ROWS: Final = 16
+"""What tells the limits: so many pixels of so many bands of so many rows."""
+BAND_ROWS: Final = 256
 PNG_LEVEL: Final = 3
 """Noise does not get smaller by more effort."""
 _ASINH_SOFTENING: Final = 0.08
@@ -72,22 +81,33 @@ class Frame:
         return (x + 0.5) * self.zoom, self.height_px - (y + 0.5) * self.zoom
 
 
-def render_preview(
-    flux: NDArray[np.float32], mask: NDArray[np.int32], grid: Grid, options: PreviewOptions
-) -> bytes:
-    """PNG of an image (ny, nx): first row at the bottom, north and east arrows, a scale bar.
+def render_preview(read: LightRows, grid: Grid, options: PreviewOptions) -> bytes:
+    """PNG of an image: first row at the bottom, north and east arrows, a scale bar.
 
     Light is stretched by asinh between the limits of IRAF's zscale, or linearly about zero for
     differences ("symmetric"). Pixels without data have a colour of their own. The target is
-    circled and the footprint drawn when they are given.
+    circled and the footprint drawn when they are given. Some rows at a time are held.
     """
-    limits, tones = _brightness(_sample(flux, mask), options.stretch)
-    step = picture_step(flux.shape, options.side_px)
+    limits, tones = _brightness(_sample(read, grid.shape), options.stretch)
+    step = picture_step(grid.shape, options.side_px)
     overlay = [(bits(name), colour) for name, colour in MASK_COLOURS if options.mask_overlay]
-    rgb = paint_binned(
-        flux, mask, limits, tones, no_data=NO_DATA_COLOUR, overlay=overlay, step=step
-    )
-    return finish_picture(rgb, step, grid, options)
+    painted = [
+        paint_binned(flux, mask, limits, tones, no_data=NO_DATA_COLOUR, overlay=overlay, step=step)
+        for flux, mask in _bands(read, grid.shape[0], step * max(1, BAND_ROWS // step))
+    ]
+    return finish_picture(np.concatenate(painted), step, grid, options)
+
+
+def _bands(read: LightRows, ny: int, rows: int) -> Iterator[Light]:
+    """All rows, the next band being read while one is painted."""
+    starts = range(0, ny, rows)
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(read, 0, min(rows, ny))
+        for start in starts[1:]:
+            light = waiting.result()
+            waiting = ahead.submit(read, start, min(start + rows, ny))
+            yield light
+        yield waiting.result()
 
 
 def picture_step(shape: tuple[int, ...], side_px: int) -> int:
@@ -111,11 +131,17 @@ def finish_picture(rgb: NDArray[np.uint8], step: int, grid: Grid, options: Previ
     return out.getvalue()
 
 
-def _sample(flux: NDArray[np.float32], mask: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Values of usable pixels, of every n-th in both axes; of all when none is usable."""
-    step = max(1, math.isqrt(flux.size // SAMPLE_PIXELS))
-    values = flux[::step, ::step].astype(np.float64)
-    good = np.isfinite(values) & (mask[::step, ::step] & UNUSABLE == 0)
+def _sample(read: LightRows, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Values of usable pixels of some bands, of every n-th column; all when none is usable."""
+    ny, nx = shape
+    whole = ny <= SAMPLE_BANDS * SAMPLE_ROWS
+    starts = [0] if whole else [ny * band // SAMPLE_BANDS for band in range(SAMPLE_BANDS)]
+    bands = [read(start, ny if whole else start + SAMPLE_ROWS) for start in starts]
+    rows = sum(len(flux) for flux, _ in bands)
+    every = np.s_[:, :: max(1, rows * nx // SAMPLE_PIXELS)]
+    values = np.concatenate([flux[every] for flux, _ in bands]).astype(np.float64)
+    masks = np.concatenate([mask[every] for _, mask in bands])
+    good = np.isfinite(values) & (masks & UNUSABLE == 0)
     return values[good] if good.any() else np.nan_to_num(values.ravel(), posinf=0.0, neginf=0.0)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from app.stores.psf_files import find_psf
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.int32]
+Light = tuple[Float, Mask]
+WHOLE_SUFFIXES: Final = (".gz", ".bz2")
 
 
 class ImageStore:
@@ -58,17 +60,41 @@ class ImageStore:
             zero_point_mag=ref.zero_point_mag,
         )
 
-    def read_light(self, ref: ImageRef) -> tuple[Float, Mask]:
+    def read_light(self, ref: ImageRef) -> Light:
         """Flux and mask as by :meth:`read`, for who does not ask for the noise. Raises
         ImageFormatError."""
+        with self.open_light(ref) as read:
+            return read(0, Grid.from_text(ref.grid).shape[0])
+
+    @contextmanager
+    def open_light(self, ref: ImageRef) -> Iterator[Callable[[int, int], Light]]:
+        """The same, some rows at a time: what is given reads the rows ``start <= y < stop``.
+
+        Files that are compressed as a whole are held as a whole. Raises ImageFormatError, also
+        while rows are read.
+        """
+        ny, nx = Grid.from_text(ref.grid).shape
         with ExitStack() as files:
-            reader = _PlaneReader(self._data_dir, Grid.from_text(ref.grid).shape, None, files)
-            flux, mask = self._read_light(ref, reader)
-            if find_plane(ref, "weight") is not None:  # it says which pixels are BAD
-                read_variance(ref, reader, flux, mask)
+            reader = _PlaneReader(self._data_dir, (ny, nx), None, files)
+
+            def read(start: int, stop: int) -> Light:
+                if (start, stop) == (0, ny):
+                    return self._light(ref, reader)
+                return self._light(ref, reader.part((start, stop, 0, nx)))
+
+            if any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes):
+                flux, mask = read(0, ny)
+                yield lambda start, stop: (flux[start:stop], mask[start:stop])
+            else:
+                yield read
+
+    def _light(self, ref: ImageRef, reader: _PlaneReader) -> Light:
+        flux, mask = self._read_light(ref, reader)
+        if find_plane(ref, "weight") is not None:  # it says which pixels are BAD
+            read_variance(ref, reader, flux, mask)
         return flux, mask
 
-    def _read_light(self, ref: ImageRef, reader: _PlaneReader) -> tuple[Float, Mask]:
+    def _read_light(self, ref: ImageRef, reader: _PlaneReader) -> Light:
         image = find_plane(ref, "image")
         if image is None:
             raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
@@ -136,6 +162,13 @@ class _PlaneReader:
         self._bounds = bounds
         self._files = files
         self._open: dict[Path, Any] = {}
+
+    def part(self, bounds: Bounds) -> _PlaneReader:
+        """A reader of a part, of the same open files."""
+        shape = bounds[1] - bounds[0], bounds[3] - bounds[2]
+        other = _PlaneReader(self._data_dir, shape, bounds, self._files)
+        other._open = self._open
+        return other
 
     def read(self, plane: PlaneRef) -> NDArray[Any]:
         """Stored values (ny, nx) of a plane, free to be changed. Raises ImageFormatError."""

@@ -57,7 +57,9 @@ def make_image(shape: tuple[int, int] = (60, 80)) -> MaskedImage:
 
 def draw(image: MaskedImage, grid: Grid, **options: object) -> NDArray[np.uint8]:
     settings = PreviewOptions(**({"side_px": 800, "compass": False} | options))  # type: ignore[arg-type]
-    png = render_preview(image.flux, image.mask, grid, settings)
+    png = render_preview(
+        lambda *rows: (image.flux[slice(*rows)], image.mask[slice(*rows)]), grid, settings
+    )
     return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
