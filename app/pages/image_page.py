@@ -41,6 +41,7 @@ def image_page(
             "stretch_text": _stretch_text(row),
             "is_built_difference": is_built_difference(row) and has_pixels,
             "download_url": links.file_url(row.dataset_id, service_url),
+            "package_url": links.package_url(row, service_url) if has_pixels else "",
             "stale_reasons": stale_reasons(datasets, row.dataset_id) if row.is_stale else [],
             "exposure": _exposure_of(row, datasets),
             "difference": datasets.differences_of([row.dataset_id]).get(row.dataset_id.lower()),

@@ -134,6 +134,11 @@ class LinkService:
             return str(row.columns.get("access_url") or "")
         return self._address(row, service_url)
 
+    def package_url(self, row: DatasetRow, service_url: str) -> str:
+        """A fresh address of all files of a dataset that is here."""
+        token = self._signer.sign(FileRef(row.dataset_id, PACKAGE))
+        return f"{service_url}/packages/{token}/{quote(_package_name(row))}.tar"
+
     def open_file(self, token: str, name: str) -> Download:
         """The file of a token that is asked for under its own ``name``.
 
@@ -252,11 +257,10 @@ class LinkService:
             )
 
     def _package(self, row: DatasetRow, service_url: str) -> Link:
-        token = self._signer.sign(FileRef(row.dataset_id, PACKAGE))
         return Link(
             ID=row.dataset_id,
             semantics="#package",
-            access_url=f"{service_url}/packages/{token}/{quote(_package_name(row))}.tar",
+            access_url=self.package_url(row, service_url),
             description="All files of this image and what is known of it, in a tar",
             content_type="application/x-tar",
             local_semantics="package",

@@ -156,6 +156,20 @@ def test_an_image_has_all_its_metadata_and_links(site: Site) -> None:
     assert f"/datalink/links?ID={quote(site.image_id, safe='')}" in links_of(text)
 
 
+def test_an_image_is_cut_out_and_taken_whole_from_its_page(site: Site) -> None:
+    text = get(site, image_path(site))
+    form = text[text.index('action="/soda/sync"') : text.index("Cut out</button>")]
+    asked = {
+        name: html.unescape(value)
+        for name, value in re.findall(r'name="(ID|CIRCLE)" value="([^"]*)"', form)
+    }
+    for word in re.findall(r'option value="(\w+)"', form):
+        cut = site.client.get("/soda/sync", params={**asked, "RESPONSEFORMAT": word})
+        assert cut.status_code == 200 and cut.headers["content-type"].endswith(f"/{word}")
+    package = next(u for u in links_of(text) if u.startswith("http://sky.test/packages/"))
+    assert site.client.get(package).headers["content-type"] == "application/x-tar"
+
+
 def test_identifiers_ignore_case(site: Site) -> None:
     assert site.image_id in get(site, f"/images?ID={quote(site.image_id.upper(), safe='')}")
 
