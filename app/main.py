@@ -135,9 +135,9 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     app.include_router(psf.router(psfs=services.psfs))
     app.include_router(
         soda.router(
-            cutouts=services.cutouts,
-            writer=services.cutout_writer,
-            pictures=services.cutout_pictures,
+            cutouts=services.cutouts.service,
+            writer=services.cutouts.writer,
+            pictures=services.cutouts.pictures,
             queries=services.queries,
             jobs=services.jobs,
             results=services.results,

@@ -65,6 +65,15 @@ BuildParameters = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cutouts:
+    """What finds, writes and draws parts of images."""
+
+    service: CutoutService
+    writer: CutoutWriter
+    pictures: CutoutPictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything that handlers and commands call, constructed once."""
 
@@ -82,9 +91,7 @@ class Services:
     engine: Engine
     images: ImageStore
     psfs: PsfService
-    cutouts: CutoutService
-    cutout_writer: CutoutWriter
-    cutout_pictures: CutoutPictures
+    cutouts: Cutouts
     light_curves: LightCurveService
     results: ResultStore
     previews: FileCache
@@ -122,29 +129,13 @@ def build_services(config: Config) -> Services:
     uploads = make_uploads(config, results)
     quotes = make_quotes(config, stores, queries, uploads, builds)
     images = ImageStore(data_dir=config.data_dir.absolute())
-    planes = PlaneFiles(data_dir=config.data_dir.absolute())
-    cutouts = CutoutService(datasets=stores.datasets, files=planes)
-    cutout_writer = CutoutWriter(files=planes, images=images)
-    cutout_pictures = CutoutPictures(files=planes)
-    cutting = CutoutExecutor(
-        cutouts=cutouts,
-        writer=cutout_writer,
-        pictures=cutout_pictures,
-        results=results,
-        describe_error=describe_plainly,
-    )
-    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes, cutting)
+    cuts = make_cutouts(config, stores, images)
+    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes, cuts)
     signer = FileSigner(
         key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
     )
-    psfs = ImagePsfs(
-        images=images,
-        cache=FileCache(
-            folder=config.data_dir.absolute() / "cache" / "psfs",
-            max_bytes=PSF_CACHE_BYTES,
-            suffix=".npy",
-        ),
-    )
+    cached_psfs = make_cache(config, "psfs", ".npy", PSF_CACHE_BYTES)
+    psfs = ImagePsfs(images=images, cache=cached_psfs)
     return Services(
         stores=stores,
         queries=queries,
@@ -166,22 +157,32 @@ def build_services(config: Config) -> Services:
         engine=engine,
         images=images,
         psfs=PsfService(datasets=stores.datasets, psfs=psfs),
-        cutouts=cutouts,
-        cutout_writer=cutout_writer,
-        cutout_pictures=cutout_pictures,
+        cutouts=cuts,
         light_curves=LightCurveService(
             datasets=stores.datasets,
             rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
             photometer=ForcedPhotometer(images=images, psfs=psfs),
         ),
         results=results,
-        previews=FileCache(
-            folder=config.data_dir.absolute() / "cache" / "previews",
-            max_bytes=PREVIEW_CACHE_BYTES,
-            suffix=".png",
-        ),
+        previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
         address=ServiceAddress(base_url=config.base_url),
     )
+
+
+def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> Cutouts:
+    """Cutouts of the images of a store; what is known of their files is shared."""
+    planes = PlaneFiles(data_dir=config.data_dir.absolute())
+    return Cutouts(
+        service=CutoutService(datasets=stores.datasets, files=planes),
+        writer=CutoutWriter(files=planes, images=images),
+        pictures=CutoutPictures(files=planes),
+    )
+
+
+def make_cache(config: Config, name: str, suffix: str, max_bytes: int) -> FileCache:
+    """A folder of files that can be made again."""
+    folder = config.data_dir.absolute() / "cache" / name
+    return FileCache(folder=folder, max_bytes=max_bytes, suffix=suffix)
 
 
 def make_engine(config: Config) -> Engine:
@@ -221,7 +222,7 @@ def make_jobs(
     builds: BuildService,
     results: ResultStore,
     quotes: QuoteService,
-    cutting: CutoutExecutor,
+    cuts: Cutouts,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
     build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
@@ -240,7 +241,13 @@ def make_jobs(
             ),
             "template": build_executor,
             "difference": build_executor,
-            "cutout": cutting,
+            "cutout": CutoutExecutor(
+                cutouts=cuts.service,
+                writer=cuts.writer,
+                pictures=cuts.pictures,
+                results=results,
+                describe_error=describe_plainly,
+            ),
         },
         slots=job_slots(config),
         clock=now,
