@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.requests import Request
 
 
@@ -16,7 +18,14 @@ class ServiceAddress:
         return self._base_url or str(request.base_url).rstrip("/")
 
 
+JAVA_ACCEPT: Final = "text/html, image/gif, image/jpeg"
+"""What Java's own client, and with it TOPCAT, STILTS and Aladin, begins to accept where nobody said
+anything: no browser."""
+
+
 def asks_for_page(request: Request) -> bool:
     """Whether the client reads pages, as browsers do."""
     accepted = request.headers.get("accept", "").lower()
+    if accepted.startswith(JAVA_ACCEPT):
+        return False
     return "text/html" in accepted and "application/json" not in accepted

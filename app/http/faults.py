@@ -125,18 +125,25 @@ def job_error_document(error: JobError, style: FaultStyle) -> Response:
 
 
 def install_fault_handlers(app: FastAPI, *, error_page: ErrorPage | None = None) -> None:
-    """Make every error of ``app`` leave as a fault document. With an ``error_page`` browsers that
-    come to an address outside of TAP that is none get that."""
-    app.add_exception_handler(ServiceError, _on_error)
+    """Make every error of ``app`` leave as a fault document. With an ``error_page`` browsers get
+    that where faults are plain text, and at addresses outside of TAP that are none."""
+    app.add_exception_handler(ServiceError, partial(_on_error, error_page=error_page))
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, partial(_on_http_error, error_page=error_page))
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_error)
+    app.add_exception_handler(Exception, partial(_on_error, error_page=error_page))
 
 
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _on_error(
+    request: Request, error: Exception, *, error_page: ErrorPage | None
+) -> Response:
     fault, message = explain(error)
     headers = {"Retry-After": RETRY_AFTER_S} if fault.status == 503 else {}
+    reads_text = _style_of(request) is FaultStyle.TEXT and fault.status >= 400
+    if error_page is not None and reads_text and asks_for_page(request):
+        answer = error_page(request, fault.status, message)
+        answer.headers.update(headers)
+        return answer
     return _document(request, fault, message, headers)
 
 
@@ -157,7 +164,7 @@ async def _on_http_error(
     request: Request, error: Exception, *, error_page: ErrorPage | None
 ) -> Response:
     if not isinstance(error, HTTPException):
-        return await _on_error(request, error)
+        return await _on_error(request, error, error_page=error_page)
     known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
     fault = Fault(error.status_code, known.dali, known.label, "fatal")
     message = f"{request.method} {shortened(request.url.path)}: {error.detail}"

@@ -170,6 +170,41 @@ def test_an_image_is_cut_out_and_taken_whole_from_its_page(site: Site) -> None:
     assert site.client.get(package).headers["content-type"] == "application/x-tar"
 
 
+JAVA = {"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/soda/sync?ID=ivo://no/such?x", 404, "ivo://no/such?x"),
+        ("/soda/sync?ID={image}&CIRCLE=1", 400, "CIRCLE"),
+        ("/builds/difference/sync?ID={image}&TIME=x", 400, "TIME"),
+        ("/psf?ID={image}", 400, "POS"),
+        ("/files/x.y.z/a.fits", 403, "link"),
+        ("/packages/x.y.z/a.tar", 403, "link"),
+    ],
+)
+def test_faults_are_pages_for_browsers_and_text_for_programs(
+    site: Site, path: str, status: int, told: str
+) -> None:
+    url = path.format(image=quote(site.image_id, safe=""))
+    page = site.client.get(url, headers=BROWSER)
+    assert page.status_code == status and page.headers["content-type"].startswith("text/html")
+    assert told in page.text and "Skyloom" in page.text
+    for program in ({}, JAVA):
+        answer = site.client.get(url, headers=program)
+        assert answer.status_code == status and told in answer.text
+        assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=x", "/sia/query?POS=x"])
+def test_tables_stay_tables_when_they_are_faults(site: Site, path: str) -> None:
+    for client in (BROWSER, JAVA):
+        answer = site.client.get(path, headers=client)
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "application/x-votable+xml"
+
+
 def test_identifiers_ignore_case(site: Site) -> None:
     assert site.image_id in get(site, f"/images?ID={quote(site.image_id.upper(), safe='')}")
 
