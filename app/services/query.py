@@ -27,14 +27,14 @@ from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.parameters import ParameterSet
 from app.services.plans import PlanCache
 from app.services.read_ahead import read_ahead
+from app.services.table_descriptors import describe_services
 from app.services.uploads import UploadService, parse_uploads
 from app.stores.results import ResultStore
 from app.stores.tables.base import TableStore
 from app.stores.tables.control import StatementControl
 from app.tabular.registry import OutputFormat
 from app.uws.job import Job, JobResult
-from app.votable.datalink import MEDIA_TYPE
-from app.votable.descriptors import InputParameter, ServiceDescriptor
+from app.votable.descriptors import ServiceDescriptor
 from app.votable.markup import Info
 from app.votable.writer import DescribeError, write_results
 from app.workers.engine import Progress
@@ -42,10 +42,8 @@ from app.workers.engine import Progress
 log = logging.getLogger(__name__)
 
 LANGUAGES: Final = ("ADQL", "ADQL-2.0", "ADQL-2.1")
-LINKS_STANDARD: Final = "ivo://ivoa.net/std/DataLink#links-1.1"
 MAX_OFFERED: Final = 4000
 """Characters of a query whose error tells what FIX=true would write: mending takes many looks."""
-DATASET_UTYPE: Final = "obscore:Curation.PublisherDID"
 SERVICE_URL_BIND: Final = "service_url"
 _BLANKS = re.compile(r"\s+")
 
@@ -276,7 +274,10 @@ def write_answer(
         maxrec=result.maxrec,
         serialization=serialization,
         infos=_infos(result),
-        descriptors=(*request.descriptors, *_link_descriptors(result)),
+        descriptors=(
+            *request.descriptors,
+            *describe_services(result.fields, request.service_url),
+        ),
         describe_error=describe_error,
     )
 
@@ -291,24 +292,6 @@ def _infos(result: QueryResult) -> tuple[Info, ...]:
         return (asked, *request.infos)
     changes = (Info("FIX", change) for change in result.mended.changes)
     return asked, *changes, Info("FIXED_QUERY", _BLANKS.sub(" ", result.mended.text).strip())
-
-
-def _link_descriptors(result: QueryResult) -> tuple[ServiceDescriptor, ...]:
-    """How to ask for the links of the datasets in a column of identifiers, if there is one."""
-    column = next((f.name for f in result.fields if f.utype == DATASET_UTYPE), None)
-    if column is None:
-        return ()
-    identifier = InputParameter(name="ID", ref=column, ucd="meta.id;meta.main")
-    return (
-        ServiceDescriptor(
-            resource_id="datalink",
-            access_url=f"{result.request.service_url}/datalink/links",
-            standard_id=LINKS_STANDARD,
-            content_type=MEDIA_TYPE,
-            description="Files, provenance and services of each dataset",
-            inputs=(identifier,),
-        ),
-    )
 
 
 class TapExecutor:

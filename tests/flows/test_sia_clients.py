@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import pyvo
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
 
@@ -141,6 +143,18 @@ def test_rows_lead_to_their_files(sia: pyvo.dal.SIA2Service, target: SkyCoord) -
         assert {link["ID"] for link in linked} == {row["obs_publisher_did"]}
         this = next(linked.bysemantics("#this", include_narrower=False))
         assert web.head(this.access_url, follow_redirects=False).status_code in (200, 303)
+
+
+def test_a_row_is_cut_out_without_a_look_at_its_links(
+    sia: pyvo.dal.SIA2Service, target: SkyCoord
+) -> None:
+    found = sia.search(pos=(target, 0.001 * u.deg), calib_level=2, maxrec=1)
+    described = found.get_adhocservice_by_ivoid("ivo://ivoa.net/std/SODA#sync-1")
+    assert described.ID == "soda_sync"
+    circle = [target.ra.deg, target.dec.deg, 0.002] * u.deg
+    with fits.open(io.BytesIO(found[0].processed(circle=circle).read())) as cutout:
+        assert cutout[0].header["OBSPUBID"] == found[0]["obs_publisher_did"]
+        assert 0 < cutout["IMAGE"].data.size < 10_000
 
 
 def test_differences_that_can_be_built_are_found(

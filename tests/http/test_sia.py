@@ -147,11 +147,11 @@ def test_format_asks_for_images_and_responseformat_for_a_table(client: httpx.Cli
     assert len(list(csv.reader(io.StringIO(both.text)))) == 2
 
 
-def test_the_answer_describes_the_search_and_the_links(client: httpx.Client) -> None:
+def test_the_answer_describes_the_search_the_links_and_cutouts(client: httpx.Client) -> None:
     for maxrec in ("0", "2"):
         votable_file = parse(io.BytesIO(ask(client, MAXREC=maxrec).content))
         services = {r.name or r.ID: r for r in votable_file.resources if r.type == "meta"}
-        assert set(services) == {"this", "datalink"}
+        assert set(services) == {"this", "datalink", "soda-sync"}
         this = {p.name: p.value for p in services["this"].params}
         assert this["standardID"] == STANDARD
         assert this["accessURL"] == f"{str(client.base_url).rstrip('/')}/sia/query"
@@ -161,8 +161,9 @@ def test_the_answer_describes_the_search_and_the_links(client: httpx.Client) -> 
             **{"POS": "deg", "BAND": "m", "TIME": "d", "FOV": "deg", "SPATRES": "arcsec"},
             **{"EXPTIME": "s", "TIMERES": "s"},
         }
-        (links,) = services["datalink"].groups
-        assert [p.ref for p in links.entries] == ["obs_publisher_did"]
+        for name in ("datalink", "soda-sync"):
+            entries = services[name].groups[0].entries
+            assert [p.name for p in entries if p.ref == "obs_publisher_did"] == ["ID"]
 
 
 def test_a_list_of_positions(client: httpx.Client) -> None:
