@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from app.errors import NotFoundError, quoted
 from app.recipes.recipe import ImageRef
@@ -183,6 +183,7 @@ class LinkService:
         else:
             yield self._this(row, service_url)
             yield from self._companions(row, service_url)
+            yield from _planes(row, service_url)
             yield from picture_links(row, service_url)
             yield self._package(row, service_url)
         yield page_link(row, service_url)
@@ -271,6 +272,27 @@ class LinkService:
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
         return f"{service_url}/files/{token}/{quote(_file_name(_paths(row)[part]))}"
+
+
+def _planes(row: DatasetRow, service_url: str) -> Iterator[Link]:
+    """Planes in the image's own file, each by itself."""
+    planes = ImageRef.from_text(row.image_ref).planes
+    for plane in planes:
+        if plane.path != row.file_path or plane.role == "image":
+            continue
+        semantics, title = _COMPANIONS[plane.role]
+        asked = urlencode({"ID": row.dataset_id, "EXT": plane.role}, quote_via=quote)
+        yield Link(
+            ID=row.dataset_id,
+            semantics=semantics,
+            access_url=f"{service_url}/soda/sync?{asked}",
+            description=f"{title} of the image, alone",
+            content_type=_MEDIA_TYPES[".fits"],
+            content_qualifier="#image",
+            local_semantics=plane.role,
+            link_auth="false",
+            link_authorized=True,
+        )
 
 
 def media_type_of(path: str) -> str:

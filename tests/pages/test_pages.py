@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.io.votable import parse_single_table
 from starlette.testclient import TestClient
 
 from app.config import Config
@@ -168,6 +172,17 @@ def test_an_image_is_cut_out_and_taken_whole_from_its_page(site: Site) -> None:
         assert cut.status_code == 200 and cut.headers["content-type"].endswith(f"/{word}")
     package = next(u for u in links_of(text) if u.startswith("http://sky.test/packages/"))
     assert site.client.get(package).headers["content-type"] == "application/x-tar"
+
+
+def test_planes_in_one_file_have_links_of_their_own(site: Site) -> None:
+    answer = site.client.get("/datalink/links", params={"ID": site.image_id})
+    links = parse_single_table(io.BytesIO(answer.content)).to_table()
+    found = {}
+    for link in links[np.isin(links["semantics"], ["#noise", "#auxiliary"])]:
+        content = site.client.get(str(link["access_url"])).content
+        with fits.open(io.BytesIO(content)) as hdus:
+            found[str(link["local_semantics"])] = [hdu.name for hdu in hdus if hdu.size]
+    assert found == {"variance": ["VARIANCE"], "mask": ["MASK"]}
 
 
 JAVA = {"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}
