@@ -134,6 +134,11 @@ def test_planes_by_name_or_number(
 def test_the_psf_of_the_file_is_that_of_the_cutout(client: TestClient, tmp_path: Path) -> None:
     found = cut(client, ID=WITH_PSF.dataset_id, PIXELS="40 99 50 149")
     assert [unit.name for unit in found[4:]] == ["PSF", "PSF_BASIS"]
+    told = found["PSF"].header
+    assert (told["PSFNX"], told["PSFNY"]) == (60, 100)
+    corners = np.asarray(found["PSF"].data["POLYGON"]).reshape(-1, 2)
+    assert corners.min(axis=0).tolist() == [-0.5, -0.5]
+    assert corners.max(axis=0).tolist() == [59.5, 99.5]
     found.writeto(tmp_path / "cutout.fits")
     stamp = psf_stamp(tmp_path / "cutout.fits", 30.0, 50.0)
     expected = gaussian_psf(4.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from app.errors import ImageFormatError
 from app.stores.plane_files import BAND_BYTES, PlaneFiles, Window
 
 SHAPE = (3, 40, 50)
@@ -66,3 +67,14 @@ def test_little_more_is_read_than_is_wanted(folder: Path, rows: tuple[int, int])
     before = read_so_far()
     list(files.read(unit, window))
     assert read_so_far() - before < wanted + 10_000
+
+
+def test_a_file_that_is_replaced_meanwhile_is_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "image.fits"
+    fits.PrimaryHDU(np.zeros((20, 20), np.float32)).writeto(path)
+    files = PlaneFiles(data_dir=tmp_path)
+    unit = files.find(path.name, 0)
+    fits.PrimaryHDU(np.ones((30, 30), np.float32)).writeto(path, overwrite=True)
+    with pytest.raises(ImageFormatError, match="replaced"):
+        list(files.read(unit, ((0, 20), (0, 20))))
+    assert files.find(path.name, 0).shape == (30, 30)
