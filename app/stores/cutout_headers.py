@@ -26,7 +26,6 @@ _AXIS: Final = re.compile(r"^(?:CTYPE|CRVAL)(\d+)([A-Z]?)$")
 _STRUCTURE: Final = re.compile(
     r"^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|CHECKSUM|DATASUM|END)$"
 )
-_OF_PIXELS: Final = re.compile(r"^(BSCALE|BZERO|BLANK|DATAMIN|DATAMAX|BUNIT)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class HeaderTemplate:
     name: str
     cards: tuple[bytes | _Placed, ...]
     plain_cards: tuple[bytes, ...]
-    """Those of an HDU that keeps no pixels."""
+    """Those of an HDU without pixels; of one that leaves its pixels behind there are none."""
 
     @classmethod
     def of(cls, header: Header) -> HeaderTemplate:
@@ -66,9 +65,7 @@ class HeaderTemplate:
             bitpix=int(header["BITPIX"]),
             name=str(header.get("EXTNAME", "")).strip(),
             cards=tuple(_kept(kept, header)),
-            plain_cards=tuple(
-                _encoded(card) for card in kept if not _OF_PIXELS.match(card.keyword)
-            ),
+            plain_cards=tuple(_encoded(card) for card in (() if header["NAXIS"] else kept)),
         )
 
     def primary(self, extra: Iterable[CardRow]) -> bytes:

@@ -225,6 +225,15 @@ def test_what_an_image_covers_does_not_cut_it(client: TestClient, asked: dict[st
     assert cut(client, **asked)[1].shape == (SIZE_PX, SIZE_PX)
 
 
+def test_pixels_of_a_primary_hdu_in_an_extension(client: TestClient) -> None:
+    asked = {"ID": CUBE, "PIXELS": "3 12 4 8", "BAND": "2.9979e-3", "POL": ["I", "Q"]}
+    plain, coded = (cut(client, **asked, COMPRESS=word) for word in ("none", "rice"))
+    assert isinstance(coded[1], fits.CompImageHDU)
+    np.testing.assert_array_equal(coded[1].data, plain[0].data)
+    assert coded[1].header["CRPIX1"] == plain[0].header["CRPIX1"]
+    assert coded[0].header["OBSPUBID"] == CUBE and "CRPIX1" not in coded[0].header
+
+
 MULTI = "MultiValuedParamNotSupported: "
 
 
