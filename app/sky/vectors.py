@@ -119,7 +119,9 @@ class Arc:
     def crossings(self, other: Arc) -> tuple[float, ...]:
         """Turns along this arc at which it meets ``other``; none if both lie in one plane."""
         cosine = dot(self.axis, other.axis)
-        sine2 = 1.0 - cosine * cosine
+        # Not 1 - cosine2, of which rounding leaves 1e-16 for axes that are the same.
+        normal = cross(self.axis, other.axis)
+        sine2 = dot(normal, normal)
         if sine2 < 1e-24:
             return ()
         k1, k2 = self.height, other.height
@@ -130,7 +132,7 @@ class Arc:
         rest = 1.0 - dot(foot, foot)
         if rest < 0.0:
             return ()
-        half = scale(cross(self.axis, other.axis), math.sqrt(rest / sine2))
+        half = scale(normal, math.sqrt(rest / sine2))
         points = (add(foot, half), add(foot, scale(half, -1.0)))
         turns = tuple(self.turn_of(p) for p in points if other.spans(other.turn_of(p)))
         return tuple(t for t in turns if self.spans(t))

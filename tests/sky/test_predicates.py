@@ -240,6 +240,21 @@ def test_areas_of_known_shapes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "far",
+    [
+        Range(1.0, 359.0, 80.0, 90.0),
+        Range(200.0, 210.0, -90.0, -89.5),
+        Range(0.0, 0.0, -90.0, -90.0),
+        Range(10.0, 10.0, 20.0, 30.0),
+    ],
+)
+def test_edges_along_the_equator_and_a_meridian_cross_no_parallel_side(far: Range) -> None:
+    square = Polygon(((0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (0.0, 10.0)))
+    assert not intersects(square, far)
+    assert intersects(square, Range(10.0, 20.0, -5.0, 0.0))
+
+
 def test_ranges() -> None:
     wrap = Range(350.0, 10.0, -5.0, 5.0)
     assert contains_point(wrap, Point(359.0, 0.0))
