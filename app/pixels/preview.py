@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from astropy.visualization import ZScaleInterval
@@ -21,8 +22,6 @@ from app.sky.shapes import Point, Polygon
 
 Light = tuple[NDArray[np.float32], NDArray[np.int32]]
 """Flux and mask of some rows."""
-LightRows = Callable[[int, int], Light]
-"""Reads the rows ``start <= y < stop`` of an image."""
 Stretch = Literal["asinh", "symmetric"]
 
 NO_DATA_COLOUR: Final[Colour] = (38, 44, 62)
@@ -49,11 +48,18 @@ SAMPLE_PIXELS: Final = 250_000
 SAMPLE_BANDS: Final = 16
 SAMPLE_ROWS: Final = 16
 """What tells the limits: so many pixels of so many bands of so many rows."""
-BAND_ROWS: Final = 256
+BAND_ROWS: Final = 64
 PNG_LEVEL: Final = 3
 """Noise does not get smaller by more effort."""
 _ASINH_SOFTENING: Final = 0.08
 _SCALE_BARS_ARCSEC: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+
+
+class LightRows(Protocol):
+    """Reads rows of an image."""
+
+    def __call__(self, start: int, stop: int, *, masked: bool = True) -> Light:
+        """The rows ``start <= y < stop``; the mask is 0 unless it is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +99,16 @@ def render_preview(read: LightRows, grid: Grid, options: PreviewOptions) -> byte
     overlay = [(bits(name), colour) for name, colour in MASK_COLOURS if options.mask_overlay]
     painted = [
         paint_binned(flux, mask, limits, tones, no_data=NO_DATA_COLOUR, overlay=overlay, step=step)
-        for flux, mask in _bands(read, grid.shape[0], step * max(1, BAND_ROWS // step))
+        for flux, mask in _bands(
+            partial(read, masked=options.mask_overlay),
+            grid.shape[0],
+            step * max(1, BAND_ROWS // step),
+        )
     ]
     return finish_picture(np.concatenate(painted), step, grid, options)
 
 
-def _bands(read: LightRows, ny: int, rows: int) -> Iterator[Light]:
+def _bands(read: Callable[[int, int], Light], ny: int, rows: int) -> Iterator[Light]:
     """All rows, the next band being read while one is painted."""
     starts = range(0, ny, rows)
     with ThreadPoolExecutor(1) as ahead:

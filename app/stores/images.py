@@ -67,8 +67,9 @@ class ImageStore:
             return read(0, Grid.from_text(ref.grid).shape[0])
 
     @contextmanager
-    def open_light(self, ref: ImageRef) -> Iterator[Callable[[int, int], Light]]:
-        """The same, some rows at a time: what is given reads the rows ``start <= y < stop``.
+    def open_light(self, ref: ImageRef) -> Iterator[Callable[..., Light]]:
+        """The same, some rows at a time: what is given reads the rows ``start <= y < stop``, the
+        mask 0 with ``masked=False``.
 
         Files that are compressed as a whole are held as a whole. Raises ImageFormatError, also
         while rows are read.
@@ -77,14 +78,16 @@ class ImageStore:
         with ExitStack() as files:
             reader = _PlaneReader(self._data_dir, (ny, nx), None, files)
 
-            def read(start: int, stop: int) -> Light:
-                if (start, stop) == (0, ny):
-                    return self._light(ref, reader)
-                return self._light(ref, reader.part((start, stop, 0, nx)))
+            def read(start: int, stop: int, *, masked: bool = True) -> Light:
+                part = reader.part((start, stop, 0, nx)) if (start, stop) != (0, ny) else reader
+                if masked:
+                    return self._light(ref, part)
+                flux = _scaled(part.read(_image_plane(ref)), ref.flux_scale)
+                return flux, np.zeros(flux.shape, dtype=np.int32)
 
             if any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes):
                 flux, mask = read(0, ny)
-                yield lambda start, stop: (flux[start:stop], mask[start:stop])
+                yield lambda start, stop, **_: (flux[start:stop], mask[start:stop])
             else:
                 yield read
 
@@ -95,10 +98,7 @@ class ImageStore:
         return flux, mask
 
     def _read_light(self, ref: ImageRef, reader: _PlaneReader) -> Light:
-        image = find_plane(ref, "image")
-        if image is None:
-            raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
-        stored = reader.read(image)
+        stored = reader.read(_image_plane(ref))
         saturated = find_saturated(ref, stored)
         flux = _scaled(stored, ref.flux_scale)
         return flux, read_mask(ref, reader, flux, saturated)
@@ -253,6 +253,13 @@ def _times(stored: NDArray[Any], factor: np.float32) -> Float:
 
 def _native(stored: NDArray[Any]) -> Float:
     return np.asarray(stored, dtype=np.float32)
+
+
+def _image_plane(ref: ImageRef) -> PlaneRef:
+    image = find_plane(ref, "image")
+    if image is None:
+        raise ImageFormatError(ref.dataset_id, "it is not a plain image: no plane can be read")
+    return image
 
 
 def find_plane(ref: ImageRef, role: str) -> PlaneRef | None:

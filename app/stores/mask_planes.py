@@ -48,7 +48,8 @@ def remap_codes(stored: NDArray[Any], codes: Sequence[tuple[int, str]]) -> Mask:
 
 def remap_good_bad(stored: NDArray[Any]) -> Mask:
     """0 is good, all else BAD."""
-    return np.where(stored != 0, np.int32(bits("BAD")), np.int32(0)).astype(np.int32)
+    result: Mask = np.multiply(stored != 0, np.int32(bits("BAD")), dtype=np.int32)
+    return result
 
 
 def _as_bits(stored: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:

@@ -26,6 +26,7 @@ from app.pixels.image import MaskedImage, bits
 from app.pixels.preview import (
     NO_DATA_COLOUR,
     TARGET_COLOUR,
+    Light,
     PreviewOptions,
     render_preview,
     sky_directions,
@@ -57,9 +58,12 @@ def make_image(shape: tuple[int, int] = (60, 80)) -> MaskedImage:
 
 def draw(image: MaskedImage, grid: Grid, **options: object) -> NDArray[np.uint8]:
     settings = PreviewOptions(**({"side_px": 800, "compass": False} | options))  # type: ignore[arg-type]
-    png = render_preview(
-        lambda *rows: (image.flux[slice(*rows)], image.mask[slice(*rows)]), grid, settings
-    )
+
+    def read(start: int, stop: int, *, masked: bool = True) -> Light:
+        mask = image.mask if masked else np.zeros_like(image.mask)
+        return image.flux[start:stop], mask[start:stop]
+
+    png = render_preview(read, grid, settings)
     return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
