@@ -17,6 +17,7 @@ from app.sky.shapes import Circle, Polygon, Range, Region
 from app.sky.vectors import (
     FUZZ_RAD,
     RADIANS_PER_DEGREE,
+    ROUNDING,
     Arc,
     Vector,
     add,
@@ -273,14 +274,22 @@ def is_simple(area: PolygonArea) -> bool:
 def _segments_meet(
     a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float]
 ) -> bool:
-    def side(p: Sequence[float], q: Sequence[float], r: Sequence[float]) -> float:
-        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+    for axis in (0, 1):
+        if max(a[axis], b[axis]) + ROUNDING < min(c[axis], d[axis]):
+            return False
+        if max(c[axis], d[axis]) + ROUNDING < min(a[axis], b[axis]):
+            return False
+    apart = side_of(a, b, c) * side_of(a, b, d) <= 0.0
+    return apart and side_of(c, d, a) * side_of(c, d, b) <= 0.0
 
-    if max(a[0], b[0]) < min(c[0], d[0]) or max(c[0], d[0]) < min(a[0], b[0]):
-        return False
-    if max(a[1], b[1]) < min(c[1], d[1]) or max(c[1], d[1]) < min(a[1], b[1]):
-        return False
-    return side(a, b, c) * side(a, b, d) <= 0.0 and side(c, d, a) * side(c, d, b) <= 0.0
+
+def side_of(p: Sequence[float], q: Sequence[float], r: Sequence[float]) -> float:
+    """On which side of the line from ``p`` to ``q`` (in the plane) ``r`` lies: above 0 to the left,
+    0 where only the rounding of numbers could tell."""
+    left, right = (q[0] - p[0]) * (r[1] - p[1]), (q[1] - p[1]) * (r[0] - p[0])
+    lengths = abs(q[0] - p[0]) + abs(q[1] - p[1]) + abs(r[0] - p[0]) + abs(r[1] - p[1])
+    doubt = ROUNDING * (abs(left) + abs(right) + lengths)
+    return left - right if abs(left - right) > doubt else 0.0
 
 
 def _brief(polygon: Polygon) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numba
 import numpy as np
 
+from app.sky.kernel_measures import is_simple_in_plane
 from app.sky.vectors import FUZZ_RAD, RADIANS_PER_DEGREE
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -85,7 +86,8 @@ def _read_all(
         if not _cap(vertices, centres[row], cosines, row):
             continue
         _project(vertices, centres[row], axes, corners)
-        if not _is_simple(corners, len(vertices)):
+        plane = corners[: len(vertices)]
+        if not is_simple_in_plane(plane[:, 0], plane[:, 1]):
             continue
         _box(vertices, corners, axes, cosines[row], boxes[row])
         plain[row] = True
@@ -253,26 +255,3 @@ def _inside(corners: Any, n: int, x: float, y: float) -> bool:
         if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
             inside = not inside
     return inside
-
-
-@numba.njit(cache=True, nogil=True)
-def _is_simple(corners: Any, n: int) -> bool:
-    """Whether no two edges meet but neighbours at their corner."""
-    for i in range(n):
-        a, b = corners[i], corners[(i + 1) % n]
-        for j in range(i + 2, n):
-            if i == 0 and j == n - 1:
-                continue
-            c, d = corners[j], corners[(j + 1) % n]
-            if max(a[0], b[0]) < min(c[0], d[0]) or max(c[0], d[0]) < min(a[0], b[0]):
-                continue
-            if max(a[1], b[1]) < min(c[1], d[1]) or max(c[1], d[1]) < min(a[1], b[1]):
-                continue
-            if _side(a, b, c) * _side(a, b, d) <= 0.0 and _side(c, d, a) * _side(c, d, b) <= 0.0:
-                return False
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _side(p: Any, q: Any, r: Any) -> float:
-    return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))

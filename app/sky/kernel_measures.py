@@ -13,7 +13,7 @@ from numba import njit
 
 from app.sky.kernels import Outline, _axis, _in_polygon, _span, angle, axes_of, centre_of
 from app.sky.predicates import _SEVEN_POINTS
-from app.sky.vectors import FUZZ_RAD, RADIANS_PER_DEGREE
+from app.sky.vectors import FUZZ_RAD, RADIANS_PER_DEGREE, ROUNDING
 
 _MARGIN = 4.0 * FUZZ_RAD
 _TWO_PI = 2.0 * math.pi
@@ -162,7 +162,11 @@ def tidy_polygon(out: Outline, size: int) -> int:
 
 @njit(cache=True, error_model="numpy")
 def _side(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> float:
-    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    """As :func:`app.sky.areas.side_of`."""
+    left, right = (bx - ax) * (cy - ay), (by - ay) * (cx - ax)
+    lengths = abs(bx - ax) + abs(by - ay) + abs(cx - ax) + abs(cy - ay)
+    doubt = ROUNDING * (abs(left) + abs(right) + lengths)
+    return left - right if abs(left - right) > doubt else 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -171,31 +175,38 @@ def is_simple(q: Outline) -> bool:
     n = q.size // 3
     cx, cy, cz, _ = centre_of(q)
     ux, uy, uz, vx, vy, vz = axes_of(cx, cy, cz)
-    x, y = np.empty(n + 1), np.empty(n + 1)
-    for i in range(n + 1):
-        k = 3 * (i % n)
+    x, y = np.empty(n), np.empty(n)
+    for i in range(n):
+        k = 3 * i
         d = q[k] * cx + q[k + 1] * cy + q[k + 2] * cz
         x[i] = (q[k] * ux + q[k + 1] * uy + q[k + 2] * uz) / d
         y[i] = (q[k] * vx + q[k + 1] * vy + q[k + 2] * vz) / d
+    return is_simple_in_plane(x, y)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def is_simple_in_plane(x: Outline, y: Outline) -> bool:
+    """The same of corners in the plane."""
+    n = x.size
     for i in range(n):
+        k = (i + 1) % n
         for j in range(i + 2, n):
-            if i == 0 and j == n - 1:
+            m = (j + 1) % n
+            if m == i or _apart(x[i], x[k], x[j], x[m]) or _apart(y[i], y[k], y[j], y[m]):
                 continue
-            if max(x[i], x[i + 1]) < min(x[j], x[j + 1]):
-                continue
-            if max(x[j], x[j + 1]) < min(x[i], x[i + 1]):
-                continue
-            if max(y[i], y[i + 1]) < min(y[j], y[j + 1]):
-                continue
-            if max(y[j], y[j + 1]) < min(y[i], y[i + 1]):
-                continue
-            one = _side(x[i], y[i], x[i + 1], y[i + 1], x[j], y[j])
-            two = _side(x[i], y[i], x[i + 1], y[i + 1], x[j + 1], y[j + 1])
-            three = _side(x[j], y[j], x[j + 1], y[j + 1], x[i], y[i])
-            four = _side(x[j], y[j], x[j + 1], y[j + 1], x[i + 1], y[i + 1])
+            one = _side(x[i], y[i], x[k], y[k], x[j], y[j])
+            two = _side(x[i], y[i], x[k], y[k], x[m], y[m])
+            three = _side(x[j], y[j], x[m], y[m], x[i], y[i])
+            four = _side(x[j], y[j], x[m], y[m], x[k], y[k])
             if one * two <= 0.0 and three * four <= 0.0:
                 return False
     return True
+
+
+@njit(cache=True, error_model="numpy")
+def _apart(a: float, b: float, c: float, d: float) -> bool:
+    """Whether two intervals, their ends in any order, have nothing in common."""
+    return max(a, b) + ROUNDING < min(c, d) or max(c, d) + ROUNDING < min(a, b)
 
 
 @njit(cache=True, error_model="numpy")

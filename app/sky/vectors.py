@@ -15,6 +15,9 @@ RADIANS_PER_DEGREE = math.pi / 180.0
 FUZZ_RAD = 1e-9
 """Directions closer than this are one direction (0.2 mas; pgSphere's own epsilon)."""
 
+ROUNDING = 1e-13
+"""What is nearer in a tangent plane may be so by the rounding of numbers alone."""
+
 _TWO_PI = 2.0 * math.pi
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.adql.sqlite_geometry import FUNCTIONS
@@ -164,6 +164,8 @@ def test_both_sides_of_a_boundary(machine: sa.Connection, region: str, radius: f
 
 @settings(max_examples=200)
 @given(numbers=st.lists(st.floats(-100, 100) | st.none(), min_size=6, max_size=12))
+@example(numbers=[0.0, 0.0, 2.0, 0.0, 2.0, 10.0, 2.0, 1.0])
+@example(numbers=[-42.7, 10.0, -46.8, 19.7, -42.7, 0.0, -42.7, -42.7])
 def test_shapes_from_numbers(machine: sa.Connection, numbers: list[float | None]) -> None:
     same(machine, "adql_point", *numbers[:2])
     same(machine, "adql_circle", *numbers[:3])
@@ -171,6 +173,17 @@ def test_shapes_from_numbers(machine: sa.Connection, numbers: list[float | None]
     same(machine, "adql_distance", *numbers[:4])
     if len(numbers) % 2 == 0:
         same(machine, "adql_polygon", *numbers)
+
+
+@pytest.mark.parametrize("lon", [2.0, 62.0, 359.5])
+def test_a_polygon_whose_edge_runs_back_along_itself_is_none(
+    machine: sa.Connection, lon: float
+) -> None:
+    """Whatever way the last digits are rounded."""
+    spike = (lon - 2, 0.0, lon, 0.0, lon, 10.0, lon, 1.0)
+    through = (lon, 10.0, lon - 4, 19.7, lon, 0.0, lon, -42.7)
+    for corners in (spike, through):
+        assert same(machine, "adql_polygon", *corners) is None
 
 
 @settings(max_examples=100)
