@@ -144,9 +144,7 @@ def test_a_width_that_no_psf_has_is_refused(field: Field) -> None:
 
 def test_service_descriptors_offer_them(field: Field) -> None:
     row = field.stores.datasets.get(SCIENCE.dataset_id)
-    (sync,) = (
-        d for d in build_descriptors(row, "http://x", number=1) if "difference/sync" in d.access_url
-    )
+    (sync,) = (d for d in build_descriptors([row], "http://x") if "difference/sync" in d.access_url)
     offered = {each.name: each.options for each in sync.inputs}
     assert offered["METHOD"] == ("kernel", "zogy", "snap", "likelihood")
     assert offered["PRODUCT"] == ("difference", "matched")
