@@ -84,6 +84,28 @@ def status_and_text(error: ServiceError) -> tuple[int, str]:
 
 def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
     """Every router, each with just the services it calls."""
+    _mount_tables(app, services, config, writer)
+    _mount_builds(app, services, config)
+    _mount_images(app, services)
+    app.include_router(
+        pages_router(
+            queries=services.queries,
+            skymap=services.skymap,
+            light_curves=services.light_curves,
+            links=services.links,
+            jobs=services.jobs,
+            datasets=services.stores.datasets,
+            images=services.images,
+            previews=services.previews,
+            writer=writer,
+            parameters=read_parameters,
+            explain=status_and_text,
+        )
+    )
+
+
+def _mount_tables(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
+    """What answers with tables."""
     lanes = QueryLanes()
     app.include_router(
         tap.router(
@@ -107,6 +129,11 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             lanes=lanes,
         )
     )
+    app.include_router(datalink.router(links=services.links, address=services.address))
+
+
+def _mount_builds(app: FastAPI, services: Services, config: Config) -> None:
+    """What makes images."""
     app.include_router(
         builds.router(
             builds=services.builds,
@@ -130,7 +157,10 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     app.include_router(
         skymap.router(skymap=services.skymap, links=services.links, address=services.address)
     )
-    app.include_router(datalink.router(links=services.links, address=services.address))
+
+
+def _mount_images(app: FastAPI, services: Services) -> None:
+    """What sends images, their parts and what is measured on them."""
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
     app.include_router(
@@ -150,20 +180,5 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             light_curves=services.light_curves,
             uploads=services.uploads,
             address=services.address,
-        )
-    )
-    app.include_router(
-        pages_router(
-            queries=services.queries,
-            skymap=services.skymap,
-            light_curves=services.light_curves,
-            links=services.links,
-            jobs=services.jobs,
-            datasets=services.stores.datasets,
-            images=services.images,
-            previews=services.previews,
-            writer=writer,
-            parameters=read_parameters,
-            explain=status_and_text,
         )
     )
