@@ -38,7 +38,7 @@ COPY requirements.lock ./
 # The lock file is installed whole, each wheel checked against its hash. pip cannot take a part of
 # a hashed file, so the tools of developers are removed again below; the final image never has them.
 RUN pip install --require-hashes --only-binary :all: -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY app app
 COPY migrations migrations
 RUN pip install --no-deps --no-build-isolation . \

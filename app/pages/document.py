@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from app import __version__
+from app.pages.static_files import StaticFiles
 
 NOT_FOUND: Final = 404
 _FOLDER: Final = Path(__file__).parent
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
-}
-_STATIC_TYPES: Final = {
-    "skyloom.css": "text/css",
-    "skyloom.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
 }
 
 
@@ -34,6 +32,7 @@ class PageWriter:
     def __init__(self, *, title: str, address: Callable[[Request], str]) -> None:
         self._title = title
         self._address = address
+        self.static_files = StaticFiles()
         self._environment = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -59,27 +58,43 @@ class PageWriter:
     def write(
         self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
     ) -> HTMLResponse:
-        """A page."""
+        """A page. Its own bundle may make style sheets in the browser, since it knows the nonce."""
+        root = self.root(request)
+        nonce = secrets.token_urlsafe(12)
         text = self._environment.get_template(template).render(
             service_title=self._title,
             version=__version__,
-            root=self.root(request),
+            root=root,
             base_url=self._address(request),
+            static=lambda name: f"{root}{self.static_files.address(name)}",
+            bundle=partial(self._bundle, root, nonce),
             **values,
         )
-        return HTMLResponse(text, status, headers=_HEADERS)
+        policy = (
+            f"default-src 'self'; style-src 'self' 'nonce-{nonce}'; frame-ancestors 'none'; "
+            "base-uri 'none'"
+        )
+        return HTMLResponse(text, status, headers={**_HEADERS, "Content-Security-Policy": policy})
+
+    def _bundle(self, root: str, nonce: str, name: str) -> Markup:
+        """Elements for the head that load ``built/<name>.css`` and ``built/<name>.js``: nothing
+        where a bundle was not built, since every page works without."""
+        elements = {
+            ".css": Markup('<link rel="stylesheet" href="{}{}">'),
+            ".js": Markup('<script src="{}{}" nonce="{}" defer></script>'),
+        }
+        addresses = {end: self.static_files.address(f"built/{name}{end}") for end in elements}
+        return Markup("").join(
+            elements[end].format(root, address, nonce)
+            for end, address in addresses.items()
+            if address
+        )
 
     def write_error(self, request: Request, status: int, message: str) -> HTMLResponse:
         """What is wrong, and where to go from there."""
         heading = "Not found" if status == NOT_FOUND else "This did not work"
         values = {"heading": heading, "message": message}
         return self.write(request, "error.html", values, status=status)
-
-
-def read_static(name: str) -> tuple[bytes, str] | None:
-    """(content, media type) of a file that pages use; None for any other name."""
-    media_type = _STATIC_TYPES.get(name)
-    return None if media_type is None else ((_FOLDER / "static" / name).read_bytes(), media_type)
 
 
 def _thousands(number: int) -> str:

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.errors import AdqlError, JobNotFoundError, NotFoundError, ServiceError, quoted
 from app.pages.asked import Asked
-from app.pages.document import PageWriter, read_static
+from app.pages.document import PageWriter
 from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import count_holdings
@@ -62,7 +62,6 @@ ROBOTS: Final = "User-agent: *\n" + "".join(
 )
 _NOWHERE: Final = "62.0 -37.0"
 _READ: Final = ["GET", "HEAD"]
-_DAY_S: Final = 86400
 
 Handler = Callable[[Request], Awaitable[Response]]
 ReadParameters = Callable[[Request], Awaitable[ParameterSet]]
@@ -97,7 +96,7 @@ def pages_router(
         ("/images", image_page(writer, links, datasets)),
         ("/previews", reader.preview),
         ("/composites", reader.composite),
-        ("/static/{name}", reader.static),
+        ("/static/{name:path}", reader.static),
         ("/robots.txt", reader.robots),
         ("/sky", sky_page(writer, skymap)),
         ("/quality", quality_page(writer, datasets, images)),
@@ -239,13 +238,13 @@ class _ReadPages:
         content = self._previews.get_composite([self._datasets.get(n) for n in names], wanted)
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
-    def static(self, name: str) -> Response:
-        """Style sheet, script and icon."""
-        found = read_static(name)
+    def static(self, request: Request, name: str) -> Response:
+        """Style sheet, scripts and icon."""
+        found = self._writer.static_files.get(name)
         if found is None:
             raise NotFoundError(f"The file {quoted(name)}")
-        headers = {"Cache-Control": f"max-age={_DAY_S}"}
-        return Response(found[0], media_type=found[1], headers=headers)
+        headers = {"Cache-Control": found.cache_control(request.query_params.get("v"))}
+        return Response(found.content, media_type=found.media_type, headers=headers)
 
     def robots(self) -> Response:
         """What crawlers leave alone: addresses that build, and pictures without end."""

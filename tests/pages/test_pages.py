@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from app.config import Config
 from app.main import create_app
+from app.pages.static_files import StaticFiles
 from app.wiring_database import initialise, open_row_import
 from tests.pages.conftest import Site
 
@@ -315,8 +316,26 @@ def test_a_wrong_build_makes_no_job(site: Site) -> None:
 
 def test_static_files_are_these_only(site: Site) -> None:
     assert site.client.get("/static/skyloom.css").headers["content-type"].startswith("text/css")
-    for name in ("router.py", "..%2Frouter.py", "base.html"):
+    for name in ("router.py", "..%2Frouter.py", "base.html", "built/", "built/..%2F..%2Frouter.py"):
         assert site.client.get(f"/static/{name}").status_code == 404
+
+
+def test_static_files_are_kept_for_good_at_the_address_that_names_their_content(site: Site) -> None:
+    address = re.search(r'href="(/static/skyloom\.css\?v=[0-9a-f]+)"', get(site, "/"))
+    assert address is not None
+    assert "immutable" in site.client.get(address[1]).headers["cache-control"]
+    for stale in ("/static/skyloom.css", "/static/skyloom.css?v=old"):
+        assert site.client.get(stale).headers["cache-control"] == "max-age=86400"
+
+
+def test_a_page_without_its_bundle_names_none(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "skyloom.css").write_text("body {}")
+    assert StaticFiles(tmp_path).address("built/query.js") is None
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "query.js").write_text("void 0")
+    assert str(StaticFiles(tmp_path).address("built/query.js")).startswith(
+        "/static/built/query.js?v="
+    )
 
 
 def test_a_lost_database_is_told_without_its_address(tmp_path: Path) -> None:
