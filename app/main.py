@@ -29,6 +29,7 @@ from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.pages.document import PageWriter
 from app.pages.router import pages_router
+from app.pages.tile_view import TileService
 from app.pages.verdict_page import verdict_page
 from app.wiring import Services, build_services
 
@@ -97,6 +98,9 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             datasets=services.stores.datasets,
             images=services.images,
             previews=services.previews,
+            tiles=TileService(
+                images=services.images, cache=services.tiles, limits=services.tile_limits
+            ),
             writer=writer,
             parameters=read_parameters,
             explain=status_and_text,

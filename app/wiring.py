@@ -59,6 +59,8 @@ QUERY_SLOTS = 4
 """TAP jobs that one server runs at a time."""
 CUTOUT_SLOTS = 2
 PREVIEW_CACHE_BYTES = 500_000_000
+TILE_CACHE_BYTES = 300_000_000
+TILE_LIMITS_CACHE_BYTES = 1_000_000
 PSF_CACHE_BYTES = 500_000_000
 
 BuildParameters = tuple[tuple[str, str], ...]
@@ -95,6 +97,8 @@ class Services:
     light_curves: LightCurveService
     results: ResultStore
     previews: FileCache
+    tiles: FileCache
+    tile_limits: FileCache
     address: ServiceAddress
 
     def start(self) -> None:
@@ -165,6 +169,8 @@ def build_services(config: Config) -> Services:
         ),
         results=results,
         previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
+        tiles=make_cache(config, "tiles", ".png", TILE_CACHE_BYTES),
+        tile_limits=make_cache(config, "tiles", ".json", TILE_LIMITS_CACHE_BYTES),
         address=ServiceAddress(base_url=config.base_url),
     )
 

@@ -84,7 +84,7 @@ class PreviewService:
 
     def get(self, row: DatasetRow, request: PreviewRequest) -> bytes:
         """PNG bytes of a dataset's preview. Raises NotFoundError when its image lies elsewhere."""
-        _require_here(row)
+        require_here(row)
         key = f"{PREVIEW_VERSION}\n{row.dataset_id}\n{row.file_checksum}\n{request}"
         return self._cache.get(key, lambda: self._render(row, request))
 
@@ -92,7 +92,7 @@ class PreviewService:
         """PNG of three images on the pixels of the one of the longest wavelength, which is red;
         the shortest is blue. Raises NotFoundError when one lies elsewhere."""
         for row in rows:
-            _require_here(row)
+            require_here(row)
         ordered = sorted(rows, key=lambda row: (-_wavelength_m(row), row.dataset_id))
         names = [f"{row.dataset_id}\n{row.file_checksum}" for row in ordered]
         key = "\n".join([f"composite {PREVIEW_VERSION}", *names, str(request)])
@@ -122,7 +122,7 @@ class PreviewService:
             side_px=request.side_px,
             stretch="symmetric" if is_difference(row) else "asinh",
             target=request.target,
-            footprint=_footprint(row) if annotated else None,
+            footprint=footprint_of(row) if annotated else None,
             mask_overlay=request.mask_overlay,
             compass=annotated,
         )
@@ -137,7 +137,8 @@ def _side_px(parameters: ParameterSet) -> int:
     return side_px or DEFAULT_SIDE_PX
 
 
-def _require_here(row: DatasetRow) -> None:
+def require_here(row: DatasetRow) -> None:
+    """Raises NotFoundError for an image without pixels here."""
     if row.is_external:
         raise NotFoundError("A preview of an image of another service")
     if row.is_buildable:
@@ -155,7 +156,8 @@ def preview_size(row: DatasetRow) -> tuple[int, int]:
     return max(1, round(nx * zoom)), max(1, round(ny * zoom))
 
 
-def _footprint(row: DatasetRow) -> Polygon | None:
+def footprint_of(row: DatasetRow) -> Polygon | None:
+    """``s_region`` where it is a polygon."""
     text = row.columns.get("s_region")
     region = parse_region(str(text)) if text else None
     return region if isinstance(region, Polygon) else None

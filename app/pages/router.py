@@ -25,6 +25,7 @@ from app.pages.preview_view import PreviewService, parse_composite, parse_previe
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, search_adql, to_cards
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
+from app.pages.tile_view import TileService, tile_layout, tile_picture
 from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
 from app.pages.verdict_page import point_at
 from app.recipes.request import parse_request
@@ -57,6 +58,7 @@ ROBOTS: Final = "User-agent: *\n" + "".join(
         "/lightcurve",
         "/previews",
         "/composites",
+        "/tiles",
         "/tap/sync",
     )
 )
@@ -77,6 +79,7 @@ def pages_router(
     datasets: DatasetStore,
     images: ImageStore,
     previews: FileCache,
+    tiles: TileService,
     writer: PageWriter,
     parameters: ReadParameters,
     explain: Callable[[ServiceError], tuple[int, str]],
@@ -96,6 +99,8 @@ def pages_router(
         ("/images", image_page(writer, links, datasets)),
         ("/previews", reader.preview),
         ("/composites", reader.composite),
+        ("/tiles", tile_picture(datasets, tiles)),
+        ("/tiles/layout", tile_layout(datasets, tiles)),
         ("/static/{name:path}", reader.static),
         ("/robots.txt", reader.robots),
         ("/sky", sky_page(writer, skymap)),

@@ -26,14 +26,14 @@ SAMPLE: Final = 250_000
 """Pixels that limits are found from."""
 JPEG_QUALITY: Final = 90
 _LOG: Final = 1000.0
-_ASINH: Final = 0.1
+ASINH: Final = 0.1
 """Softening, as astropy's LogStretch and AsinhStretch have it."""
 
 STRETCHES: Final[Mapping[Stretch, Callable[[Floats], Floats]]] = {
     "linear": lambda x: x,
     "sqrt": np.sqrt,
     "log": lambda x: np.log1p(_LOG * x) / np.log1p(_LOG),
-    "asinh": lambda x: np.arcsinh(x / _ASINH) / np.arcsinh(1 / _ASINH),
+    "asinh": lambda x: np.arcsinh(x / ASINH) / np.arcsinh(1 / ASINH),
 }
 SCALES: Final[tuple[Scale, ...]] = ("zscale", "minmax", "symmetric")
 

@@ -76,6 +76,22 @@ class PreviewOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Brightness:
+    """The values that become black and white; between them asinh with ``softening`` in parts of
+    their distance, or linear without."""
+
+    limits: tuple[float, float]
+    softening: float | None
+
+    def tones(self) -> NDArray[np.uint8]:
+        """The grey levels between the limits."""
+        scaled = np.linspace(0.0, 1.0, TONES)
+        if self.softening is not None:
+            scaled = np.arcsinh(scaled / self.softening) / math.asinh(1 / self.softening)
+        return (255 * scaled).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """From pixels of the image (0-based, y up) to pixels of the picture (y down)."""
 
@@ -94,7 +110,8 @@ def render_preview(read: LightRows, grid: Grid, options: PreviewOptions) -> byte
     differences ("symmetric"). Pixels without data have a colour of their own. The target is
     circled and the footprint drawn when they are given. Some rows at a time are held.
     """
-    limits, tones = _brightness(_sample(read, grid.shape), options.stretch)
+    light = find_brightness(sample_light(read, grid.shape), options.stretch)
+    limits, tones = light.limits, light.tones()
     step = picture_step(grid.shape, options.side_px)
     overlay = [(bits(name), colour) for name, colour in MASK_COLOURS if options.mask_overlay]
     painted = [
@@ -141,7 +158,7 @@ def finish_picture(rgb: NDArray[np.uint8], step: int, grid: Grid, options: Previ
     return out.getvalue()
 
 
-def _sample(read: LightRows, shape: tuple[int, int]) -> NDArray[np.float64]:
+def sample_light(read: LightRows, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Values of usable pixels of some bands, of every n-th column; all when none is usable."""
     ny, nx = shape
     whole = ny <= SAMPLE_BANDS * SAMPLE_ROWS
@@ -155,20 +172,15 @@ def _sample(read: LightRows, shape: tuple[int, int]) -> NDArray[np.float64]:
     return values[good] if good.any() else np.nan_to_num(values.ravel(), posinf=0.0, neginf=0.0)
 
 
-def _brightness(
-    sample: NDArray[np.float64], stretch: Stretch
-) -> tuple[tuple[float, float], NDArray[np.uint8]]:
-    """The values that become black and white, and the grey levels between."""
-    scaled = np.linspace(0.0, 1.0, TONES)
+def find_brightness(sample: NDArray[np.float64], stretch: Stretch) -> Brightness:
+    """How the pixels that ``sample`` was taken from are shown."""
     if stretch == "symmetric":
         limit = 5 * 1.4826 * float(np.median(np.abs(sample - np.median(sample)))) or 1.0
-        return (-limit, limit), (255 * scaled).astype(np.uint8)
+        return Brightness((-limit, limit), None)
     low, high = (float(each) for each in ZScaleInterval(n_samples=2000).get_limits(sample))
     span = (high - low) or 1.0
     top = max(1.0, (float(np.percentile(sample, 99.9)) - low) / span)
-    softening = _ASINH_SOFTENING / math.sqrt(top)
-    bright = np.arcsinh(scaled / softening) / math.asinh(1 / softening)
-    return (low, low + span * top), (255 * bright).astype(np.uint8)
+    return Brightness((low, low + span * top), _ASINH_SOFTENING / math.sqrt(top))
 
 
 def _draw_marks(picture: Image.Image, grid: Grid, options: PreviewOptions, frame: Frame) -> None:

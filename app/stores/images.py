@@ -68,8 +68,8 @@ class ImageStore:
 
     @contextmanager
     def open_light(self, ref: ImageRef) -> Iterator[Callable[..., Light]]:
-        """The same, some rows at a time: what is given reads the rows ``start <= y < stop``, the
-        mask 0 with ``masked=False``.
+        """The same, some rows at a time: what is given reads the rows ``start <= y < stop``, of
+        some ``columns`` (first, end) if they are told, the mask 0 with ``masked=False``.
 
         Files that are compressed as a whole are held as a whole. Raises ImageFormatError, also
         while rows are read.
@@ -78,8 +78,11 @@ class ImageStore:
         with ExitStack() as files:
             reader = _PlaneReader(self._data_dir, (ny, nx), None, files)
 
-            def read(start: int, stop: int, *, masked: bool = True) -> Light:
-                part = reader.part((start, stop, 0, nx)) if (start, stop) != (0, ny) else reader
+            def read(
+                start: int, stop: int, *, columns: tuple[int, int] = (0, nx), masked: bool = True
+            ) -> Light:
+                bounds = start, stop, *columns
+                part = reader.part(bounds) if bounds != (0, ny, 0, nx) else reader
                 if masked:
                     return self._light(ref, part)
                 flux = _scaled(part.read(_image_plane(ref)), ref.flux_scale)
@@ -87,7 +90,14 @@ class ImageStore:
 
             if any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes):
                 flux, mask = read(0, ny)
-                yield lambda start, stop, **_: (flux[start:stop], mask[start:stop])
+
+                def cut(
+                    start: int, stop: int, *, columns: tuple[int, int] = (0, nx), **_: bool
+                ) -> Light:
+                    part = np.s_[start:stop, slice(*columns)]
+                    return flux[part], mask[part]
+
+                yield cut
             else:
                 yield read
 
