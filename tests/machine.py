@@ -27,9 +27,13 @@ TOOLS = {
     "stilts": "STILTS",
     "chromium": "Chromium",
     "node": "Node.js",
+    "bundles": "the scripts of the pages and their checker",
     "unshare": "user and mount namespaces (unshare)",
     "shared": "the shared conformance material beside the checkout",
 }
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+BUNDLES = ("app/pages/static/built", "app/pages/web/node_modules/axe-core")
 
 _PREFIX = "not run, this machine lacks "
 
@@ -43,7 +47,10 @@ def missing(tool: str) -> str | None:
         return _cannot_mount()
     if tool == "shared":
         return None if SHARED.is_dir() else "no folder ../shared"
-    commands = {"chromium": ("chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
+    if tool == "bundles":
+        there = all(Path(folder).is_dir() for folder in BUNDLES)
+        return None if there else "not built, `python hatch_build.py` does"
+    commands = {"chromium": CHROMIUM}.get(tool, (tool,))
     if any(shutil.which(command) for command in commands):
         return None
     return f"no command {' or '.join(commands)} on PATH"

@@ -1,4 +1,5 @@
-// Copy buttons beside the snippets. Everything else works without JavaScript.
+// Copy buttons beside the snippets, and keys that scroll what is wider than the screen. Everything
+// works without.
 for (const block of document.querySelectorAll(".copyable")) {
   const button = document.createElement("button");
   button.type = "button";
@@ -11,3 +12,11 @@ for (const block of document.querySelectorAll(".copyable")) {
   });
   if (navigator.clipboard) block.append(button);
 }
+
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const box of document.querySelectorAll("pre, .scroll")) sizes.observe(box);
