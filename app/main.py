@@ -22,6 +22,7 @@ from app.http import (
     sia,
     skymap,
     soda,
+    stamps,
     tap,
 )
 from app.http.faults import explain, install_fault_handlers
@@ -87,7 +88,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     """Every router, each with just the services it calls."""
     _mount_tables(app, services, config, writer)
     _mount_builds(app, services, config)
-    _mount_images(app, services)
+    _mount_images(app, services, config)
     app.include_router(
         pages_router(
             queries=services.queries,
@@ -163,7 +164,7 @@ def _mount_builds(app: FastAPI, services: Services, config: Config) -> None:
     )
 
 
-def _mount_images(app: FastAPI, services: Services) -> None:
+def _mount_images(app: FastAPI, services: Services, config: Config) -> None:
     """What sends images, their parts and what is measured on them."""
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
@@ -184,5 +185,15 @@ def _mount_images(app: FastAPI, services: Services) -> None:
             light_curves=services.light_curves,
             uploads=services.uploads,
             address=services.address,
+        )
+    )
+    app.include_router(
+        stamps.router(
+            stamps=services.stamps,
+            builder=services.stamp_builder,
+            jobs=services.jobs,
+            uploads=services.uploads,
+            address=services.address,
+            wait_s=config.first_use_wait_s,
         )
     )

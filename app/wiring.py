@@ -38,6 +38,9 @@ from app.services.query import QueryService, TapExecutor
 from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
+from app.services.stamp_builds import StampBuilder
+from app.services.stamp_epochs import EpochFinder
+from app.services.stamps import StampService
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
 from app.stores.file_cache import FileCache
@@ -95,6 +98,8 @@ class Services:
     psfs: PsfService
     cutouts: Cutouts
     light_curves: LightCurveService
+    stamps: StampService
+    stamp_builder: StampBuilder
     results: ResultStore
     previews: FileCache
     tiles: FileCache
@@ -140,6 +145,10 @@ def build_services(config: Config) -> Services:
     )
     cached_psfs = make_cache(config, "psfs", ".npy", PSF_CACHE_BYTES)
     psfs = ImagePsfs(images=images, cache=cached_psfs)
+    rows = CatalogRows(tables=stores.tables, catalogs=stores.catalogs)
+    first_use = FirstUseService(
+        datasets=stores.datasets, differences=stores.differences, builds=builds, jobs=jobs
+    )
     return Services(
         stores=stores,
         queries=queries,
@@ -151,9 +160,7 @@ def build_services(config: Config) -> Services:
             seconds_of=partial(quotes.seconds_of_pixels, "difference"),
         ),
         builds=builds,
-        first_use=FirstUseService(
-            datasets=stores.datasets, differences=stores.differences, builds=builds, jobs=jobs
-        ),
+        first_use=first_use,
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
         finder=finder,
         skymap=SkyMapService(skymap=make_skymap(config), finder=finder),
@@ -164,9 +171,13 @@ def build_services(config: Config) -> Services:
         cutouts=cuts,
         light_curves=LightCurveService(
             datasets=stores.datasets,
-            rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
+            rows=rows,
             photometer=ForcedPhotometer(images=images, psfs=psfs),
         ),
+        stamps=StampService(
+            finder=EpochFinder(datasets=stores.datasets, rows=rows, images=images), images=images
+        ),
+        stamp_builder=StampBuilder(first_use=first_use),
         results=results,
         previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
         tiles=make_cache(config, "tiles", ".png", TILE_CACHE_BYTES),

@@ -16,8 +16,8 @@ from app.pages.position import parse_place
 from app.pages.quality_view import PANELS, panel_png, view_quality
 from app.pages.sky_view import MAX_PATCHES, view_patches
 from app.services.build_checks import check_difference
-from app.services.light_curve_request import KINDS as KINDS_OF_IMAGES
 from app.services.light_curves import LightCurveService
+from app.services.place_images import KINDS as KINDS_OF_IMAGES
 from app.services.skymap import SkyMapService
 from app.services.staleness import stale_reasons
 from app.stores.images import ImageStore

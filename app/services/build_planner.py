@@ -37,6 +37,11 @@ def default_difference(exposure_id: str) -> Parameters:
     return (("ID", exposure_id),)
 
 
+def matched_template(exposure_id: str) -> Parameters:
+    """The parameters of the template of that difference, as it is subtracted."""
+    return (*default_difference(exposure_id), ("PRODUCT", "matched"))
+
+
 class BuildPlanner:
     """Prepares builds of the images that ``finder`` knows; ``max_pixels`` bounds each."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.errors import ServiceError, TransientError
 from app.recipes.values import Parameters
 from app.schema.rows import DatasetRow, science_of_virtual
-from app.services.build_planner import default_difference
+from app.services.build_planner import default_difference, matched_template
 from app.services.builds import BuildService
 from app.services.jobs import JobService
 from app.stores.tables.datasets import DatasetStore
@@ -68,6 +68,13 @@ class FirstUseService:
             return Missing(recipe.key(), default_difference(name))
         self._differences.settle(Settlement(built={exposure: product.dataset_id}))
         return product
+
+    def find_template(self, exposure: str) -> DatasetRow | Missing:
+        """The template that the default difference of an exposure subtracts, as a product of its
+        own. Raises what :meth:`BuildPlanner.prepare` raises."""
+        parameters = matched_template(exposure)
+        recipe, _ = self._builds.prepare("difference", parameters)
+        return self._builds.find_product(recipe.key()) or Missing(recipe.key(), parameters)
 
     def start(self, missing: Missing, service_url: str) -> Job:
         """The job that builds it: a new one, the one under way, or the one that failed. What failed

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 
 from app.schema.rows import DatasetRow
 from app.services.described import place_input
-from app.services.light_curve_request import BACKGROUNDS, KINDS
+from app.services.light_curve_request import BACKGROUNDS
+from app.services.place_images import KINDS
 from app.sky.dali import format_shape
 from app.sky.shapes import Point
 from app.votable.descriptors import InputParameter, ServiceDescriptor, interval_input

@@ -8,9 +8,9 @@ from math import isfinite
 from typing import Final
 
 from app.services.figure import Dot, Figure, Item, Line, Words, ticks
-from app.services.light_curve_request import KINDS
 from app.services.light_curve_table import LEAST_SNR
 from app.services.light_curves import Epoch
+from app.services.place_images import KINDS
 from app.sky.shapes import Point
 
 WIDTH: Final = 860

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final
 
 from app.errors import LimitError, ParameterError, quoted
 from app.recipes.request import parse_target
 from app.recipes.values import Interval, Parameters, group, intervals, one_of, single
 from app.schema.uploads import UploadedTable
+from app.services.place_images import KINDS, ImageKind
 from app.services.uploaded_positions import uploaded_positions
 from app.sky.shapes import Point
 
-ImageKind = Literal["science", "template", "difference"]
-KINDS: Final[tuple[ImageKind, ...]] = get_args(ImageKind)
 BACKGROUNDS: Final = ("keep", "subtract")
 NAMES: Final = ("POS", "BAND", "TIME", "COLLECTION", "KIND", "BACKGROUND", "UPLOAD")
 MAX_POSITIONS: Final = 1000
@@ -42,7 +41,7 @@ def parse_light_curve(
     positions.
     """
     values = group(parameters, NAMES)
-    positions = [_position(given) for given in values.get("POS", ())]
+    positions = [parse_position(given) for given in values.get("POS", ())]
     positions += [point for upload in uploads for point in uploaded_positions(upload)]
     if not positions:
         raise ParameterError("POS", "required: longitude and latitude (ICRS, deg), as POS=62 -37")
@@ -54,19 +53,21 @@ def parse_light_curve(
     return LightCurveRequest(
         positions=tuple(positions),
         kinds=tuple(kind for kind in KINDS if not kinds or kind in kinds),
-        bands=_words(values.get("BAND", ())),
+        bands=plain_words(values.get("BAND", ())),
         times=intervals(values, "TIME"),
-        collections=_words(values.get("COLLECTION", ())),
+        collections=plain_words(values.get("COLLECTION", ())),
         subtract_background=background == "subtract",
     )
 
 
-def _position(given: str) -> Point:
+def parse_position(given: str) -> Point:
+    """A POS value that is a place. Raises ParameterError for a region."""
     point = parse_target(given)
     if not isinstance(point, Point):
         raise ParameterError("POS", f"{quoted(given.strip())}: a place is needed, as POS=62 -37")
     return point
 
 
-def _words(given: Iterable[str]) -> tuple[str, ...]:
+def plain_words(given: Iterable[str]) -> tuple[str, ...]:
+    """Values without blanks around them, each once."""
     return tuple(dict.fromkeys(word.strip() for word in given))

@@ -6,31 +6,22 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from math import hypot, inf, isnan, nan
+from math import hypot, isnan, nan
 from typing import Final
 
 from app.errors import RecipeError
-from app.schema.obscore import CALIBRATED
-from app.schema.rows import DatasetRow, Value
-from app.services.builds_candidates import CURRENT, OWN, image_ref_of
-from app.services.builds_rows import SUBTYPES
+from app.schema.rows import DatasetRow
+from app.services.builds_candidates import image_ref_of
 from app.services.catalog_rows import CatalogRows, literal
 from app.services.forced_photometry import ForcedPhotometer, Measurement
-from app.services.light_curve_request import ImageKind, LightCurveRequest
+from app.services.light_curve_request import LightCurveRequest
+from app.services.place_images import ImageKind, find_images, middle_mjd
 from app.sky.shapes import Point
 from app.stores.tables.datasets import DatasetStore
 
-MAX_IMAGES: Final = 20_000
-"""At one position."""
 AT_ONCE: Final = 32
 """Images measured before their rows leave."""
 THREADS: Final = min(4, os.cpu_count() or 1)
-
-_CONDITIONS: Final[Mapping[ImageKind, str]] = {
-    "science": f"calib_level = {CALIBRATED}",
-    "template": f"dataproduct_subtype = {literal(SUBTYPES['template'])}",
-    "difference": f"dataproduct_subtype = {literal(SUBTYPES['difference'])}",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +43,6 @@ class Epoch:
     def mid_mjd(self) -> float:
         """Middle of the exposure (UTC); of a template's, from the first to the last."""
         return middle_mjd(self.row.columns.get("t_min"), self.row.columns.get("t_max"))
-
-
-def middle_mjd(start: Value, stop: Value) -> float:
-    """The middle of an interval; NaN when an end is not known."""
-    return nan if start is None or stop is None else 0.5 * (float(start) + float(stop))
 
 
 class LightCurveService:
@@ -82,7 +68,7 @@ class LightCurveService:
     def _measure_at(
         self, number: int, point: Point, request: LightCurveRequest
     ) -> Iterator[list[Epoch]]:
-        found = self._find(point, request)
+        found = find_images(self._rows, point, request)
         for start in range(0, len(found), AT_ONCE):
             kinds = dict(found[start : start + AT_ONCE])
             differences = [name for name, kind in kinds.items() if kind == "difference"]
@@ -133,40 +119,6 @@ class LightCurveService:
 
         found = zip(rows, self._threads.map(measure, rows), strict=True)
         return {row.dataset_id: each for row, each in found if each is not None}
-
-    def _find(self, point: Point, request: LightCurveRequest) -> list[tuple[str, ImageKind]]:
-        """(identifier, kind) of the images whose region contains a place, by the middle of
-        their time."""
-        place = f"CONTAINS(POINT('ICRS', {point.lon_deg!r}, {point.lat_deg!r}), s_region) = 1"
-        found: list[tuple[float, str, ImageKind]] = []
-        for kind in request.kinds:
-            conditions = [place, OWN, CURRENT, _CONDITIONS[kind], *_choice(request)]
-            adql = (
-                "SELECT t_min, t_max, obs_publisher_did FROM ivoa.ObsCore "
-                f"WHERE {' AND '.join(conditions)}"
-            )
-            rows = self._rows.select(adql, MAX_IMAGES, what="images that contain a position")
-            found += [(middle_mjd(start, stop), name, kind) for start, stop, name in rows]
-        found.sort(key=lambda each: (inf if isnan(each[0]) else each[0], each[1]))
-        return [(name, kind) for _, name, kind in found]
-
-
-def _choice(request: LightCurveRequest) -> Iterator[str]:
-    for column, words in (("lsst_band", request.bands), ("obs_collection", request.collections)):
-        if words:
-            yield f"{column} IN ({', '.join(map(literal, words))})"
-    if request.times:
-        parts = (
-            " AND ".join(
-                (
-                    *((f"t_max >= {low!r}",) if low > -inf else ()),
-                    *((f"t_min <= {high!r}",) if high < inf else ()),
-                )
-            )
-            or "1 = 1"
-            for low, high in request.times
-        )
-        yield f"({' OR '.join(f'({part})' for part in parts)})"
 
 
 def _with_residual(

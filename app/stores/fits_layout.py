@@ -77,16 +77,16 @@ def product_fits(
     squared = None if bunit is None else f"{bunit}**2"
     yield from header_pieces(fits.PrimaryHDU(header=_primary_header(cards)))
     yield from plane_pieces("IMAGE", image.flux, _with_unit(wcs, bunit))
-    yield from plane_pieces("MASK", image.mask, _with_mask_planes(wcs))
+    yield from plane_pieces("MASK", image.mask, mark_mask_planes(wcs))
     yield from plane_pieces("VARIANCE", image.variance, _with_unit(wcs, squared))
-    yield from table_pieces(_table_hdu("INPUTS", inputs))
+    yield from table_pieces(table_hdu("INPUTS", inputs))
     if score is not None:
         yield from plane_pieces("SCORE", score, wcs)
     if n_image is not None:
         yield from plane_pieces("NIMAGE", n_image.astype(np.int16), wcs)
     if input_map is not None:
         yield from table_pieces(_map_hdu(input_map, wcs))
-    units = [_table_hdu(name, rows) for name, rows in tables.items()]
+    units = [table_hdu(name, rows) for name, rows in tables.items()]
     units += [] if sources is None else [dia_sources_hdu(sources)]
     units += [] if psf is None else psf_hdus(psf)
     units += [] if kernel is None else kernel_hdus(kernel)
@@ -96,10 +96,15 @@ def product_fits(
 
 def _primary_header(cards: Sequence[CardRow]) -> fits.Header:
     header = fits.Header()
+    tell(header, cards)
+    return header
+
+
+def tell(header: fits.Header, cards: Sequence[CardRow]) -> None:
+    """Add cards; those without a value, or with one that is not finite, are left out."""
     for key, value, comment in cards:
         if value is not None and not (isinstance(value, float) and not np.isfinite(value)):
             header[key if len(key) <= 8 else f"HIERARCH {key}"] = (value, comment)
-    return header
 
 
 def _with_unit(wcs: fits.Header, bunit: str | None) -> fits.Header:
@@ -109,7 +114,8 @@ def _with_unit(wcs: fits.Header, bunit: str | None) -> fits.Header:
     return header
 
 
-def _with_mask_planes(wcs: fits.Header) -> fits.Header:
+def mark_mask_planes(wcs: fits.Header) -> fits.Header:
+    """The same cards and one for each mask plane, which tells its bit."""
     header = wcs.copy()
     for plane, bit in MASK_PLANES.items():
         key = f"MP_{plane}"
@@ -135,7 +141,8 @@ def _map_hdu(input_map: NDArray[np.uint8], wcs: fits.Header) -> fits.BinTableHDU
     return fits.open(coded, disable_image_compression=True)[1]
 
 
-def _table_hdu(name: str, rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:
+def table_hdu(name: str, rows: Sequence[Mapping[str, Cell]]) -> fits.BinTableHDU:
+    """A table with the columns of the first row; missing numbers are NaN."""
     names = list(rows[0]) if rows else []
     columns = [_column(column, [row.get(column) for row in rows]) for column in names]
     return fits.BinTableHDU.from_columns(columns, name=name)

@@ -15,7 +15,7 @@ from astropy.io.votable import parse
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.http import builds, datalink, differences, files, lightcurve, psf
+from app.http import builds, datalink, differences, files, lightcurve, psf, stamps
 from app.http.context import ServiceAddress
 from app.http.faults import install_fault_handlers
 from app.services.catalog_rows import CatalogRows
@@ -24,6 +24,9 @@ from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
 from app.services.signatures import FileSigner
+from app.services.stamp_builds import StampBuilder
+from app.services.stamp_epochs import EpochFinder
+from app.services.stamps import StampService
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
 from app.stores.images import ImageStore
@@ -53,6 +56,14 @@ def light_curves_of(field: Field) -> LightCurveService:
         rows=CatalogRows(tables=stores.tables, catalogs=stores.catalogs),
         photometer=ForcedPhotometer(images=ImageStore(data_dir=field.folder), psfs=field.psfs()),
     )
+
+
+def stamps_of(field: Field) -> StampService:
+    """What cuts triplets out of the images of ``field``."""
+    stores, images = field.stores, ImageStore(data_dir=field.folder)
+    rows = CatalogRows(tables=stores.tables, catalogs=stores.catalogs)
+    finder = EpochFinder(datasets=stores.datasets, rows=rows, images=images)
+    return StampService(finder=finder, images=images)
 
 
 @contextmanager
@@ -93,15 +104,26 @@ def serving(
     app.include_router(
         psf.router(psfs=PsfService(datasets=field.stores.datasets, psfs=field.psfs()))
     )
+    uploads = UploadService(
+        limits=UploadLimits(max_bytes=10**6, max_rows=2000, max_columns=100, max_tables=1),
+        downloads=Downloads(max_bytes=10**6, time_limit_s=10, hosts=()),
+        results=field.results,
+    )
     app.include_router(
         lightcurve.router(
             light_curves=light_curves_of(field),
-            uploads=UploadService(
-                limits=UploadLimits(max_bytes=10**6, max_rows=2000, max_columns=100, max_tables=1),
-                downloads=Downloads(max_bytes=10**6, time_limit_s=10, hosts=()),
-                results=field.results,
-            ),
+            uploads=uploads,
             address=ServiceAddress(base_url=None),
+        )
+    )
+    app.include_router(
+        stamps.router(
+            stamps=stamps_of(field),
+            builder=StampBuilder(first_use=field.first_use),
+            jobs=field.jobs,
+            uploads=uploads,
+            address=ServiceAddress(base_url=None),
+            wait_s=wait_s,
         )
     )
     with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:

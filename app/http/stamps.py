@@ -1,0 +1,204 @@
+"""``/stamps?POS=…``: science, template and difference side by side at positions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Final, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from app.errors import NoOverlapError, UnsupportedFormatError
+from app.http.context import ServiceAddress
+from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in, describe
+from app.http.parameters import ParameterSet, read_form
+from app.http.streaming import OwnThreads, stream
+from app.http.waiting import wait_until
+from app.services.builds_rows import FITS_MEDIA_TYPE
+from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
+from app.services.jobs import ENDED, JobService
+from app.services.stamp_builds import StampBuilder, StampBuilds, Wanted
+from app.services.stamp_epochs import StampEpochs
+from app.services.stamp_files import StampWriter
+from app.services.stamp_request import StampRequest, parse_stamps
+from app.services.stamp_table import FIELDS, batches
+from app.services.stamps import StampService
+from app.services.uploads import UploadService, items_as_files
+from app.tabular.registry import OutputFormat
+from app.uws.job import Job
+from app.votable.writer import write_results
+
+ASK: Final = ["GET", "HEAD", "POST"]
+DEFAULT_EPOCHS: Final = 200
+MAX_EPOCHS: Final = 2000
+STAMPS_AT_ONCE: Final = 2 * (os.cpu_count() or 1)
+ROUND: Final = "ROUND"
+MOST_ROUNDS: Final = 8
+"""So often a program is sent back to wait once more, see :mod:`app.http.differences`."""
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
+
+Form = Literal["fits", "table"]
+_FITS_WORDS: Final = ("fits", FITS_MEDIA_TYPE, "image/fits")
+
+
+def router(
+    *,
+    stamps: StampService,
+    builder: StampBuilder,
+    jobs: JobService,
+    uploads: UploadService,
+    address: ServiceAddress,
+    wait_s: float,
+) -> APIRouter:
+    """Triplets at positions. ``wait_s``: how long an answer waits for what it has built."""
+    found = APIRouter(tags=["Stamps"], dependencies=[answers_in(FaultStyle.TEXT)])
+    answers = _Answers(stamps, builder, jobs, uploads, address, wait_s)
+    found.add_api_route(
+        "/stamps",
+        answers.answer,
+        methods=ASK,
+        summary="Science, template and difference at positions (POS=…)",
+    )
+    return found
+
+
+class _Answers:
+    def __init__(
+        self,
+        stamps: StampService,
+        builder: StampBuilder,
+        jobs: JobService,
+        uploads: UploadService,
+        address: ServiceAddress,
+        wait_s: float,
+    ) -> None:
+        self._stamps = stamps
+        self._writer = StampWriter(stamps=stamps)
+        self._builder = builder
+        self._jobs = jobs
+        self._uploads = uploads
+        self._address = address
+        self._wait_s = wait_s
+        self._threads = OwnThreads(STAMPS_AT_ONCE, "stamps")
+
+    async def answer(self, request: Request) -> Response:
+        form = await read_form(request, max_file_bytes=self._uploads.limits.max_bytes)
+        parameters, files = items_as_files(*form)
+        output = _output(parameters)
+        maxrec = parameters.integer("MAXREC", minimum=0)
+        most = min(DEFAULT_EPOCHS if maxrec is None else maxrec, MAX_EPOCHS)
+        number = parameters.integer(ROUND, minimum=0) or 0
+        tables = await to_thread.run_sync(self._uploads.load, parameters, files)
+        asked = parse_stamps(parameters.pairs, tables, (ROUND,))
+        epochs = await to_thread.run_sync(self._stamps.find, asked, most)
+        if asked.build and request.method != "HEAD":
+            built = await self._built(request, asked, epochs, most, number)
+            if isinstance(built, Response):
+                return built
+            epochs = built
+        return await self._send(request, output, asked, epochs, most)
+
+    async def _send(
+        self,
+        request: Request,
+        output: OutputFormat | None,
+        asked: StampRequest,
+        epochs: StampEpochs,
+        most: int,
+    ) -> Response:
+        if output is not None:
+            media_type = output.media_types[0]
+            return await stream(
+                request, partial(_table, output, epochs, most), media_type=media_type
+            )
+        if not epochs.epochs and not epochs.truncated:
+            raise NoOverlapError("POS")
+        headers = {"Content-Disposition": 'attachment; filename="stamps.fits"'}
+        return await stream(
+            request,
+            lambda: self._writer.write(epochs, asked),
+            media_type=FITS_MEDIA_TYPE,
+            threads=self._threads,
+            headers=headers,
+        )
+
+    async def _built(
+        self, request: Request, asked: StampRequest, epochs: StampEpochs, most: int, number: int
+    ) -> StampEpochs | Response:
+        """The epochs once all that can be built is, or the answer that tells to wait."""
+        service_url = self._address.of(request)
+        builds = await to_thread.run_sync(self._builder.start, epochs, service_url)
+        jobs = await self._wait(request, builds)
+        under_way = [job for job in jobs.values() if job.phase not in ENDED]
+        if under_way:
+            return await self._under_way(request, under_way, len(jobs), number)
+        again = await to_thread.run_sync(self._stamps.find, asked, most)
+        return builds.explained(again, jobs)
+
+    async def _wait(self, request: Request, builds: StampBuilds) -> Mapping[Wanted, Job]:
+        """The jobs once all have ended, or the time is over."""
+        deadline_s = time.monotonic() + self._wait_s
+        return {
+            wanted: await wait_until(
+                self._jobs,
+                job.job_id,
+                "difference",
+                lambda now_job: now_job.phase in ENDED,
+                timeout_s=max(0.0, deadline_s - time.monotonic()),
+                request=request,
+            )
+            for wanted, job in builds.jobs.items()
+        }
+
+    async def _under_way(
+        self, request: Request, jobs: list[Job], total: int, number: int
+    ) -> Response:
+        """Who asks by GET is sent here again, so that programs which follow redirects get the
+        stamps; an uploaded list cannot follow."""
+        service_url = self._address.of(request)
+        words = [f"{total - len(jobs)} of {total} images are built; these are under way:\n"]
+        words += [
+            f"{job.phase.value}: {service_url}/builds/difference/async/{job.job_id}\n"
+            for job in jobs
+        ]
+        text = "".join(words)
+        if request.method == "GET" and self._wait_s > 0 and number < MOST_ROUNDS:
+            query = request.url.remove_query_params(ROUND).query
+            location = f"{service_url}/stamps?{query}&{ROUND}={number + 1}"
+            return PlainTextResponse(text, 303, {"Location": location, **NOT_KEPT})
+        status = 202 if number == 0 and self._wait_s == 0 else 503
+        return PlainTextResponse(text, status, {"Retry-After": RETRY_AFTER_S, **NOT_KEPT})
+
+
+def _output(parameters: ParameterSet) -> OutputFormat | None:
+    """The format of a table of the epochs; None for their pixels."""
+    asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT") or "fits"
+    if asked.strip().lower() in _FITS_WORDS:
+        return None
+    try:
+        return FORMATS.choose(asked)[0]
+    except UnsupportedFormatError as fault:
+        raise UnsupportedFormatError(
+            fault.args[0], f"{fault.args[1]}, {', '.join(_FITS_WORDS)}"
+        ) from None
+
+
+def _table(output: OutputFormat, epochs: StampEpochs, most: int) -> Iterator[bytes]:
+    """Which epochs there are. What is left out makes an overflow."""
+    rows = batches(epochs.epochs)
+    serialization = VOTABLE_SERIALIZATIONS.get(output.name)
+    if serialization is None:
+        return output.write(FIELDS, rows, most)
+    return write_results(
+        FIELDS,
+        rows,
+        maxrec=most,
+        serialization=serialization,
+        describe_error=describe,
+        truncated=epochs.truncated,
+    )
