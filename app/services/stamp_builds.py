@@ -82,7 +82,7 @@ def _lacking(epoch: StampEpoch) -> Sequence[Role]:
     if difference is None or (difference.is_stale and difference.difference_of is not None):
         return PRODUCTS
     is_default = difference.difference_of is not None
-    return ("template",) if is_default and epoch.template_origin != "matched" else ()
+    return ("template",) if is_default and epoch.template_origin == "subtracted" else ()
 
 
 def _why(job: Job) -> str:

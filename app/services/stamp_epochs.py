@@ -23,9 +23,10 @@ from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
 
 Role = Literal["science", "template", "difference"]
-TemplateOrigin = Literal["matched", "subtracted", "coadd"]
-"""The template of a difference as a product of its own, science less difference, or a template of
-the place that nothing was yet subtracted with, resampled."""
+TemplateOrigin = Literal["matched", "alike", "subtracted", "coadd"]
+"""The template of a difference as a product of its own; the same where the difference was made by
+another kernel; science less difference; or a template of the place that nothing was yet subtracted
+with, resampled."""
 
 MATCH_CARDS: Final = ("KERNSUM", "PHOTSCAL", "NSTAMPS")
 """Two products of the same inputs with these in common have the same matching kernel."""
@@ -163,37 +164,51 @@ class EpochFinder:
         """Folded identifier of each exposure -> what was subtracted or matched with it, the newest
         first."""
         uses = self._datasets.products_of_all(names) if names else {}
-        wanted = [u.product_id for each in uses.values() for u in each if u.role == "science"]
+        made = {
+            name: [fold(use.product_id) for use in each if use.role == "science"]
+            for name, each in uses.items()
+        }
+        wanted = [product for each in made.values() for product in each]
         rows = {fold(row.dataset_id): row for row in self._datasets.get_many(wanted)}
         return {
             name: sorted(
-                (rows[fold(use.product_id)] for use in each if fold(use.product_id) in rows),
+                (rows[product] for product in each if product in rows),
                 key=lambda row: str(row.columns.get("obs_creation_date")),
                 reverse=True,
             )
-            for name, each in uses.items()
+            for name, each in made.items()
         }
 
     def _with_subtracted(
         self, epoch: StampEpoch, difference: DatasetRow, products: Sequence[DatasetRow]
     ) -> StampEpoch:
-        """The matched template of the same inputs and kernel, else science less difference."""
+        """The matched template of the same inputs, else science less difference."""
         matched = [r for r in products if _is_there(r, MATCHED_SUBTYPE)]
-        for row in matched if difference.recipe_key is not None else ():
-            if self._same_match(row, difference):
-                return replace(epoch, template=row, template_origin="matched")
+        alike = self._of_same_inputs(matched, difference)
+        if alike:
+            cards = self._cards(difference)
+            same = next((row for row in alike if cards and self._cards(row) == cards), None)
+            origin: TemplateOrigin = "alike" if same is None else "matched"
+            return replace(epoch, template=same or alike[0], template_origin=origin)
         if image_ref_of(difference).grid == epoch.ref.grid:
             return replace(epoch, template_origin="subtracted")
         reason = "the difference has other pixels than the science image"
         return replace(epoch, missing={**epoch.missing, "template": reason})
 
-    def _same_match(self, one: DatasetRow, other: DatasetRow) -> bool:
-        inputs = self._datasets.inputs_of_all([one.dataset_id, other.dataset_id])
-        used = [_inputs(inputs.get(fold(row.dataset_id), ())) for row in (one, other)]
-        if used[0] != used[1]:
-            return False
-        cards = [self._images.read_cards(image_ref_of(row), MATCH_CARDS) for row in (one, other)]
-        return len(cards[0]) == len(MATCH_CARDS) and cards[0] == cards[1]
+    def _of_same_inputs(
+        self, matched: Sequence[DatasetRow], difference: DatasetRow
+    ) -> list[DatasetRow]:
+        if not matched:
+            return []
+        names = [difference.dataset_id, *(row.dataset_id for row in matched)]
+        inputs = self._datasets.inputs_of_all(names)
+        wanted = _inputs(inputs.get(fold(difference.dataset_id), ()))
+        return [r for r in matched if _inputs(inputs.get(fold(r.dataset_id), ())) == wanted]
+
+    def _cards(self, row: DatasetRow) -> dict[str, float]:
+        """What tells its matching kernel; nothing where the file does not tell all of it."""
+        cards = self._images.read_cards(image_ref_of(row), MATCH_CARDS)
+        return cards if len(cards) == len(MATCH_CARDS) else {}
 
     def _coadds(self, point: Point, request: StampRequest) -> dict[str, DatasetRow]:
         """Band -> the newest template of the place."""

@@ -27,6 +27,7 @@ from app.stores.fits_pieces import Piece, header_pieces, plane_pieces, table_pie
 ORDER: Final[tuple[Role, ...]] = ("science", "template", "difference")
 _ORIGINS: Final = {
     "matched": "the template as it was subtracted",
+    "alike": "matched to the science image, convolved instead",
     "subtracted": "science less difference",
     "coadd": "a template of the place, resampled",
 }

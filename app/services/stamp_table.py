@@ -39,8 +39,9 @@ FIELDS: Final = (
     ),
     text(
         "template_origin",
-        "matched: the template as it was subtracted, a product of its own; subtracted: science "
-        "less difference; coadd: a template of the place, resampled, where nothing was subtracted",
+        "matched: the template as it was subtracted, a product of its own; alike: the same "
+        "where the difference has the science image convolved instead; subtracted: science less "
+        "difference; coadd: a template of the place, resampled, where nothing was subtracted",
         ucd="meta.code",
         principal=True,
     ),

@@ -89,7 +89,7 @@ class StampService:
         attempt("science", epoch.science, epoch.ref)
         if epoch.difference is not None:
             attempt("difference", epoch.difference, image_ref_of(epoch.difference))
-        if epoch.template_origin == "matched" and epoch.template is not None:
+        if epoch.template_origin in ("matched", "alike") and epoch.template is not None:
             attempt("template", epoch.template, image_ref_of(epoch.template))
         elif epoch.template_origin == "subtracted" and len(stamps) == 2:
             science, difference = stamps["science"], stamps["difference"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +123,154 @@ def test_the_template_is_what_was_subtracted(client: TestClient) -> None:
     assert_array_equal(template.data, found["SCIENCE", 1].data - found["DIFFERENCE", 1].data)
     assert "OBSPUBID" not in template.header
     assert ("TEMPLATE_VARIANCE", 1) not in found
+
+
+def test_every_epoch_comes_in_order_of_time(client: TestClient) -> None:
+    found = triplets(client, BAND="i")
+    table = Table(found["EPOCHS"].data)
+    in_i = [e for e in standard_exposures() if e.band == "i"]
+    assert list(table["science_did"]) == [e.dataset_id for e in in_i]
+    assert list(table["epoch"]) == [1, 2, 3, 4, 5]
+    assert list(table["science"]) == [True] * 5
+    assert list(table["difference"]) == [False] * 4 + [True]
+    assert all("BUILD=true" in note for note in table["note"][:4]) and not table["note"][4]
+    assert found[0].header["NEPOCH"] == 5 and found[0].header["OVERFLOW"] is False
+    shapes = {unit.shape for unit in found if unit.is_image and unit.shape}
+    assert shapes == {(SIDE_PX, SIDE_PX)}
+
+
+def test_stamps_go_on_beyond_the_edge(client: TestClient, field: Field) -> None:
+    row = field.stores.datasets.get(SCIENCE.dataset_id)
+    grid = Grid.from_text(ImageRef.from_text(row.image_ref).grid)
+    lon, lat = (float(each) for each in grid.pixel_to_sky(3.2, 196.6))
+    found = triplets(client, ID=SCIENCE.dataset_id, POS=f"{lon!r} {lat!r}")
+    for name in ("SCIENCE", "TEMPLATE", "DIFFERENCE"):
+        unit = found[name, 1]
+        assert unit.shape == (SIDE_PX, SIDE_PX)
+        outside = np.zeros(unit.shape, dtype=bool)
+        outside[:, :17] = outside[23:, :] = True
+        assert np.isnan(unit.data[outside]).all()
+        assert (found[f"{name}_MASK", 1].data[outside] & bits("NO_DATA")).all()
+        x, y = WCS(unit.header).all_world2pix([(lon, lat)], 1)[0]
+        assert (unit.header["POS_X"], unit.header["POS_Y"]) == pytest.approx((x, y), abs=1e-6)
+    science = found["SCIENCE", 1]
+    assert_array_equal(science.data, expected(field.image(SCIENCE), 1, (lon, lat)))
+    assert np.isfinite(science.data[:23, 17:]).all()
+
+
+def test_chosen_planes_and_sizes_come(client: TestClient) -> None:
+    found = triplets(client, ID=SCIENCE.dataset_id, PLANES="mask", SIZE="20px")
+    names = {unit.name for unit in found}
+    assert {"SCIENCE", "SCIENCE_MASK", "DIFFERENCE_MASK"} < names
+    assert not any(name.endswith("VARIANCE") for name in names)
+    assert found["SCIENCE", 1].shape == (20, 20)
+    default = client.get("/stamps", params={"POS": PLACE, "ID": SCIENCE.dataset_id})
+    assert fits.open(io.BytesIO(default.content))["SCIENCE", 1].shape == (75, 75)
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ({}, 7),
+        ({"BAND": ["z", "i"]}, 6),
+        ({"TIME": "60002 60003.5"}, 2),
+        ({"COLLECTION": "field", "BAND": "i"}, 5),
+        ({"COLLECTION": "other"}, 0),
+        ({"ID": [SCIENCE.dataset_id.upper(), standard_exposures()[0].dataset_id]}, 2),
+        ({"ID": str(virtual_id(standard_exposures()[1].dataset_id))}, 1),
+        ({"MAXREC": "2"}, 2),
+    ],
+)
+def test_epochs_are_chosen_and_listed(
+    client: TestClient, asked: dict[str, Any], count: int
+) -> None:
+    answer = client.get("/stamps", params={"POS": PLACE, "RESPONSEFORMAT": "json", **asked})
+    told = answer.json()
+    assert [column["name"] for column in told["metadata"]] == [field.name for field in FIELDS]
+    assert len(told["data"]) == count
+
+
+def test_what_is_left_out_is_told_and_the_latest_stay(client: TestClient) -> None:
+    found = triplets(client, MAXREC=2, BAND="i")
+    assert found[0].header["OVERFLOW"] is True
+    latest = [standard_exposures()[3].dataset_id, SCIENCE.dataset_id]
+    assert list(found["EPOCHS"].data["science_did"]) == latest
+    answer = client.get("/stamps", params={"POS": PLACE, "MAXREC": 2, "RESPONSEFORMAT": "votable"})
+    (resource,) = parse(io.BytesIO(answer.content)).resources
+    statuses = [info.value for info in resource.infos if info.name == "QUERY_STATUS"]
+    assert statuses == ["OK", "OVERFLOW"] and len(resource.tables[0].array) == 2
+    assert "EPOCHS" in [unit.name for unit in triplets(client, MAXREC=0)]
+
+
+def test_what_cannot_be_read_is_told(client: TestClient) -> None:
+    found = triplets(client, BAND="y")
+    (row,) = found["EPOCHS"].data
+    assert not row["science"] and "does not exist" in row["note"]
+    assert [unit.name for unit in found] == ["PRIMARY", "EPOCHS"]
+
+
+def test_a_place_without_images_has_no_stamps(client: TestClient) -> None:
+    assert client.get("/stamps", params={"POS": "10 -10"}).status_code == 204
+    listed = client.get("/stamps", params={"POS": "10 -10", "RESPONSEFORMAT": "csv"})
+    assert listed.status_code == 200 and len(listed.text.splitlines()) == 1
+
+
+def test_positions_come_by_form_and_by_table(client: TestClient) -> None:
+    data = {"pos": [PLACE, "10 -10", f"{CENTRE[0]} {CENTRE[1]}"], "band": "z", "size": SIZE}
+    by_form = client.post("/stamps", data=data)
+    found = fits.open(io.BytesIO(by_form.content))
+    table = Table(found["EPOCHS"].data)
+    assert list(table["position"]) == [1, 3, 2] and list(table["epoch"]) == [1, 2, 0]
+    assert "no image" in table["note"][2]
+    assert found["SCIENCE", 2].header["POS_RA"] == CENTRE[0]
+    assert found["SCIENCE", 2].header["POSNUM"] == 3
+    places = Table({"ra": [TRANSIENT[0], 10, CENTRE[0]], "dec": [TRANSIENT[1], -10, CENTRE[1]]})
+    content = io.BytesIO()
+    places.write(content, format="votable")
+    asked = {"UPLOAD": "places,param:t", "BAND": "z", "SIZE": SIZE}
+    by_table = client.post("/stamps", data=asked, files={"t": content.getvalue()})
+    assert by_table.content == by_form.content
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, ("POS", "required")),
+        ({"POS": "CIRCLE 150 2 0.1"}, ("POS", "a place is needed")),
+        ({"POS": "nan 2"}, ("POS", "NaN")),
+        ({"POS": "150 200"}, ("POS", "-90 to 90")),
+        ({"POS": PLACE, "SIZE": "0"}, ("SIZE", "above 0", "61px")),
+        ({"POS": PLACE, "SIZE": "2"}, ("SIZE", "up to 1")),
+        ({"POS": PLACE, "SIZE": "nan"}, ("SIZE", "nan")),
+        ({"POS": PLACE, "SIZE": "2000px"}, ("SIZE", "1024px")),
+        ({"POS": PLACE, "SIZE": "7.5px"}, ("SIZE", "whole pixels")),
+        ({"POS": PLACE, "SIZE": "0.5"}, ("SIZE", "1024", "4500")),
+        ({"POS": PLACE, "SIZE": ["0.01", "0.02"]}, ("SIZE", "once")),
+        ({"POS": PLACE, "PLANES": "image,psf"}, ("PLANES", "image, variance, mask", "psf")),
+        ({"POS": PLACE, "TIME": "2 1"}, ("TIME", "above")),
+        ({"POS": PLACE, "BUILD": "perhaps"}, ("BUILD", "true or false")),
+        ({"POS": PLACE, "BANDS": "i"}, ("BANDS", "not known", "BAND")),
+        ({"POS": PLACE, "MAXREC": "-1"}, ("MAXREC", "at least 0")),
+        ({"POS": PLACE, "RESPONSEFORMAT": "tiff"}, ("RESPONSEFORMAT", "tiff", "fits", "csv")),
+        ({"POS": PLACE, "UPLOAD": "t,param:none"}, ("none",)),
+    ],
+)
+@pytest.mark.parametrize("way", ["GET", "POST"])
+def test_wrong_requests_are_told(
+    client: TestClient, way: str, parameters: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    answer = client.request(way, "/stamps", **{"params" if way == "GET" else "data": parameters})
+    assert answer.status_code == 400, answer.text
+    told = html.unescape(answer.text)
+    assert told.startswith(("UsageError", "MultiValued")) and all(w in told for w in words), told
+
+
+def test_unknown_identifiers_are_told(client: TestClient) -> None:
+    answer = client.get("/stamps", params={"POS": PLACE, "ID": "ivo://no/such?one"})
+    assert answer.status_code == 404 and "ivo://no/such?one" in answer.text
+
+
+def test_too_many_positions_are_refused(client: TestClient) -> None:
+    answer = client.post("/stamps", data={"POS": [PLACE] * 1001})
+    assert answer.status_code == 400
+    assert "positions in a request is 1000; asked for 1001" in answer.text
