@@ -22,7 +22,7 @@ _TABLES: Final = 'xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0"'
 _FEATURES: Final = "ivo://ivoa.net/std/TAPRegExt#features-"
 _UPLOADS: Final = "ivo://ivoa.net/std/TAPRegExt#upload-"
 UPLOAD_METHODS: Final = ("inline", "http", "https")
-_OWN_RESOURCES: Final = ("skymap", "lightcurve")
+_OWN_RESOURCES: Final = ("skymap", "lightcurve", "stamps")
 _OWN_STANDARD: Final = "ivo://skyloom/std#"
 """No standard of the IVOA; a capability without any identifier stops STILTS 3.4.7."""
 _ADQL_VERSIONS: Final = (

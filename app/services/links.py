@@ -34,6 +34,7 @@ from app.services.psf_descriptor import psf_descriptor
 from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
+from app.services.stamp_descriptor import stamp_descriptor
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
@@ -329,6 +330,7 @@ def _services(
         ([row for row in here if has_pixels(row)], cutout_descriptor),
         (on_sky, psf_descriptor),
         (on_sky, light_curve_descriptor),
+        (on_sky, stamp_descriptor),
     ):
         told = describe(some, service_url) if some else ()
         descriptors += told

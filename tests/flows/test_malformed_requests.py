@@ -54,6 +54,7 @@ def test_no_request_makes_a_server_error(served: Service) -> None:
         ("/psf", "ID"),
         ("/lightcurve", "POS"),
         ("/lightcurves", "POS"),
+        ("/stamps", "POS"),
     ],
 )
 def test_what_is_no_text_is_refused(served: Service, path: str, name: str, text: str) -> None:

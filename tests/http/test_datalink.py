@@ -34,7 +34,7 @@ PRODUCT = "ivo://skyloom.test/products?template/1"
 EVERYTHING = [
     "#this", "#weight", "#preview", "#preview-image", "#thumbnail", "#package", "#documentation",
     "#derivation", "#coderived", "#coderived", "#counterpart",
-    *["#proc"] * 4, *["#cutout"] * 2, *["#proc"] * 2,
+    *["#proc"] * 4, *["#cutout"] * 2, *["#proc"] * 3,
 ]  # fmt: skip
 NEWER_TERMS = ("thumbnail", "package", "documentation", "coderived", "counterpart")
 """Of www.ivoa.net/rdf/datalink/core since the list that Debian's STILTS knows (2014)."""
@@ -123,7 +123,7 @@ def test_pyvo_reads_links_and_services(archive: Archive) -> None:
     links = DatalinkResults.from_result_url(f"{archive.url}/datalink/links?ID={IMAGE}")
     (this,) = links.bysemantics("#this", include_narrower=False)
     assert web.get(this.access_url).status_code == 200
-    assert len(list(links.iter_procs())) == 8
+    assert len(list(links.iter_procs())) == 9
     template = links.get_first_proc()
     assert template.access_url == f"{archive.url}/builds/template/sync"
     names = [parameter.name for parameter in template.input_params]
@@ -152,10 +152,10 @@ def test_datasets_of_one_kind_share_the_description_of_a_service(archive: Archiv
     services = [each.ID for each in document.resources if each.utype == "adhoc:service"]
     assert services == [
         "template_sync", "template_async", "difference_sync", "difference_async",
-        "soda_sync", "soda_async", "psf", "lightcurve",
+        "soda_sync", "soda_async", "psf", "lightcurve", "stamps",
     ]  # fmt: skip
     rows = document.get_first_table().to_table()
-    for identifier, count in ((IMAGE, 6), (UNUSED, 6), (PRODUCT, 2)):
+    for identifier, count in ((IMAGE, 7), (UNUSED, 7), (PRODUCT, 3)):
         own = rows[rows["ID"] == identifier]
         assert sum(own["semantics"] == "#proc") == count
     links = DatalinkResults.from_result_url(

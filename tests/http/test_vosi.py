@@ -32,6 +32,7 @@ def test_capabilities(archive: Archive, client: httpx.Client) -> None:
         "ivo://ivoa.net/std/VOSI#tables-1.1",
         "ivo://skyloom/std#skymap",
         "ivo://skyloom/std#lightcurve",
+        "ivo://skyloom/std#stamps",
         "ivo://ivoa.net/std/DataLink#links-1.1",
     }
     tap = found["ivo://ivoa.net/std/TAP"]

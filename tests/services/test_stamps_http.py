@@ -274,3 +274,23 @@ def test_too_many_positions_are_refused(client: TestClient) -> None:
     answer = client.post("/stamps", data={"POS": [PLACE] * 1001})
     assert answer.status_code == 400
     assert "positions in a request is 1000; asked for 1001" in answer.text
+
+
+def test_datalink_says_how_triplets_are_asked_for(client: TestClient) -> None:
+    answer = client.get("/datalink/links", params={"ID": SCIENCE.dataset_id})
+    document = parse(io.BytesIO(answer.content))
+    (service,) = [e for e in document.resources if e.ID == "stamps"]
+    inputs = {param.name for param in service.groups[0].entries}
+    assert inputs == {
+        "POS",
+        "SIZE",
+        "BAND",
+        "TIME",
+        "COLLECTION",
+        "PLANES",
+        "BUILD",
+        "RESPONSEFORMAT",
+    }
+    (example,) = [param.value for param in service.params if param.name == "exampleURL"]
+    found = fits.open(io.BytesIO(client.get(example).content))
+    assert SCIENCE.dataset_id in found["EPOCHS"].data["science_did"]
