@@ -18,6 +18,7 @@ from app.http import (
     differences,
     files,
     lightcurve,
+    moc,
     psf,
     sia,
     skymap,
@@ -135,6 +136,7 @@ def _mount_tables(app: FastAPI, services: Services, config: Config, writer: Page
         )
     )
     app.include_router(datalink.router(links=services.links, address=services.address))
+    app.include_router(moc.router(coverage=services.coverage))
 
 
 def _mount_builds(app: FastAPI, services: Services, config: Config) -> None:

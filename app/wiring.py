@@ -20,6 +20,7 @@ from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
+from app.services.coverage import CoverageService
 from app.services.cutout_files import CutoutWriter
 from app.services.cutout_jobs import CutoutExecutor
 from app.services.cutout_pictures import CutoutPictures
@@ -100,6 +101,7 @@ class Services:
     light_curves: LightCurveService
     stamps: StampService
     stamp_builder: StampBuilder
+    coverage: CoverageService
     results: ResultStore
     previews: FileCache
     tiles: FileCache
@@ -114,6 +116,7 @@ class Services:
     def close(self) -> None:
         """Stop jobs and workers, close connections; queued work is kept for the next start."""
         self.dispatcher.stop()
+        self.coverage.stop()
         self.engine.close()
         self.stores.close()
 
@@ -178,6 +181,11 @@ def build_services(config: Config) -> Services:
             finder=EpochFinder(datasets=stores.datasets, rows=rows, images=images), images=images
         ),
         stamp_builder=StampBuilder(first_use=first_use),
+        coverage=CoverageService(
+            store=stores.coverage,
+            rows=rows,
+            clock=now,
+        ),
         results=results,
         previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
         tiles=make_cache(config, "tiles", ".png", TILE_CACHE_BYTES),

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from app.http.conditional import is_fresh
 from app.http.faults import FaultStyle, answers_in
 from app.http.streaming import stream
 from app.services.links import Download, LinkService
@@ -70,14 +71,8 @@ def _answer(request: Request, download: Download) -> Response:
         stat_result=download.file.facts,
         headers={"Cache-Control": "private", **state},
     )
-    if _is_fresh(request, response.headers["etag"]):
+    etag, modified = response.headers["etag"], response.headers["last-modified"]
+    if is_fresh(request, etag=etag, modified=modified):
         kept = {name: response.headers[name] for name in NOT_MODIFIED_HEADERS}
         return Response(status_code=304, headers=kept)
     return response
-
-
-def _is_fresh(request: Request, etag: str) -> bool:
-    """True if the client holds this version (If-None-Match, RFC 9110, section 13.1.2)."""
-    given = request.headers.get("if-none-match", "")
-    known = {part.strip().removeprefix("W/") for part in given.split(",")}
-    return etag in known or given.strip() == "*"

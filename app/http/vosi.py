@@ -22,7 +22,13 @@ _TABLES: Final = 'xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0"'
 _FEATURES: Final = "ivo://ivoa.net/std/TAPRegExt#features-"
 _UPLOADS: Final = "ivo://ivoa.net/std/TAPRegExt#upload-"
 UPLOAD_METHODS: Final = ("inline", "http", "https")
-_OWN_RESOURCES: Final = ("skymap", "lightcurve", "stamps")
+_OWN_RESOURCES: Final = {
+    "skymap": "application/x-votable+xml",
+    "lightcurve": "application/x-votable+xml",
+    "stamps": "application/x-votable+xml",
+    "moc": "application/fits",
+}
+"""Path -> what it answers unless another format is asked for."""
 _OWN_STANDARD: Final = "ivo://skyloom/std#"
 """No standard of the IVOA; a capability without any identifier stops STILTS 3.4.7."""
 _ADQL_VERSIONS: Final = (
@@ -169,9 +175,9 @@ def write_tap_capabilities(
                 _OWN_STANDARD + name,
                 f"{service_url}/{name}",
                 use="base",
-                result_type="application/x-votable+xml",
+                result_type=result_type,
             )
-            for name in _OWN_RESOURCES
+            for name, result_type in _OWN_RESOURCES.items()
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app.schema.columns import integer, real, text
+from app.schema.coverage import COVERAGE
 from app.schema.dia_source import DIA_SOURCE
 from app.schema.fields import ForeignKey, Schema, Table
 
@@ -275,5 +276,5 @@ BUILD_QUALITY: Final = Table(
 SKYLOOM: Final = Schema(
     name="skyloom",
     description="What this service adds to the standard tables",
-    tables=(PRODUCT_INPUT, BUILD_QUALITY, DIA_SOURCE),
+    tables=(PRODUCT_INPUT, BUILD_QUALITY, DIA_SOURCE, COVERAGE),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.adql.compile import compile_query
+from app.adql.compile import compile_tree
+from app.adql.parse import parse
+from app.adql.tree import Query
 from app.errors import LimitError
 from app.schema.catalog import CatalogSource
 from app.stores.tables.base import TableStore
@@ -20,10 +22,12 @@ class CatalogRows:
         self._tables = tables
         self._catalogs = catalogs
 
-    def select(self, adql: str, limit: int | None = None, *, what: str) -> list[tuple[Any, ...]]:
+    def select(
+        self, adql: str | Query, limit: int | None = None, *, what: str
+    ) -> list[tuple[Any, ...]]:
         """Every row. Raises LimitError, which tells ``what`` is too much, beyond ``limit``."""
-        query = compile_query(
-            adql,
+        query = compile_tree(
+            parse(adql) if isinstance(adql, str) else adql,
             catalog=self._catalogs.current(),
             target=self._tables.target,
             maxrec=_ALL if limit is None else limit,

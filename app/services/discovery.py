@@ -81,7 +81,7 @@ def parse_discovery(
     """
     output, media_type = choose_output(parameters)
     given = {each.name: parameters.all(each.name) for each in PARAMETERS}
-    _check_size([value for values in given.values() for value in values])
+    check_size([value for values in given.values() for value in values])
     circles = [circle for upload in uploads for circle in uploaded_circles(upload)]
     return QueryRequest(
         query=_make_query(given, circles if uploads else None),
@@ -100,7 +100,8 @@ def choose_output(parameters: ParameterSet) -> tuple[OutputFormat, str]:
     return FORMATS.choose(parameters.single("RESPONSEFORMAT"), parameter="RESPONSEFORMAT")
 
 
-def _check_size(values: Sequence[str]) -> None:
+def check_size(values: Sequence[str]) -> None:
+    """LimitError where values are more, or longer, than a request may hold."""
     if len(values) > MAX_VALUES:
         raise LimitError("values in a request", len(values), MAX_VALUES)
     words = sum(len(value.split()) for value in values)

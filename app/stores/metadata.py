@@ -10,6 +10,7 @@ from app.stores.database import open_engine, open_reader
 from app.stores.jobs import JobStore
 from app.stores.tables.base import TableStore
 from app.stores.tables.catalog_store import CatalogStore
+from app.stores.tables.coverage_store import CoverageStore
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.difference_store import DifferenceStore
 from app.stores.tables.postgres import PostgresTableStore
@@ -27,6 +28,7 @@ class MetadataStores:
     differences: DifferenceStore
     jobs: JobStore
     catalogs: CatalogStore
+    coverage: CoverageStore
 
     def close(self) -> None:
         """Close every connection."""
@@ -47,4 +49,5 @@ def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
         differences=DifferenceStore(engine=engine),
         jobs=JobStore(engine=engine),
         catalogs=CatalogStore(engine=engine),
+        coverage=CoverageStore(engine=engine),
     )

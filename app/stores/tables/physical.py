@@ -12,6 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.schema.catalogs import BUILD_QUALITY, PRODUCT_INPUT
+from app.schema.coverage import COVERAGE, GROUPED
 from app.schema.dia_source import DIA_SOURCE
 from app.schema.fields import Field, Kind, Table
 from app.schema.obscore import OBSCORE, REQUIRED
@@ -75,6 +76,34 @@ changed_place: Final = sa.Table(
 )
 """Where calibrated exposures came, changed or went, until it was looked at which differences can be
 built there. ``thorough``: it may be fewer than before."""
+
+_KEY: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+coverage: Final = _table(
+    COVERAGE,
+    sa.Column("row_id", _KEY, primary_key=True),
+    required=("obs_collection", "calib_level", "moc_order", "coverage"),
+)
+
+coverage_change: Final = sa.Table(
+    "coverage_change",
+    METADATA,
+    sa.Column("row_id", _KEY, primary_key=True),
+    *(_column(field, ()) for field in COVERAGE.fields if field.name in GROUPED),
+    sa.Column("s_region", TEXT),
+    sa.Column("came", sa.Boolean, nullable=False),
+)
+"""Regions that went, and those that came in their place. Triggers of ``obscore`` write it."""
+
+coverage_state: Final = sa.Table(
+    "coverage_state",
+    METADATA,
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("through", sa.BigInteger),
+    sa.Column("modified", TEXT, nullable=False),
+)
+"""One row. ``through``: number of the last row of ``obscore`` that ``coverage`` holds; null before
+anybody asked for it."""
 
 product_input: Final = _table(PRODUCT_INPUT, required=("product_id", "input_id", "role"))
 
