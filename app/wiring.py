@@ -181,11 +181,7 @@ def build_services(config: Config) -> Services:
             finder=EpochFinder(datasets=stores.datasets, rows=rows, images=images), images=images
         ),
         stamp_builder=StampBuilder(first_use=first_use),
-        coverage=CoverageService(
-            store=stores.coverage,
-            rows=rows,
-            clock=now,
-        ),
+        coverage=CoverageService(store=stores.coverage, rows=rows, clock=now),
         results=results,
         previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
         tiles=make_cache(config, "tiles", ".png", TILE_CACHE_BYTES),

@@ -33,6 +33,7 @@ def test_capabilities(archive: Archive, client: httpx.Client) -> None:
         "ivo://skyloom/std#skymap",
         "ivo://skyloom/std#lightcurve",
         "ivo://skyloom/std#stamps",
+        "ivo://skyloom/std#moc",
         "ivo://ivoa.net/std/DataLink#links-1.1",
     }
     tap = found["ivo://ivoa.net/std/TAP"]
