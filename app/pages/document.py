@@ -20,6 +20,10 @@ from app.pages.static_files import StaticFiles
 
 NOT_FOUND: Final = 404
 _FOLDER: Final = Path(__file__).parent
+_POLICY: Final = (
+    "default-src 'self'; style-src 'self' 'nonce-{}'; style-src-attr 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
 _HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -70,11 +74,8 @@ class PageWriter:
             bundle=partial(self._bundle, root, nonce),
             **values,
         )
-        policy = (
-            f"default-src 'self'; style-src 'self' 'nonce-{nonce}'; frame-ancestors 'none'; "
-            "base-uri 'none'"
-        )
-        return HTMLResponse(text, status, headers={**_HEADERS, "Content-Security-Policy": policy})
+        headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce)}
+        return HTMLResponse(text, status, headers=headers)
 
     def _bundle(self, root: str, nonce: str, name: str) -> Markup:
         """Elements for the head that load ``built/<name>.css`` and ``built/<name>.js``: nothing

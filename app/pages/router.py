@@ -27,7 +27,8 @@ from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, sea
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pages.tile_view import TileService, tile_layout, tile_picture
 from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
-from app.pages.verdict_page import point_at
+from app.pages.verdict_page import place_of, point_at
+from app.pages.vocabulary import vocabulary
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
 from app.services.discovery import describe_discovery
@@ -96,6 +97,7 @@ def pages_router(
         ("/", reader.landing),
         ("/search", reader.search),
         ("/query", reader.query),
+        ("/query/vocabulary", vocabulary(queries)),
         ("/images", image_page(writer, links, datasets)),
         ("/previews", reader.preview),
         ("/composites", reader.composite),
@@ -151,6 +153,7 @@ class _ReadPages:
             "states": CHOICES,
             "example_pos": position,
             "query": adql,
+            "place": None,
             "latest": self._latest(service_url),
             "pyvo_snippet": pyvo_snippet(service_url, position),
             "curl_snippet": curl_snippet(service_url, position),
@@ -213,6 +216,7 @@ class _ReadPages:
             "table": None,
             "fault": None,
             "pointer": None,
+            "place": None,
             "examples": example_queries(self._position(service_url)),
             "catalog_tables": self._queries.current_catalog().tables,
         }
@@ -229,7 +233,12 @@ class _ReadPages:
                 values["table"] = to_cells(records, self._writer.root(request))
             except AdqlError as fault:
                 status = 400
-                values |= {"fault": str(fault), "pointer": point_at(text, fault.line, fault.column)}
+                at = (fault.line, fault.column)
+                values |= {
+                    "fault": str(fault),
+                    "pointer": point_at(text, *at),
+                    "place": place_of(str(fault), *at),
+                }
         return self._writer.write(request, "query.html", values, status=status)
 
     def preview(self, asked: Asked) -> Response:

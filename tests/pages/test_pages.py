@@ -314,6 +314,19 @@ def test_a_wrong_build_makes_no_job(site: Site) -> None:
     assert get(site, "/jobs") == before
 
 
+def test_the_editor_learns_the_words_and_tables_that_queries_may_name(site: Site) -> None:
+    words = site.client.get("/query/vocabulary").json()
+    assert {"SELECT", "OFFSET"} <= set(words["keywords"])
+    functions = {each["name"]: each for each in words["functions"]}
+    assert {"CONTAINS", "COUNT", "MAX", "ivo_hasword"} <= set(functions)
+    assert functions["ivo_hasword"]["form"].endswith("-> INTEGER")
+    obscore = next(each for each in words["tables"] if each["name"] == "ivoa.ObsCore")
+    column = next(each for each in obscore["columns"] if each["name"] == "s_resolution")
+    assert column["unit"] == "arcsec" and "resolution" in column["description"]
+    schema = next(each for each in words["tables"] if each["name"] == "tap_schema.columns")
+    assert '"size"' in [each["name"] for each in schema["columns"]]
+
+
 def test_static_files_are_these_only(site: Site) -> None:
     assert site.client.get("/static/skyloom.css").headers["content-type"].startswith("text/css")
     for name in ("router.py", "..%2Frouter.py", "base.html", "built/", "built/..%2F..%2Frouter.py"):
