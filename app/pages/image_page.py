@@ -12,6 +12,7 @@ from app.pages.document import PageWriter
 from app.pages.image_view import relate, view_image
 from app.pages.position import format_position, parse_position
 from app.pages.preview_view import preview_size
+from app.pages.viewer_view import viewer_controls
 from app.pixels.preview import MASK_COLOURS
 from app.schema.rows import DatasetRow
 from app.services.builds_rows import is_built_difference, is_difference
@@ -33,7 +34,8 @@ def image_page(
         values = {
             "image": view_image(row, service_url=service_url),
             "pos": format_position(parse_position(position)) if position else "",
-            "show_mask": asked.single("MASK") is not None,
+            "viewer": viewer_controls(asked) if has_pixels else [],
+            "show_mask": asked.flag("MASK"),
             "mask_colours": [
                 (name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in MASK_COLOURS
             ],

@@ -23,8 +23,17 @@ from app.pages.image_page import image_page
 from app.pages.job_view import BUILDS, KINDS, view_job
 from app.pages.preview_view import PreviewService, parse_composite, parse_preview
 from app.pages.result_table import Records, fetch, to_cells
-from app.pages.search import CHOICES, THERE, Card, SearchForm, parse_search, search_adql, to_cards
+from app.pages.search import (
+    CHOICES,
+    THERE,
+    Card,
+    SearchForm,
+    parse_search,
+    search_adql,
+    to_cards,
+)
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
+from app.pages.target_names import MAX_IMAGES, find_place
 from app.pages.tile_view import TileService, tile_layout, tile_picture
 from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
 from app.pages.verdict_page import place_of, point_at
@@ -188,7 +197,8 @@ class _ReadPages:
     def search(self, request: Request, asked: Asked) -> Response:
         """Images that the form asks for, as cards."""
         service_url = self._writer.service_url(request)
-        form = parse_search(asked)
+        ask = partial(fetch, self._queries, service_url=service_url, maxrec=MAX_IMAGES)
+        form = parse_search(asked, partial(find_place, ask=ask))
         adql = search_adql(form, top=SEARCH_ROWS + 1)
         records = fetch(self._queries, adql, service_url=service_url, maxrec=SEARCH_ROWS)
         values = {
@@ -268,7 +278,7 @@ class _ReadPages:
         return self._datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
 
     def _latest(self, service_url: str) -> Any:
-        adql = search_adql(SearchForm(state=THERE), top=LATEST) + " DESC"
+        adql = search_adql(SearchForm(state=THERE, sort="newest"), top=LATEST)
         return self._cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
 
     def _cards(self, records: Records) -> list[Card]:

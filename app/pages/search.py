@@ -1,26 +1,33 @@
-"""The search form: what it asks becomes ADQL, what comes back becomes cards."""
+"""The search form: what it asks becomes ADQL, what comes back becomes rows and cards."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from app.adql.instants import to_mjd
 from app.errors import ParameterError, quoted
 from app.pages.holdings import format_instant
-from app.pages.position import format_position, parse_position
+from app.pages.outlines import outline_json
+from app.pages.position import format_position
 from app.pages.result_table import Records, Scalar
+from app.pages.target_names import Place
 from app.recipes.values import number
 from app.schema.obscore import BUILDABLE, BUILT, STALE
 from app.services.parameters import ParameterSet
+from app.sky.numbers import parse_finite
 
 CARD_COLUMNS = (
     "obs_publisher_did, obs_id, obs_title, dataproduct_subtype, lsst_band, t_min, s_resolution, "
-    "build_state"
+    "build_state, s_region"
 )
 MAX_RADIUS_DEG = 10.0
 STATES = {BUILDABLE: "can be built", STALE: "stale"}
 """What is said of an image that is not simply there."""
 THERE = "there"
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 CHOICES = {
     THERE: "there already",
     BUILDABLE: "can be built",
@@ -28,6 +35,14 @@ CHOICES = {
     STALE: "stale",
 }
 """Values of STATE, and the words of the form."""
+SORTS: Final[Mapping[str, str]] = {
+    "time": "t_min",
+    "newest": "t_min DESC",
+    "seeing": "s_resolution, t_min",
+    "band": "lsst_band, t_min",
+    "kind": "dataproduct_subtype, t_min",
+}
+"""Values of SORT, and what rows are ordered by; the first unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +50,35 @@ class SearchForm:
     """The fields of the form, as text; empty ones do not constrain."""
 
     pos: str = ""
+    name: str = ""
+    """Of the target that the position was found by."""
     radius: str = ""
     band: str = ""
     subtype: str = ""
     collection: str = ""
     state: str = ""
+    since: str = ""
+    until: str = ""
+    sort: str = ""
+
+    def asked(self, **others: str) -> dict[str, str]:
+        """The parameters that ask for the same, but for ``others``."""
+        return {
+            "POS": self.pos,
+            "SR": self.radius,
+            "BAND": self.band,
+            "SUBTYPE": self.subtype,
+            "COLLECTION": self.collection,
+            "STATE": self.state,
+            "SINCE": self.since,
+            "UNTIL": self.until,
+            "SORT": self.sort,
+        } | others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One image in a list."""
+    """One image in a list. ``outline``: its footprint (:func:`outline_json`)."""
 
     dataset_id: str
     title: str
@@ -54,21 +88,28 @@ class Card:
     seeing: str
     state: str
     has_preview: bool
+    outline: str
 
 
-def parse_search(parameters: ParameterSet) -> SearchForm:
-    """Read and check the form. Raises ParameterError naming POS, SR or STATE."""
+def parse_search(parameters: ParameterSet, locate: Callable[[str], Place]) -> SearchForm:
+    """Read and check the form; ``locate`` reads positions (:func:`find_place`). Raises
+    ParameterError naming POS, SR, STATE, SINCE, UNTIL or SORT."""
     pos = parameters.single("POS")
+    place = locate(pos) if pos else None
     radius = parameters.single("SR")
     if radius is not None:
         _check_radius(radius, has_position=pos is not None)
     return SearchForm(
-        pos=format_position(parse_position(pos)) if pos else "",
+        pos=format_position(place.point) if place else "",
+        name=place.name if place else "",
         radius=radius.strip() if radius and float(radius) > 0 else "",
         band=parameters.single("BAND") or "",
         subtype=parameters.single("SUBTYPE") or "",
         collection=parameters.single("COLLECTION") or "",
-        state=_state(parameters.single("STATE") or ""),
+        state=_choice("STATE", parameters.single("STATE"), CHOICES),
+        since=_instant("SINCE", parameters.single("SINCE")),
+        until=_instant("UNTIL", parameters.single("UNTIL")),
+        sort=_choice("SORT", parameters.single("SORT"), SORTS),
     )
 
 
@@ -94,8 +135,13 @@ def search_adql(form: SearchForm, *, top: int) -> str:
         conditions.append(f"(build_state IS NULL OR build_state <> '{BUILDABLE}')")
     elif form.state:
         conditions.append(f"build_state = '{form.state}'")
+    if form.since:
+        conditions.append(f"t_min >= {_mjd(form.since):.10g}")
+    if form.until:
+        conditions.append(f"t_min < {_end(form.until):.10g}")
     where = "\nWHERE " + "\n  AND ".join(conditions) if conditions else ""
-    return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY t_min"
+    order = SORTS[form.sort or "time"]
+    return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY {order}"
 
 
 def to_cards(records: Records, external: Collection[str]) -> list[Card]:
@@ -112,15 +158,39 @@ def to_cards(records: Records, external: Collection[str]) -> list[Card]:
             state=STATES.get(str(record["build_state"]), ""),
             has_preview=str(record["obs_publisher_did"]) not in external
             and record["build_state"] != BUILDABLE,
+            outline=outline_json(str(record["s_region"] or "")),
         )
         for record in records.by_name()
     ]
 
 
-def _state(text: str) -> str:
-    if text not in {"", *CHOICES}:
-        raise ParameterError("STATE", f"one of {', '.join(CHOICES)}, got {quoted(text)}")
+def _choice(name: str, given: str | None, choices: Collection[str]) -> str:
+    text = given or ""
+    if text not in {"", *choices}:
+        raise ParameterError(name, f"one of {', '.join(choices)}, got {quoted(text)}")
     return text
+
+
+def _instant(name: str, given: str | None) -> str:
+    text = (given or "").strip()
+    try:
+        if text:
+            _mjd(text)
+    except ValueError:
+        reason = f"a date such as 2026-03-01 or an MJD is needed, got {quoted(text)}"
+        raise ParameterError(name, reason) from None
+    return text
+
+
+def _mjd(text: str) -> float:
+    """Of a date or an instant (UTC), or what is an MJD already. Raises ValueError."""
+    found = to_mjd(text)
+    return parse_finite(text) if found is None else found
+
+
+def _end(text: str) -> float:
+    """The same; a day lasts until the next one."""
+    return _mjd(text) + (1.0 if _DATE.fullmatch(text) else 0.0)
 
 
 def _check_radius(text: str, *, has_position: bool) -> None:
