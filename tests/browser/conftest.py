@@ -44,8 +44,13 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 class Site:
     """The served survey."""
 
-    url: str
+    service: Service
     truth: SurveyTruth
+
+    @property
+    def url(self) -> str:
+        """Of the service, without a slash at the end."""
+        return self.service.url
 
     @property
     def pos(self) -> str:
@@ -69,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     service.run("ingest", str(truth.images), "--collection", "demo")
     service.start()
-    yield Site(service.url, truth)
+    yield Site(service, truth)
     service.stop()
 
 
