@@ -40,6 +40,15 @@ WIDE: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
+BUILD_MS = 5 * PATIENCE_S * 1000
+"""Far above what a build takes, even where all that it needs is compiled first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These come last: by then what builds need has been compiled."""
+    items.sort(key=lambda item: item.path.parent == Path(__file__).parent)
+
+
 @dataclass(frozen=True)
 class Site:
     """The served survey."""
@@ -55,7 +64,8 @@ class Site:
     @property
     def pos(self) -> str:
         """A place that every exposure shows, as ``lon lat``."""
-        return "{:.5f} {:.5f}".format(*self.truth.centre_deg)
+        lon, lat = self.truth.centre_deg
+        return f"{round(lon, 5)} {round(lat, 5)}"
 
     def image_id(self, visit: int = -1) -> str:
         """Identifier of an exposure, the last one by default."""
