@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -25,7 +26,7 @@ from app.pixels.coadded import Coadd, CoaddRows, Planes, empty_planes, whole_coa
 from app.pixels.image import MaskedImage
 from app.pixels.networks import sorting_network
 from app.pixels.placed import Rows, rows_of
-from app.pixels.stack import Centres, centre_rows, combine_rows
+from app.pixels.stack import Suspects, centre_rows, combine_rows
 from app.pixels.statistics import clipped_mean, thinned
 from app.pixels.warped import PixelSet, Warped
 
@@ -116,6 +117,39 @@ def coadd_rows(
     return stack.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """A band of rows: their mean with nothing clipped, and what they are clipped by.
+
+    It is used for one band after the other: memory that is new costs more than what is in it.
+    """
+
+    planes: Planes
+    middle: NDArray[np.float32]
+    bright: NDArray[np.float32]
+    shelter: NDArray[np.float32]
+    suspects: Suspects
+
+    def first(self, rows: int) -> _Room:
+        """The first rows of the room."""
+        flux, variance, mask, count = (plane[:rows] for plane in self.planes)
+        found, places, numbers = (part[:rows] for part in self.suspects)
+        return _Room(
+            (flux, variance, mask, count),
+            self.middle[:rows],
+            self.bright[:rows],
+            self.shelter[:rows],
+            (found, places, numbers),
+        )
+
+
+def _make_room(ny: int, nx: int) -> _Room:
+    middle, bright, shelter = (np.empty((ny, nx), dtype=np.float32) for _ in range(3))
+    found, places = np.zeros(ny, dtype=np.int64), np.empty((ny, nx), dtype=np.int32)
+    suspects = (found, places, np.empty((ny, 4, nx), dtype=np.float32))
+    return _Room(empty_planes((ny, nx)), middle, bright, shelter, suspects)
+
+
 class _Stack:
     """The planes of some rows of a coadd while they are made, band by band."""
 
@@ -145,6 +179,7 @@ class _Stack:
         self._clipped = np.zeros(len(self._inputs), dtype=np.int64)
         self._widths = [each.fwhm_px for each in self._inputs]
         self._reach = _reach_px(self._widths) if statistic == "meanclip" else 0
+        self._room: _Room | None = None
         self._sky = 0.0
         if statistic == "meanclip":
             self._sky = self._sky_level()
@@ -175,23 +210,31 @@ class _Stack:
         """The same with values clipped; the centres of ``reach`` rows on either side count."""
         first, last = max(0, start - self._reach), min(self._shape[0], stop + self._reach)
         rows, planes = self._read(first, last)
-        centres, band, counts = self._centres(rows)
-        shelter = self._shelter(centres)
+        room = self._band_room(last - first)
+        counts = self._centre(rows, room)
+        self._spread(room)
         clipped = np.zeros((last - first, len(self._inputs)), dtype=np.int64)
 
         def clip(begin: int, end: int) -> None:
             low, high = begin + start - first, end + start - first
+            out, lost = room.planes[:3], clipped[low]
             clip_rows(
-                low, high, rows, self._weights, centres, shelter, *self._clip, band[:3], clipped
+                low, high, rows, self._weights, room.suspects, room.shelter, self._clip, out, lost
             )
             own = slice(start - self._first + begin, start - self._first + end)
-            for plane, part in zip(self._out, band, strict=True):
+            for plane, part in zip(self._out, room.planes, strict=True):
                 plane[own] = part[low:high]
 
         over_rows(clip, stop - start, band_rows=_TASK_ROWS)
         self._counts += counts[start - first : stop - first].sum(axis=0)
         self._clipped += clipped.sum(axis=0)
         del planes
+
+    def _band_room(self, rows: int) -> _Room:
+        """Room for a band of so many rows: that of the band before where it is large enough."""
+        if self._room is None or len(self._room.middle) < rows:
+            self._room = _make_room(rows, self._shape[1])
+        return self._room.first(rows)
 
     def _read(self, start: int, stop: int) -> tuple[Rows, list[MaskedImage]]:
         """Rows of every input, where they lie, and what keeps them alive."""
@@ -217,49 +260,44 @@ class _Stack:
             mask,
         )
 
-    def _centres(self, rows: Rows) -> tuple[Centres, Planes, NDArray[np.int64]]:
-        """Where values lie, the mean with nothing clipped, and each row's counts."""
-        shape, sky = rows[1:], np.float32(self._sky)
-        middle, scatter, unit, farthest, bright = (
-            np.empty(shape, dtype=np.float32) for _ in range(5)
-        )
-        centres, out = (middle, scatter, unit, farthest, bright), empty_planes(shape)
-        counts = np.zeros((shape[0], 2, len(self._inputs)), dtype=np.int64)
+    def _centre(self, rows: Rows, room: _Room) -> NDArray[np.int64]:
+        """Fill a room but for the shelter; each row's counts."""
+        levels, bright = (self._sky, self._clip[0]), (room.middle, room.bright)
+        counts = np.zeros((rows[1], 2, len(self._inputs)), dtype=np.int64)
 
         def centre(first: int, last: int) -> None:
-            weights, network = self._weights, self._network
-            centre_rows(first, last, rows, weights, network, sky, centres, out, counts)
+            given = (rows, self._weights, self._network, levels)
+            centre_rows(first, last, *given, room.suspects, bright, room.planes, counts)
 
-        over_rows(centre, shape[0], band_rows=_TASK_ROWS)
-        return centres, out, counts
+        over_rows(centre, rows[1], band_rows=_TASK_ROWS)
+        return counts
 
-    def _shelter(self, centres: Centres) -> NDArray[np.float32]:
-        """A share of the brightness within about a PSF width, above sky and noise.
+    def _spread(self, room: _Room) -> None:
+        """The shelter: a share of the brightness within about a PSF width, above sky and noise.
 
         The wings of a star differ between seeings by more than a share of their own brightness,
         but by less than that share of what stands a little nearer to the centre.
         """
-        bright = centres[4]
-        shelter = np.empty_like(bright)
         share = _fraction(self._widths)
 
         def spread(first: int, last: int) -> None:
-            shelter_rows(first, last, bright, self._reach, share, shelter)
+            shelter_rows(first, last, room.bright, self._reach, share, room.shelter)
 
-        over_rows(spread, bright.shape[0])
-        return shelter
+        over_rows(spread, len(room.bright))
 
     def _sky_level(self) -> float:
         """The level of the sky, from rows all over the target."""
-        ny = self._shape[0]
+        ny, nx = self._shape
         places = range(0, ny, -(-ny // SKY_ROWS))
-        level = np.empty((len(places), self._shape[1]), dtype=np.float32)
+        level = np.empty((len(places), nx), dtype=np.float32)
 
         def look(first: int, last: int) -> None:
             with limit_threads(1):
                 for n in range(first, last):
                     rows, planes = self._read(places[n], places[n] + 1)
-                    level[n] = self._centres(rows)[0][0]
+                    room = _make_room(1, nx)
+                    self._centre(rows, room)
+                    level[n] = room.middle[0]
                     del planes
 
         over_rows(look, len(places), band_rows=1)

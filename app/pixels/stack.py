@@ -20,8 +20,9 @@ from app.pixels.placed import Image, Mask, Places, Rows, fetch_run, plane_rows
 
 Counts = NDArray[np.int64]
 Run = tuple[Image, Image, Image, Image, Image]
-Centres = Run
-"""The planes of :func:`centre_rows`."""
+Suspects = tuple[Places, Mask, NDArray[np.float32]]
+"""Pixels that may have to be clipped, row by row: how many (ny,), their columns (ny, nx), and what
+:func:`centre_rows` tells of each (ny, 4, nx); a row's come first in it."""
 
 RUN: Final = 256
 TOTAL, FIRST, SECOND, UNITS, LARGEST, COUNT, ROOTS, HIDDEN, LOW, MIDDLE, HIGH, HIGHEST = (
@@ -265,7 +266,8 @@ def combine_rows(
 def _centre_run(
     values: Image, work: Image, sky: np.float32, least: np.float32, planes: Run
 ) -> None:
-    """Fill the planes of :func:`centre_rows` for one run; ``least`` is 1 / the sum of weights."""
+    """Fill ``planes`` (middle, scatter, unit, farthest, bright) for one run, as
+    :func:`centre_rows` says; ``least`` is 1 / the sum of weights."""
     middle, scatter, unit, farthest, bright = planes
     for x in range(middle.size):
         count = work[COUNT + x]
@@ -285,29 +287,49 @@ def _centre_run(
 
 
 @njit(cache=True, nogil=True)
+def _suspect_run(planes: Run, limit: np.float32, y: int, start: int, suspects: Suspects) -> None:
+    """Note the pixels of a run, which begins at column ``start``, that may have to be clipped."""
+    found, places, numbers = suspects
+    number = found[y]
+    for x in range(planes[0].size):
+        if planes[3][x] * planes[3][x] > limit * planes[2][x]:
+            places[y, number] = start + x
+            for k in range(4):
+                numbers[y, k, number] = planes[k][x]
+            number += 1
+    found[y] = number
+
+
+@njit(cache=True, nogil=True)
 def centre_rows(
     start: int,
     stop: int,
     rows: Rows,
     weights: Image,
     network: Places,
-    sky: np.float32,
-    centres: Centres,
+    levels: tuple[float, float],
+    suspects: Suspects,
+    bright: tuple[Image, Image],
     out: tuple[Image, Image, Mask, Mask],
     counts: Counts,
 ) -> None:
     """As :func:`combine_rows` for the mean, and with it where values lie.
 
-    ``centres`` are: the median (lower value of two), NaN without a good input; the interquartile
-    scatter (0 for less than four values); the mean of w v, the largest left out, as an input's own
-    variance may have been raised by what hit it: times 1/w this is the noise expected of an input;
-    how far the farthest value lies from the median; by how much the median's distance from ``sky``
-    exceeds three times its noise.
+    Of every pixel that may have to be clipped ``suspects`` are told: the median (lower value of
+    two); the interquartile scatter (0 for less than four values); the mean of w v, the largest
+    left out, as an input's own variance may have been raised by what hit it: times 1/w this is the
+    noise expected of an input; how far the farthest value lies from the median. ``bright`` are
+    the median of every pixel, NaN without a good input, and by how much its distance from the sky
+    exceeds three times its noise. ``levels`` are the sky and the number of deviations at which
+    values are clipped.
     """
     values = np.empty(weights.size * RUN, dtype=np.float32)
     work = np.empty(SCRATCH, dtype=np.float32)
-    least = np.float32(1.0) / weights.sum()
+    own = np.empty((3, RUN), dtype=np.float32)
+    sky, least = np.float32(levels[0]), np.float32(1.0) / weights.sum()
+    limit = np.float32(levels[1] ** 2 * ((1.0 / weights).max() + 1.0 / weights.sum()))
     for y in range(start, stop):
+        suspects[0][y] = 0
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
             seen = _gather_run(rows, y, x, weights, False, values, work, counts[y])
@@ -317,11 +339,6 @@ def centre_rows(
             _mean_run(work, out[0][y, x:end], out[1][y, x:end])
             for i in range(end - x):
                 out[3][y, x + i] = int(work[COUNT + i] + work[HIDDEN + i])
-            run = (
-                centres[0][y, x:end],
-                centres[1][y, x:end],
-                centres[2][y, x:end],
-                centres[3][y, x:end],
-                centres[4][y, x:end],
-            )
+            run = (bright[0][y, x:end], own[0], own[1], own[2], bright[1][y, x:end])
             _centre_run(values, work, sky, least, run)
+            _suspect_run(run, limit, y, x, suspects)
