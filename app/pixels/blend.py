@@ -9,7 +9,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.image import UNUSABLE, bits
-from app.pixels.placed import Image, Rows, plane_rows
 
 Bits = NDArray[np.int32]
 Line = NDArray[np.float32]
@@ -28,35 +27,6 @@ EXCLUDED: Final = 1 << 30
 LEFT_OUT: Final = UNUSABLE | EXCLUDED
 SAT_FRACTION: Final = 0.1
 """A pixel is SAT when more than this share of its weight was rejected as SAT."""
-
-
-@njit(cache=True, nogil=True)
-def blend_mask(rows: Rows, y: int, x: int, weights: Image, clipped: NDArray[np.bool_]) -> int:
-    """The mask of one pixel from those of its inputs; ``clipped`` ones are left out."""
-    seen, lost, flags = np.int32(0), np.int32(0), np.int32(0)
-    with_data, saturated = np.float32(0.0), np.float32(0.0)
-    used = False
-    for n in range(weights.size):
-        flux, variance, mask = plane_rows(rows, n)
-        here = mask[y, x]
-        noise = variance[y, x]
-        finite = np.isfinite(flux[y, x]) and np.isfinite(noise) and noise > 0.0
-        if here & NO_DATA == 0:
-            with_data += weights[n]
-        if here & UNUSABLE != 0 or not finite:
-            lost |= here & ~(NO_DATA | EDGE | EXCLUDED)
-            saturated += weights[n] if here & SAT != 0 else np.float32(0.0)
-            flags |= REJECTED if here & REJECTING != 0 else 0
-            flags |= SENSOR_EDGE if here & EDGE != 0 else 0
-        elif clipped[n] or here & EXCLUDED != 0:
-            flags |= CLIPPED
-        else:
-            used = True
-            seen |= here
-    flags |= INEXACT_PSF if flags != 0 else 0
-    if not used:
-        return int(lost | flags | NO_DATA)
-    return int(seen | flags | (SAT if saturated > SAT_FRACTION * with_data else 0))
 
 
 @njit(cache=True, nogil=True)
@@ -90,7 +60,7 @@ def gather_bits(
 
 @njit(cache=True, nogil=True)
 def blend_run(told: Bits, sums: Line, mask: Bits) -> None:
-    """Masks of a run in which nothing is clipped: what :func:`blend_mask` gives, many at a time."""
+    """The masks of a run of pixels, from what :func:`gather_bits` was given of every input."""
     for x in range(mask.size):
         flags = told[2, x] | (np.int32(INEXACT_PSF) if told[2, x] != 0 else np.int32(0))
         saturated = sums[1, x] > SAT_FRACTION * sums[0, x]

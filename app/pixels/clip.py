@@ -10,11 +10,10 @@ from typing import Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from app.pixels.blend import LEFT_OUT, blend_run, gather_bits
 from app.pixels.placed import Image, Mask, Places, Rows, plane_rows
-from app.pixels.stack import Suspects
+from app.pixels.stack import Suspects, far_limits, is_far
 
 LANES: Final = 64
 """Pixels that are clipped at a time."""
@@ -217,7 +216,7 @@ def clip_rows(
     by the number of pixels clipped.
     """
     found, places, numbers = suspects
-    least = clip[0] ** 2 * ((1.0 / weights).max() + 1.0 / weights.sum())
+    limits = far_limits(clip[0], weights)
     shape = (weights.size, LANES)
     lanes = (
         np.empty(shape, dtype=np.float32),
@@ -230,13 +229,11 @@ def clip_rows(
     spots, size = np.empty((2, LANES), dtype=np.int64), 0
     for y in range(start, stop):
         for k in range(found[y]):
-            x, unit = places[y, k], numbers[y, 2, k]
-            apart = numbers[y, 3, k] - shelter[y, x]
-            if not (apart > 0.0 and apart * apart > least * unit):
+            x, scatter, unit = places[y, k], numbers[y, 1, k], numbers[y, 2, k]
+            if not is_far(numbers[y, 3, k] - shelter[y, x], scatter, unit, limits):
                 continue
             spots[0, size], spots[1, size] = y, x
-            state[MIDDLE, size] = numbers[y, 0, k]
-            state[SPREAD, size] = numbers[y, 1, k] * numbers[y, 1, k]
+            state[MIDDLE, size], state[SPREAD, size] = numbers[y, 0, k], scatter * scatter
             state[UNIT, size], state[SHELTER, size] = unit, shelter[y, x]
             size += 1
             if size == LANES:

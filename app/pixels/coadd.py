@@ -132,14 +132,14 @@ class _Room:
 
     def first(self, rows: int) -> _Room:
         """The first rows of the room."""
-        flux, variance, mask, count = (plane[:rows] for plane in self.planes)
-        found, places, numbers = (part[:rows] for part in self.suspects)
+        flux, variance, mask, count = self.planes
+        found, places, numbers = self.suspects
         return _Room(
-            (flux, variance, mask, count),
+            (flux[:rows], variance[:rows], mask[:rows], count[:rows]),
             self.middle[:rows],
             self.bright[:rows],
             self.shelter[:rows],
-            (found, places, numbers),
+            (found[:rows], places[:rows], numbers[:rows]),
         )
 
 

@@ -287,12 +287,30 @@ def _centre_run(
 
 
 @njit(cache=True, nogil=True)
-def _suspect_run(planes: Run, limit: np.float32, y: int, start: int, suspects: Suspects) -> None:
+def far_limits(clip_sigma: float, weights: Image) -> tuple[np.float32, np.float32]:
+    """The limits of :func:`is_far`."""
+    square = clip_sigma * clip_sigma
+    least = (1.0 / weights).min() + 1.0 / weights.sum()
+    return np.float32(square), np.float32(square * least)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def is_far(
+    away: np.float32, scatter: np.float32, unit: np.float32, limits: tuple[np.float32, np.float32]
+) -> bool:
+    """Whether the farthest value may be too far ``away``: farther than the scatter allows, and
+    than the noise expected of the input of the largest weight does."""
+    far = away * away
+    return away > 0.0 and far > limits[0] * scatter * scatter and far > limits[1] * unit
+
+
+@njit(cache=True, nogil=True)
+def _suspect_run(planes: Run, limits: tuple[np.float32, np.float32], y: int, start: int, suspects: Suspects) -> None:
     """Note the pixels of a run, which begins at column ``start``, that may have to be clipped."""
     found, places, numbers = suspects
     number = found[y]
     for x in range(planes[0].size):
-        if planes[3][x] * planes[3][x] > limit * planes[2][x]:
+        if is_far(planes[3][x], planes[1][x], planes[2][x], limits):
             places[y, number] = start + x
             for k in range(4):
                 numbers[y, k, number] = planes[k][x]
@@ -327,7 +345,7 @@ def centre_rows(
     work = np.empty(SCRATCH, dtype=np.float32)
     own = np.empty((3, RUN), dtype=np.float32)
     sky, least = np.float32(levels[0]), np.float32(1.0) / weights.sum()
-    limit = np.float32(levels[1] ** 2 * ((1.0 / weights).max() + 1.0 / weights.sum()))
+    limits = far_limits(levels[1], weights)
     for y in range(start, stop):
         suspects[0][y] = 0
         for x in range(0, rows[2], RUN):
@@ -341,4 +359,4 @@ def centre_rows(
                 out[3][y, x + i] = int(work[COUNT + i] + work[HIDDEN + i])
             run = (bright[0][y, x:end], own[0], own[1], own[2], bright[1][y, x:end])
             _centre_run(values, work, sky, least, run)
-            _suspect_run(run, limit, y, x, suspects)
+            _suspect_run(run, limits, y, x, suspects)
