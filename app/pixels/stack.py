@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_run, gather_bits
+from app.pixels.blend import EXCLUDED, LEFT_OUT, NO_DATA, blend_run, gather_bits, gather_clean
 from app.pixels.image import UNUSABLE
 from app.pixels.placed import Image, Mask, Places, Rows, fetch_run, plane_rows
 
@@ -146,11 +146,13 @@ def _gather_run(
     medians: bool,
     values: Image,
     work: Image,
+    clean: NDArray[np.bool_],
     counts: Places,
 ) -> int:
     """Values and sums of one run, from pixel (y, x) on; OR of all masks.
 
-    ``counts`` (2, N) are raised by the good and the excluded pixels of each input.
+    ``clean`` (N,) tells of which inputs every value is good and the mask empty; ``counts`` (2, N)
+    are raised by the good and the excluded pixels of each input.
     """
     work[:] = 0.0
     stop = min(x + RUN, rows[2])
@@ -162,6 +164,7 @@ def _gather_run(
         own = values[n * RUN : n * RUN + stop - x]
         fetch_run(rows, n, y, x + RUN, RUN)
         here, good = _take_values(flux, variance, mask, weights[n], own, unit)
+        clean[n] = here == 0 and good == stop - x
         counts[0, n] += good
         _sum_values(own, unit, weights[n], work)
         if medians:
@@ -174,7 +177,15 @@ def _gather_run(
 
 @njit(cache=True, nogil=True)
 def _blend_run(
-    rows: Rows, y: int, x: int, seen: int, weights: Image, values: Image, work: Image, mask: Mask
+    rows: Rows,
+    y: int,
+    x: int,
+    seen: int,
+    weights: Image,
+    values: Image,
+    work: Image,
+    clean: NDArray[np.bool_],
+    mask: Mask,
 ) -> None:
     """The masks of a run in which nothing is clipped; ``values`` are not sorted yet."""
     size = mask.size
@@ -184,6 +195,9 @@ def _blend_run(
         return
     told, sums = np.zeros((4, size), dtype=np.int32), np.zeros((2, size), dtype=np.float32)
     for n in range(weights.size):
+        if clean[n]:
+            gather_clean(weights[n], told, sums)
+            continue
         planes = plane_rows(rows, n)
         gather_bits(
             planes[0][y, x : x + size],
@@ -246,11 +260,12 @@ def combine_rows(
     """
     values = np.empty(weights.size * RUN, dtype=np.float32)
     work = np.empty(SCRATCH, dtype=np.float32)
+    clean = np.empty(weights.size, dtype=np.bool_)
     for y in range(start, stop):
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
-            seen = _gather_run(rows, y, x, weights, medians, values, work, counts[y])
-            _blend_run(rows, y, x, seen, weights, values, work, out[2][y, x:end])
+            seen = _gather_run(rows, y, x, weights, medians, values, work, clean, counts[y])
+            _blend_run(rows, y, x, seen, weights, values, work, clean, out[2][y, x:end])
             flux, variance = out[0][y, x:end], out[1][y, x:end]
             if medians:
                 _sort(values, end - x, network)
@@ -305,7 +320,9 @@ def is_far(
 
 
 @njit(cache=True, nogil=True)
-def _suspect_run(planes: Run, limits: tuple[np.float32, np.float32], y: int, start: int, suspects: Suspects) -> None:
+def _suspect_run(
+    planes: Run, limits: tuple[np.float32, np.float32], y: int, start: int, suspects: Suspects
+) -> None:
     """Note the pixels of a run, which begins at column ``start``, that may have to be clipped."""
     found, places, numbers = suspects
     number = found[y]
@@ -343,6 +360,7 @@ def centre_rows(
     """
     values = np.empty(weights.size * RUN, dtype=np.float32)
     work = np.empty(SCRATCH, dtype=np.float32)
+    clean = np.empty(weights.size, dtype=np.bool_)
     own = np.empty((3, RUN), dtype=np.float32)
     sky, least = np.float32(levels[0]), np.float32(1.0) / weights.sum()
     limits = far_limits(levels[1], weights)
@@ -350,8 +368,8 @@ def centre_rows(
         suspects[0][y] = 0
         for x in range(0, rows[2], RUN):
             end = min(x + RUN, rows[2])
-            seen = _gather_run(rows, y, x, weights, False, values, work, counts[y])
-            _blend_run(rows, y, x, seen, weights, values, work, out[2][y, x:end])
+            seen = _gather_run(rows, y, x, weights, False, values, work, clean, counts[y])
+            _blend_run(rows, y, x, seen, weights, values, work, clean, out[2][y, x:end])
             _sort(values, end - x, network)
             _quartiles(values, end - x, work)
             _mean_run(work, out[0][y, x:end], out[1][y, x:end])

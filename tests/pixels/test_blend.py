@@ -38,14 +38,14 @@ def blend(
 ) -> int:
     """The mask of one pixel."""
     seen = lost = flags = 0
-    with_data = saturated = 0.0
+    with_data = saturated = np.float32(0.0)
     used = False
     for n, image in enumerate(images):
         here = int(image.mask[y, x])
-        with_data += weights[n] if not here & bits("NO_DATA") else 0.0
+        with_data += np.float32(0.0 if here & bits("NO_DATA") else weights[n])
         if here & UNUSABLE or not np.isfinite(image.flux[y, x]):
             lost |= here & ~bits("NO_DATA", "EDGE")
-            saturated += weights[n] if here & bits("SAT") else 0.0
+            saturated += np.float32(weights[n] if here & bits("SAT") else 0.0)
             flags |= bits("REJECTED") if here & REJECTING else 0
             flags |= bits("SENSOR_EDGE") if here & bits("EDGE") else 0
         elif clipped[n]:
@@ -55,7 +55,7 @@ def blend(
     flags |= bits("INEXACT_PSF") if flags else 0
     if not used:
         return lost | flags | bits("NO_DATA")
-    return seen | flags | (bits("SAT") if saturated > SAT_FRACTION * with_data else 0)
+    return seen | flags | (bits("SAT") if float(saturated) > SAT_FRACTION * float(with_data) else 0)
 
 
 def clip(
