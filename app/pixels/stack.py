@@ -316,7 +316,7 @@ def is_far(
     """Whether the farthest value may be too far ``away``: farther than the scatter allows, and
     than the noise expected of the input of the largest weight does."""
     far = away * away
-    return away > 0.0 and far > limits[0] * scatter * scatter and far > limits[1] * unit
+    return bool(away > 0.0 and far > limits[0] * scatter * scatter and far > limits[1] * unit)
 
 
 @njit(cache=True, nogil=True)
