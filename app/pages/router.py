@@ -267,8 +267,9 @@ class _ReadPages:
         found = self._writer.static_files.get(name)
         if found is None:
             raise NotFoundError(f"The file {quoted(name)}")
-        headers = {"Cache-Control": found.cache_control(request.query_params.get("v"))}
-        return Response(found.content, media_type=found.media_type, headers=headers)
+        content, encoding = found.encoded(request.headers.get("accept-encoding", ""))
+        cache = {"Cache-Control": found.cache_control(request.query_params.get("v"))}
+        return Response(content, media_type=found.media_type, headers=cache | encoding)
 
     def robots(self) -> Response:
         """What crawlers leave alone: addresses that build, and pictures without end."""

@@ -21,11 +21,21 @@ _DIGITS: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticFile:
-    """Content, media type, and the digest that stands in the file's address."""
+    """Content, media type, and the digest that stands in the file's address. ``compressed`` is the
+    content by gzip, where the installation made that."""
 
     content: bytes
     media_type: str
     digest: str
+    compressed: bytes | None = None
+
+    def encoded(self, accepted: str) -> tuple[bytes, dict[str, str]]:
+        """What to send a client with this Accept-Encoding, and the headers that say so."""
+        if self.compressed is None:
+            return self.content, {}
+        if "gzip" not in accepted:
+            return self.content, {"Vary": "Accept-Encoding"}
+        return self.compressed, {"Vary": "Accept-Encoding", "Content-Encoding": "gzip"}
 
     def cache_control(self, version: str | None) -> str:
         """How long a browser keeps what it asked for as ``version``: an address that names this
@@ -59,4 +69,10 @@ class StaticFiles:
 def _read(path: Path) -> StaticFile:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:_DIGITS]
-    return StaticFile(content=content, media_type=_TYPES[path.suffix], digest=digest)
+    beside = path.with_name(f"{path.name}.gz")
+    return StaticFile(
+        content=content,
+        media_type=_TYPES[path.suffix],
+        digest=digest,
+        compressed=beside.read_bytes() if beside.exists() else None,
+    )

@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 
 from app.config import Config
 from app.main import create_app
-from app.pages.static_files import StaticFiles
 from app.wiring_database import initialise, open_row_import
 from tests.pages.conftest import Site
 
@@ -339,16 +338,6 @@ def test_static_files_are_kept_for_good_at_the_address_that_names_their_content(
     assert "immutable" in site.client.get(address[1]).headers["cache-control"]
     for stale in ("/static/skyloom.css", "/static/skyloom.css?v=old"):
         assert site.client.get(stale).headers["cache-control"] == "max-age=86400"
-
-
-def test_a_page_without_its_bundle_names_none(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "skyloom.css").write_text("body {}")
-    assert StaticFiles(tmp_path).address("built/query.js") is None
-    (tmp_path / "built").mkdir()
-    (tmp_path / "built" / "query.js").write_text("void 0")
-    assert str(StaticFiles(tmp_path).address("built/query.js")).startswith(
-        "/static/built/query.js?v="
-    )
 
 
 def test_a_lost_database_is_told_without_its_address(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-// Makes ../static/built: one bundle for each src/<name>.js, and the licences of what went into them.
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+// Makes ../static/built: one bundle for each src/<name>.js, plain and compressed, and the licences of what went into them.
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const SOURCES = new URL("src/", import.meta.url);
@@ -21,7 +22,7 @@ async function licenceOf(folder) {
 
 const names = (await readdir(SOURCES)).filter((name) => name.endsWith(".js"));
 await rm(OUT, { recursive: true, force: true });
-const { metafile } = await build({
+const { metafile, outputFiles } = await build({
   absWorkingDir: import.meta.dirname,
   entryPoints: names.map((name) => `src/${name}`),
   outdir: "../static/built",
@@ -32,6 +33,12 @@ const { metafile } = await build({
   legalComments: "none",
   logLevel: "warning",
   metafile: true,
+  write: false,
 });
+await mkdir(OUT);
+for (const { path, contents } of outputFiles) {
+  await writeFile(path, contents);
+  await writeFile(`${path}.gz`, gzipSync(contents, { level: 9 }));
+}
 const licences = await Promise.all(packagesOf(Object.keys(metafile.inputs)).map(licenceOf));
 await writeFile(new URL("licences.txt", OUT), licences.join(`\n${"-".repeat(78)}\n\n`));
