@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final, Literal
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,13 +19,17 @@ from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.streaming import OwnThreads, stream
 from app.http.waiting import wait_until
+from app.pixels.picture import PictureOptions
+from app.recipes.picture import LOOK_NAMES, parse_look, refuse_picture_names
+from app.recipes.values import group
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.jobs import ENDED, JobService
 from app.services.stamp_builds import StampBuilder, StampBuilds, Wanted
 from app.services.stamp_epochs import StampEpochs
 from app.services.stamp_files import StampWriter
-from app.services.stamp_request import StampRequest, parse_stamps
+from app.services.stamp_pictures import PICTURES, PictureForm, StampPictures
+from app.services.stamp_request import NAMES, StampRequest, parse_stamps
 from app.services.stamp_table import FIELDS, batches
 from app.services.stamps import StampService
 from app.services.uploads import UploadService, items_as_files
@@ -36,14 +40,19 @@ from app.votable.writer import write_results
 ASK: Final = ["GET", "HEAD", "POST"]
 DEFAULT_EPOCHS: Final = 200
 MAX_EPOCHS: Final = 2000
+SHOWN_EPOCHS: Final = 50
+MAX_SHOWN: Final = 100
+"""Of a picture."""
+PICTURES_AT_ONCE: Final = 2
 STAMPS_AT_ONCE: Final = 2 * (os.cpu_count() or 1)
 ROUND: Final = "ROUND"
 MOST_ROUNDS: Final = 8
 """So often a program is sent back to wait once more, see :mod:`app.http.differences`."""
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 
-Form = Literal["fits", "table"]
 _FITS_WORDS: Final = ("fits", FITS_MEDIA_TYPE, "image/fits")
+_ENDINGS: Final[Mapping[PictureForm, str]] = {"png": "png", "apng": "png", "gif": "gif"}
+Output = OutputFormat | PictureForm | Literal["fits"]
 
 
 def router(
@@ -84,40 +93,38 @@ class _Answers:
         self._uploads = uploads
         self._address = address
         self._wait_s = wait_s
+        self._pictures = StampPictures(stamps=stamps)
         self._threads = OwnThreads(STAMPS_AT_ONCE, "stamps")
+        self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
 
     async def answer(self, request: Request) -> Response:
         form = await read_form(request, max_file_bytes=self._uploads.limits.max_bytes)
         parameters, files = items_as_files(*form)
         output = _output(parameters)
-        maxrec = parameters.integer("MAXREC", minimum=0)
-        most = min(DEFAULT_EPOCHS if maxrec is None else maxrec, MAX_EPOCHS)
+        most = _most(parameters, output)
+        look = _look(parameters, output)
         number = parameters.integer(ROUND, minimum=0) or 0
         tables = await to_thread.run_sync(self._uploads.load, parameters, files)
-        asked = parse_stamps(parameters.pairs, tables, (ROUND,))
+        asked = parse_stamps(parameters.pairs, tables, (*LOOK_NAMES, ROUND))
         epochs = await to_thread.run_sync(self._stamps.find, asked, most)
         if asked.build and request.method != "HEAD":
             built = await self._built(request, asked, epochs, most, number)
             if isinstance(built, Response):
                 return built
             epochs = built
-        return await self._send(request, output, asked, epochs, most)
-
-    async def _send(
-        self,
-        request: Request,
-        output: OutputFormat | None,
-        asked: StampRequest,
-        epochs: StampEpochs,
-        most: int,
-    ) -> Response:
-        if output is not None:
-            media_type = output.media_types[0]
-            return await stream(
-                request, partial(_table, output, epochs, most), media_type=media_type
-            )
-        if not epochs.epochs and not epochs.truncated:
+        if isinstance(output, OutputFormat):
+            write = partial(_table, output, epochs, most)
+            return await stream(request, write, media_type=output.media_types[0])
+        if not epochs.epochs and (output != "fits" or not epochs.truncated):
             raise NoOverlapError("POS")
+        if output == "fits":
+            return await self._fits(request, asked, epochs)
+        draw = partial(self._pictures.draw, epochs, asked, look, output)
+        content = await to_thread.run_sync(draw, limiter=self._drawing)
+        headers = {"Content-Disposition": f'inline; filename="stamps.{_ENDINGS[output]}"'}
+        return Response(content, media_type=PICTURES[output], headers=headers)
+
+    async def _fits(self, request: Request, asked: StampRequest, epochs: StampEpochs) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stamps.fits"'}
         return await stream(
             request,
@@ -175,17 +182,36 @@ class _Answers:
         return PlainTextResponse(text, status, {"Retry-After": RETRY_AFTER_S, **NOT_KEPT})
 
 
-def _output(parameters: ParameterSet) -> OutputFormat | None:
-    """The format of a table of the epochs; None for their pixels."""
+def _output(parameters: ParameterSet) -> Output:
+    """What RESPONSEFORMAT names: pixels, a picture of them, or a table of the epochs."""
     asked = parameters.single("RESPONSEFORMAT") or parameters.single("FORMAT") or "fits"
-    if asked.strip().lower() in _FITS_WORDS:
-        return None
+    word = asked.strip().lower()
+    if word in _FITS_WORDS:
+        return "fits"
+    for form, media_type in PICTURES.items():
+        if word in (form, media_type):
+            return form
     try:
         return FORMATS.choose(asked)[0]
     except UnsupportedFormatError as fault:
-        raise UnsupportedFormatError(
-            fault.args[0], f"{fault.args[1]}, {', '.join(_FITS_WORDS)}"
-        ) from None
+        offered = ", ".join(f"{form} ({media_type})" for form, media_type in PICTURES.items())
+        raise UnsupportedFormatError(fault.args[0], f"{fault.args[1]}, {offered}") from None
+
+
+def _most(parameters: ParameterSet, output: Output) -> int:
+    """How many epochs an answer has at most."""
+    default, limit = (DEFAULT_EPOCHS, MAX_EPOCHS)
+    if output in PICTURES:
+        default, limit = (SHOWN_EPOCHS, MAX_SHOWN)
+    maxrec = parameters.integer("MAXREC", minimum=0)
+    return min(default if maxrec is None else maxrec, limit)
+
+
+def _look(parameters: ParameterSet, output: Output) -> PictureOptions:
+    """How pictures are drawn."""
+    if output not in PICTURES:
+        refuse_picture_names(parameters.pairs, LOOK_NAMES, " or ".join(PICTURES))
+    return parse_look(group(parameters.pairs, (*NAMES, *LOOK_NAMES, ROUND)))
 
 
 def _table(output: OutputFormat, epochs: StampEpochs, most: int) -> Iterator[bytes]:

@@ -58,6 +58,17 @@ class PictureOptions:
 def draw_picture(values: Floats, grid: Grid, options: PictureOptions) -> bytes:
     """The picture of ``values`` (ny, nx), the first row below; what is not finite has a colour of
     its own. ``grid`` is that of the pixels, of which one value may stand for several."""
+    picture = paint_picture(values, grid.shape, options)
+    frame = Frame(picture.width / grid.shape[1], picture.height)
+    for marker in options.markers:
+        draw_target(ImageDraw.Draw(picture), grid, marker, frame)
+    out = io.BytesIO()
+    picture.save(out, format=options.form.upper(), quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def paint_picture(values: Floats, shape: tuple[int, int], options: PictureOptions) -> Image.Image:
+    """The same without marks, of an image of ``shape`` pixels."""
     low, high = options.limits or find_limits(values, options.scale or "zscale")
     with np.errstate(invalid="ignore"):
         scaled = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
@@ -67,16 +78,10 @@ def draw_picture(values: Floats, grid: Grid, options: PictureOptions) -> bytes:
     )
     rgb[~known] = NO_DATA_COLOUR
     picture = Image.fromarray(np.ascontiguousarray(rgb[::-1]))
-    width, height = _size(grid.shape, options.side_px or max(values.shape))
+    width, height = _size(shape, options.side_px or max(values.shape))
     shrinks = width < picture.width
     resampling = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
-    picture = picture.resize((width, height), resampling)
-    frame = Frame(width / grid.shape[1], height)
-    for marker in options.markers:
-        draw_target(ImageDraw.Draw(picture), grid, marker, frame)
-    out = io.BytesIO()
-    picture.save(out, format=options.form.upper(), quality=JPEG_QUALITY)
-    return out.getvalue()
+    return picture.resize((width, height), resampling)
 
 
 def find_limits(values: Floats, scale: Scale | float) -> tuple[float, float]:

@@ -217,9 +217,15 @@ def draw_target(draw: ImageDraw.ImageDraw, grid: Grid, target: Point, frame: Fra
 
 
 def _draw_compass(draw: ImageDraw.ImageDraw, size: tuple[int, int], grid: Grid) -> None:
-    """Arrows to the north and to the east, as they are at the centre of the image."""
+    """In the upper right corner of a picture."""
     length = max(24.0, 0.06 * max(size))
-    centre = size[0] - 1.9 * length, 1.9 * length
+    draw_compass(draw, (size[0] - 1.9 * length, 1.9 * length), length, grid)
+
+
+def draw_compass(
+    draw: ImageDraw.ImageDraw, centre: tuple[float, float], length: float, grid: Grid
+) -> None:
+    """Arrows to the north and to the east, as they are at the centre of the image."""
     font = ImageFont.load_default(max(12, round(0.3 * length)))
     for name, (dx, dy) in zip("NE", sky_directions(grid), strict=True):
         tip = centre[0] + dx * length, centre[1] - dy * length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from app.errors import LimitError, ParameterError, quoted
@@ -10,11 +11,13 @@ from app.pixels.colour_maps import COLOUR_MAPS
 from app.pixels.picture import SCALES, STRETCHES, PictureFormat, PictureOptions, Scale
 from app.recipes.cutout import CUTOUT_NAMES
 from app.recipes.request import parse_target
-from app.recipes.values import Parameters, group, number, one_of, single, whole
+from app.recipes.values import Parameters, Values, group, number, one_of, single, whole
 from app.sky.dali import parse_interval
 from app.sky.shapes import Point
 
-PICTURE_NAMES: Final = ("STRETCH", "SCALE", "LIMITS", "COLORMAP", "MARKER", "SIZE")
+LOOK_NAMES: Final = ("STRETCH", "SCALE", "LIMITS", "COLORMAP")
+"""How values become light."""
+PICTURE_NAMES: Final = (*LOOK_NAMES, "MARKER", "SIZE")
 LEAST_SIDE_PX: Final = 16
 MOST_SIDE_PX: Final = 4096
 MOST_MARKERS: Final = 1000
@@ -24,27 +27,38 @@ def parse_picture(parameters: Parameters, form: PictureFormat) -> PictureOptions
     """The options of a picture. Raises ParameterError, MultiValuedParameterError naming the
     parameter."""
     values = group(parameters, (*CUTOUT_NAMES, *PICTURE_NAMES))
+    return replace(
+        parse_look(values),
+        form=form,
+        markers=_markers(values.get("MARKER", ())),
+        side_px=single(values, "SIZE", whole(LEAST_SIDE_PX, MOST_SIDE_PX)),
+    )
+
+
+def parse_look(values: Values) -> PictureOptions:
+    """What :data:`LOOK_NAMES` say. Raises as :func:`parse_picture`."""
     if "SCALE" in values and "LIMITS" in values:
         raise ParameterError("SCALE", "LIMITS says already which values are black and white")
     limits = single(values, "LIMITS", parse_interval)
     if limits is not None and not abs(limits[0]) + abs(limits[1]) < float("inf"):
         raise ParameterError("LIMITS", "two finite numbers are needed: black and white")
     return PictureOptions(
-        form=form,
         limits=limits,
         scale=single(values, "SCALE", _scale),
         stretch=single(values, "STRETCH", one_of(tuple(STRETCHES))),
         colours=single(values, "COLORMAP", one_of(tuple(COLOUR_MAPS))) or "grey",
-        markers=_markers(values.get("MARKER", ())),
-        side_px=single(values, "SIZE", whole(LEAST_SIDE_PX, MOST_SIDE_PX)),
     )
 
 
-def refuse_picture_names(parameters: Parameters) -> None:
+def refuse_picture_names(
+    parameters: Parameters,
+    names: Sequence[str] = PICTURE_NAMES,
+    forms: str = "png or jpeg",
+) -> None:
     """Raises ParameterError for a parameter of pictures, where none is asked for."""
     for name, _ in parameters:
-        if name.upper() in PICTURE_NAMES:
-            raise ParameterError(name, "goes with RESPONSEFORMAT=png or jpeg")
+        if name.upper() in names:
+            raise ParameterError(name, f"goes with RESPONSEFORMAT={forms}")
 
 
 def _markers(given: Sequence[str]) -> tuple[Point, ...]:

@@ -19,7 +19,6 @@ from app.sky.shapes import Point
 StampPlane = Literal["image", "variance", "mask"]
 PLANES: Final[tuple[StampPlane, ...]] = get_args(StampPlane)
 NAMES: Final = ("POS", "SIZE", "BAND", "TIME", "ID", "COLLECTION", "PLANES", "BUILD", "UPLOAD")
-PICTURE_NAMES: Final = ("STRETCH", "SCALE", "LIMITS", "COLORMAP")
 MAX_POSITIONS: Final = 1000
 MAX_IDS: Final = 1000
 DEFAULT_SIZE_DEG: Final = 30 / 3600
