@@ -95,6 +95,8 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             queries=services.queries,
             skymap=services.skymap,
             light_curves=services.light_curves,
+            stamps=services.stamps,
+            stamp_builder=services.stamp_builder,
             links=services.links,
             jobs=services.jobs,
             datasets=services.stores.datasets,

@@ -40,7 +40,6 @@ from app.services.quotes import BuildCosts, QueryCosts, QuoteService
 from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
 from app.services.stamp_builds import StampBuilder
-from app.services.stamp_epochs import EpochFinder
 from app.services.stamps import StampService
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
@@ -53,7 +52,7 @@ from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
 from app.uws.job import ACTIVE, Job, JobKind, Phase
 from app.wiring_database import initialise, now
-from app.wiring_images import make_planner, make_skymap
+from app.wiring_images import make_planner, make_skymap, make_stamps
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -177,9 +176,7 @@ def build_services(config: Config) -> Services:
             rows=rows,
             photometer=ForcedPhotometer(images=images, psfs=psfs),
         ),
-        stamps=StampService(
-            finder=EpochFinder(datasets=stores.datasets, rows=rows, images=images), images=images
-        ),
+        stamps=make_stamps(stores, rows, images),
         stamp_builder=StampBuilder(first_use=first_use),
         coverage=CoverageService(store=stores.coverage, rows=rows, clock=now),
         results=results,

@@ -16,13 +16,17 @@ from app.errors import ServiceError
 from app.services.bright_objects import BrightObjectFinder
 from app.services.build_planner import BuildPlanner
 from app.services.builds_candidates import CandidateFinder
+from app.services.catalog_rows import CatalogRows
 from app.services.difference_listing import DifferenceListing
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.kernel_candidates import KernelCandidateFinder
 from app.services.remembered_candidates import RememberingFinder
+from app.services.stamp_epochs import EpochFinder
+from app.services.stamps import StampService
 from app.services.withdrawal import WithdrawalService
 from app.sky.skymap import SkyMap
+from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.wiring_database import initialise, make_data_folder, no_data_folder
 
@@ -51,6 +55,12 @@ def make_planner(config: Config, stores: MetadataStores, finder: CandidateFinder
         data_dir=config.data_dir.absolute(),
         max_pixels=config.max_build_pixels,
     )
+
+
+def make_stamps(stores: MetadataStores, rows: CatalogRows, images: ImageStore) -> StampService:
+    """What cuts triplets out of images."""
+    finder = EpochFinder(datasets=stores.datasets, rows=rows, images=images)
+    return StampService(finder=finder, images=images)
 
 
 def make_listing(config: Config, stores: MetadataStores) -> DifferenceListing:

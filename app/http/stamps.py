@@ -11,10 +11,10 @@ from typing import Final, Literal
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from app.errors import NoOverlapError, UnsupportedFormatError
-from app.http.context import ServiceAddress
+from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.streaming import OwnThreads, stream
@@ -100,6 +100,13 @@ class _Answers:
     async def answer(self, request: Request) -> Response:
         form = await read_form(request, max_file_bytes=self._uploads.limits.max_bytes)
         parameters, files = items_as_files(*form)
+        if (
+            request.method == "GET"
+            and asks_for_page(request)
+            and "RESPONSEFORMAT" not in parameters
+        ):
+            page = f"{self._address.of(request)}/triplets?{request.url.query}"
+            return RedirectResponse(page, 303)
         output = _output(parameters)
         most = _most(parameters, output)
         look = _look(parameters, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -102,8 +102,9 @@ def _thousands(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _query_string(values: Mapping[str, str]) -> str:
-    return urlencode([(name, value) for name, value in values.items() if value])
+def _query_string(values: Mapping[str, str] | Sequence[tuple[str, str]]) -> str:
+    pairs = values.items() if isinstance(values, Mapping) else values
+    return urlencode([(name, value) for name, value in pairs if value])
 
 
 def _moment(value: datetime) -> str:

@@ -35,7 +35,13 @@ from app.pages.search import (
 from app.pages.snippets import build_snippet, curl_snippet, example_queries, pyvo_snippet
 from app.pages.target_names import MAX_IMAGES, find_place
 from app.pages.tile_view import TileService, tile_layout, tile_picture
-from app.pages.topic_pages import light_curve_page, quality_page, quality_panel, sky_page
+from app.pages.topic_pages import (
+    light_curve_page,
+    quality_page,
+    quality_panel,
+    sky_page,
+    triplet_page,
+)
 from app.pages.verdict_page import place_of, point_at
 from app.pages.vocabulary import vocabulary
 from app.recipes.request import parse_request
@@ -47,6 +53,8 @@ from app.services.links import LinkService
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService
 from app.services.skymap import SkyMapService
+from app.services.stamp_builds import StampBuilder
+from app.services.stamps import StampService
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 from app.stores.tables.control import StatementControl
@@ -84,6 +92,8 @@ def pages_router(
     queries: QueryService,
     skymap: SkyMapService,
     light_curves: LightCurveService,
+    stamps: StampService,
+    stamp_builder: StampBuilder,
     links: LinkService,
     jobs: JobService,
     datasets: DatasetStore,
@@ -118,6 +128,7 @@ def pages_router(
         ("/quality", quality_page(writer, datasets, images)),
         ("/quality/{panel}.png", quality_panel(datasets, images)),
         ("/lightcurves", light_curve_page(writer, light_curves)),
+        ("/triplets", triplet_page(writer, stamps, stamp_builder)),
         ("/tap", reader.tap),
         ("/sia", reader.sia),
         ("/tap/examples", reader.examples),

@@ -1,4 +1,4 @@
-"""Pages of one topic each: the sky map, a light curve, the quality of a difference."""
+"""Pages of one topic each: the sky map, a light curve, triplets, the quality of a difference."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from app.pages.light_curve_view import view_light_curve
 from app.pages.position import parse_place
 from app.pages.quality_view import PANELS, panel_png, view_quality
 from app.pages.sky_view import MAX_PATCHES, view_patches
+from app.pages.triplet_view import view_triplets
 from app.services.build_checks import check_difference
 from app.services.light_curves import LightCurveService
 from app.services.place_images import KINDS as KINDS_OF_IMAGES
 from app.services.skymap import SkyMapService
 from app.services.staleness import stale_reasons
+from app.services.stamp_builds import StampBuilder
+from app.services.stamps import StampService
 from app.stores.images import ImageStore
 from app.stores.tables.datasets import DatasetStore
 
@@ -90,3 +93,18 @@ def light_curve_page(
         return writer.write(request, "lightcurves.html", values)
 
     return light_curve
+
+
+def triplet_page(
+    writer: PageWriter, stamps: StampService, builder: StampBuilder
+) -> Callable[..., Response]:
+    """The page of science image, template and difference at a place (POS=…)."""
+
+    def triplets(request: Request, asked: Asked) -> Response:
+        root, service_url = writer.root(request), writer.service_url(request)
+        view = view_triplets(stamps, builder, asked, root=root, service_url=service_url)
+        chosen = {} if view is None else dict(view.asked)
+        values = {name.lower(): chosen.get(name, "") for name in ("POS", "SIZE", "BAND", "TIME")}
+        return writer.write(request, "triplets.html", {**values, "view": view})
+
+    return triplets

@@ -24,6 +24,7 @@ MAX_IDS: Final = 1000
 DEFAULT_SIZE_DEG: Final = 30 / 3600
 MAX_SIDE_PX: Final = 1024
 MAX_SIZE_DEG: Final = 1.0
+_UNITS: Final = {"deg": 1.0, "arcmin": 60.0, "arcsec": 3600.0, "px": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +96,19 @@ def parse_stamps(
 
 
 def parse_size(name: str, given: str) -> StampSize:
-    """Degrees, or pixels where ``px`` follows. Raises ParameterError."""
+    """Degrees, or what a unit behind the number says. Raises ParameterError."""
     word = given.strip().lower()
-    in_pixels = word.endswith("px")
-    most = MAX_SIDE_PX if in_pixels else MAX_SIZE_DEG
+    unit = next((each for each in _UNITS if word.endswith(each)), "deg")
     try:
-        value = parse_number(word.removesuffix("px").strip())
+        value = parse_number(word.removesuffix(unit).strip()) / _UNITS[unit]
     except ValueError:
         value = 0.0
-    if not (1 if in_pixels else 0) <= value <= most or value == 0 or (in_pixels and value % 1):
-        reason = (
-            f"the side in degrees, above 0 and up to {MAX_SIZE_DEG:g}, or in whole pixels, as "
-            f"61px, from 1px to {MAX_SIDE_PX}px; got {quoted(given.strip())}"
-        )
-        raise ParameterError(name, reason)
-    return StampSize(value, in_pixels)
+    if unit == "px" and 1 <= value <= MAX_SIDE_PX and value % 1 == 0:
+        return StampSize(value, in_pixels=True)
+    if unit != "px" and 0 < value <= MAX_SIZE_DEG:
+        return StampSize(value)
+    reason = (
+        f"the side in degrees, above 0 and up to {MAX_SIZE_DEG:g}, or with a unit, as 30arcsec, "
+        f"0.5arcmin or whole pixels from 1px to {MAX_SIDE_PX}px; got {quoted(given.strip())}"
+    )
+    raise ParameterError(name, reason)
