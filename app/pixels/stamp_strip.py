@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -75,17 +75,14 @@ def draw_strip(rows: Iterable[Row], count: int, panels: int, footer: str = "") -
 
 
 def animate(rows: Iterable[Row], form: AnimationForm) -> bytes:
-    """The rows one after the other, again and again. Raises ValueError without any."""
-    frames: Iterator[Image.Image] = map(_draw_row, rows)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError("an animation has at least one frame")
+    """The rows one after the other, again and again. There is at least one."""
+    first, *others = (_draw_row(row) for row in rows)
     out = io.BytesIO()
     first.save(
         out,
         format="PNG" if form == "apng" else "GIF",
         save_all=True,
-        append_images=frames,
+        append_images=others,
         duration=FRAME_MS,
         loop=0,
     )

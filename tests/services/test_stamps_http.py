@@ -16,10 +16,14 @@ from astropy.nddata import Cutout2D
 from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
 from starlette.testclient import TestClient
 
 from app.pixels.grid import Grid
 from app.pixels.image import bits
+from app.pixels.preview import NO_DATA_COLOUR
+from app.pixels.stamp_strip import FRAME_MS, GAP_PX, LABEL_PX, PANEL_PX, row_size
 from app.recipes.recipe import ImageRef
 from app.schema.rows import virtual_id
 from app.services.stamp_table import FIELDS
@@ -295,3 +299,90 @@ def test_datalink_says_how_triplets_are_asked_for(client: TestClient) -> None:
     (example,) = [param.value for param in service.params if param.name == "exampleURL"]
     found = fits.open(io.BytesIO(client.get(example).content))
     assert SCIENCE.dataset_id in found["EPOCHS"].data["science_did"]
+
+
+def picture(client: TestClient, **asked: Any) -> NDArray[np.int_]:
+    """A strip at the transient as an array (rows from above, columns, RGB)."""
+    asked = {"POS": PLACE, "SIZE": SIZE, "RESPONSEFORMAT": "png", **asked}
+    answer = client.get("/stamps", params=asked)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
+
+
+def panels(strip: NDArray[np.int_], row: int) -> list[NDArray[np.int_]]:
+    """Science, template and difference of a row of a strip, brightness only."""
+    top = row * row_size(3)[1] + LABEL_PX
+    lefts = [GAP_PX + number * (PANEL_PX + GAP_PX) for number in range(3)]
+    return [strip[top : top + PANEL_PX, left : left + PANEL_PX, 1] for left in lefts]
+
+
+def middle(panel: NDArray[np.int_]) -> float:
+    """How bright a panel is about its middle."""
+    half = PANEL_PX // 2
+    return float(panel[half - 7 : half + 8, half - 7 : half + 8].mean())
+
+
+def test_a_strip_has_a_row_for_each_epoch_and_shows_the_transient(client: TestClient) -> None:
+    strip = picture(client, BAND="i")
+    width, height = row_size(3)
+    assert strip.shape == (5 * height, width, 3)
+    science, template, difference = panels(strip, 4)
+    assert middle(science) > 200 and middle(difference) > 200
+    assert middle(template) < 150
+    missing = panels(strip, 0)[2]
+    assert np.median(missing) == NO_DATA_COLOUR[1]
+    assert (missing[30:] > 200).any(), "the reason stands in the panel"
+
+
+def test_science_and_template_share_limits(client: TestClient) -> None:
+    """Each pixel of the picture by the values of the file."""
+    asked = {"ID": SCIENCE.dataset_id, "SIZE": "48px"}
+    found = triplets(client, **asked)
+    strip = picture(client, LIMITS="0 60", STRETCH="linear", **asked)
+    zoom = PANEL_PX // 48
+    for name, panel in zip(("SCIENCE", "TEMPLATE"), panels(strip, 0), strict=False):
+        values = found[name, 1].data[::-1].astype(float)
+        shown = panel[zoom // 2 :: zoom, zoom // 2 :: zoom]
+        expected_grey = np.round(255 * np.clip(values / 60, 0, 1))
+        plain = np.s_[8:20, 2:20]  # without label, mark and arrows
+        assert_array_equal(shown[plain], expected_grey[plain])
+
+
+def test_an_animation_has_a_frame_for_each_epoch(client: TestClient) -> None:
+    for form, media_type in (("apng", "image/apng"), ("image/gif", "image/gif")):
+        asked = {"POS": PLACE, "BAND": "i", "RESPONSEFORMAT": form}
+        answer = client.get("/stamps", params=asked)
+        assert answer.headers["content-type"] == media_type
+        shown = Image.open(io.BytesIO(answer.content))
+        assert (shown.n_frames, shown.size) == (5, row_size(3))
+        assert shown.info["duration"] == FRAME_MS
+        frames = [np.asarray(each.convert("L")) for each in ImageSequence.Iterator(shown)]
+        assert (frames[4] != frames[3]).any()
+
+
+def test_pictures_tell_what_is_left_out(client: TestClient) -> None:
+    whole = picture(client, BAND="i", MAXREC=5)
+    cut = picture(client, BAND="i", MAXREC=2)
+    assert cut.shape[0] == 2 * row_size(3)[1] + LABEL_PX
+    assert_array_equal(cut[: row_size(3)[1]], whole[3 * row_size(3)[1] : 4 * row_size(3)[1]])
+    nothing = {"POS": "10 -10", "RESPONSEFORMAT": "png"}
+    assert client.get("/stamps", params=nothing).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"STRETCH": "asinh"}, ("STRETCH", "png or apng or gif")),
+        ({"RESPONSEFORMAT": "png", "STRETCH": "cubic"}, ("STRETCH", "asinh", "cubic")),
+        ({"RESPONSEFORMAT": "png", "LIMITS": "2 1"}, ("LIMITS", "2")),
+        ({"RESPONSEFORMAT": "gif", "LIMITS": "0 1", "SCALE": "zscale"}, ("SCALE", "LIMITS")),
+        ({"RESPONSEFORMAT": "png", "COLORMAP": "jet"}, ("COLORMAP", "viridis", "jet")),
+    ],
+)
+def test_wrong_looks_are_told(
+    client: TestClient, parameters: dict[str, str], words: tuple[str, ...]
+) -> None:
+    answer = client.get("/stamps", params={"POS": PLACE, **parameters})
+    assert answer.status_code == 400
+    assert all(word in answer.text for word in words), answer.text
