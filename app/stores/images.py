@@ -22,6 +22,8 @@ from app.stores.fits_files import Bounds, format_faults, open_fits, take_plane
 from app.stores.fits_pieces import Piece
 from app.stores.kernel_files import StoredKernel, find_kernel
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
+from app.stores.plane_files import PlaneFiles
+from app.stores.plane_windows import PlaneWindows
 from app.stores.psf_files import find_psf
 
 Float = NDArray[np.float32]
@@ -35,6 +37,7 @@ class ImageStore:
 
     def __init__(self, *, data_dir: Path) -> None:
         self._data_dir = data_dir
+        self._files = PlaneFiles(data_dir=data_dir)
 
     def read(self, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
         """The planes of an image, or of the part ``bounds`` (half-open y0, y1, x0, x1) of it.
@@ -49,7 +52,9 @@ class ImageStore:
         grid = Grid.from_text(ref.grid)
         shape = grid.shape if bounds is None else (bounds[1] - bounds[0], bounds[3] - bounds[2])
         with ExitStack() as files:
-            reader = _PlaneReader(self._data_dir, shape, bounds, files)
+            reader: StoredPlanes = _PlaneReader(self._data_dir, shape, bounds, files)
+            if bounds is not None and not _is_squeezed(ref):
+                reader = PlaneWindows(files=self._files, bounds=bounds)
             flux, mask = self._read_light(ref, reader)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
@@ -88,7 +93,7 @@ class ImageStore:
                 flux = _scaled(part.read(_image_plane(ref)), ref.flux_scale)
                 return flux, np.zeros(flux.shape, dtype=np.int32)
 
-            if any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes):
+            if _is_squeezed(ref):
                 flux, mask = read(0, ny)
 
                 def cut(
@@ -107,7 +112,7 @@ class ImageStore:
             read_variance(ref, reader, flux, mask)
         return flux, mask
 
-    def _read_light(self, ref: ImageRef, reader: _PlaneReader) -> Light:
+    def _read_light(self, ref: ImageRef, reader: StoredPlanes) -> Light:
         stored = reader.read(_image_plane(ref))
         saturated = find_saturated(ref, stored)
         flux = _scaled(stored, ref.flux_scale)
@@ -190,6 +195,11 @@ class _PlaneReader:
             if data.shape != self._shape:
                 raise ImageFormatError("", f"its {plane.role} plane has the shape {data.shape}")
         return data
+
+
+def _is_squeezed(ref: ImageRef) -> bool:
+    """Whether a file is compressed as a whole, so that it is best read once for all planes."""
+    return any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes)
 
 
 def find_saturated(ref: ImageRef, stored: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -216,6 +216,41 @@ def test_planes_of_other_files_and_cubes(store: ImageStore, tmp_path: Path, flux
         store.read(made)
 
 
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "cards"),
+    [
+        ("f4", {}),
+        ("f8", {}),
+        ("f4", {"BSCALE": 0.1, "BZERO": 7.0}),
+        ("i2", {}),
+        ("i2", {"BLANK": 3}),
+        ("i2", {"BSCALE": 0.25, "BZERO": 100.0, "BLANK": -5}),
+        ("i2", {"BZERO": 32768.0}),
+        ("i4", {"BSCALE": 1e-3}),
+        ("i4", {"BZERO": 2147483648.0}),
+        ("u1", {"BSCALE": 2.0}),
+    ],
+)
+def test_a_part_has_the_very_values_of_the_whole(
+    store: ImageStore, tmp_path: Path, dtype: str, cards: dict[str, float], tiled: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    stored = rng.integers(0 if dtype == "u1" else -60, 60, SHAPE).astype(dtype)
+    unit = fits.ImageHDU(stored)
+    if tiled:
+        unit = fits.CompImageHDU(stored, compression_type="RICE_1" if dtype[0] != "f" else "GZIP_2")
+    path = tmp_path / "x.fits"
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(path)
+    with fits.open(path, mode="update", disable_image_compression=True) as file:
+        file[1].header.update(cards)
+    planes = (PlaneRef(path=str(path), hdu=1, role="image"),)
+    image = replace(ref(path), planes=planes)
+    whole, part = store.read(image), store.read(image, (7, 33, 4, 41))
+    np.testing.assert_array_equal(part.flux, whole.flux[7:33, 4:41])
+    np.testing.assert_array_equal(part.mask, whole.mask[7:33, 4:41])
+
+
 @pytest.mark.parametrize("name", ["a.fits", "a.fits.gz", "a.fits.bz2", "a.fits.fz"])
 def test_a_part_of_an_image(store: ImageStore, tmp_path: Path, flux: Any, name: str) -> None:
     variance, mask = np.full(SHAPE, 4, "f4"), np.arange(flux.size, dtype="i4").reshape(SHAPE) % 4
