@@ -23,12 +23,13 @@ AnimationForm = Literal["apng", "gif"]
 
 PANEL_PX: Final = 192
 GAP_PX: Final = 6
-LABEL_PX: Final = 28
+LABEL_PX: Final = 34
 FRAME_MS: Final = 700
 """How long an epoch is shown."""
-_FONT_PX: Final = 16
-_SMALL_PX: Final = 14
-_LINE_LETTERS: Final = 24
+_FONT_PX: Final = 22
+_SMALL_PX: Final = 18
+"""Half of that on a phone."""
+_LINE_LETTERS: Final = 19
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (22, 25, 43)
 _WORDS: Final = (214, 219, 233)
@@ -124,9 +125,9 @@ def _mark(draw: ImageDraw.ImageDraw, place: tuple[float, float], zoom: float) ->
 
 
 def _explain(draw: ImageDraw.ImageDraw, reason: str) -> None:
-    lines: Sequence[str] = textwrap.wrap(reason, _LINE_LETTERS)[:8]
+    lines: Sequence[str] = textwrap.wrap(reason, _LINE_LETTERS)[:6]
     font = ImageFont.load_default(_SMALL_PX)
-    draw.multiline_text((8, 34), "\n".join(lines), fill=_WORDS, font=font, spacing=4)
+    draw.multiline_text((8, 34), "\n".join(lines), fill=_WORDS, font=font, spacing=3)
 
 
 def _write(

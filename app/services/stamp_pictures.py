@@ -100,7 +100,7 @@ def _label(epoch: StampEpoch, *, several: bool) -> str:
     parts = [str(epoch.ref.band or "no band")]
     if math.isfinite(mjd):
         moment = _MJD_ZERO + timedelta(days=mjd)
-        parts += [f"{moment:%Y-%m-%d %H:%M:%S} UTC", f"MJD {mjd:.5f}"]
+        parts += [f"{moment:%Y-%m-%d %H:%M} UTC", f"MJD {mjd:.4f}"]
     if several:
         parts.append(f"position {epoch.position}")
     return "   ".join(parts)
