@@ -17,6 +17,7 @@ from app.http import (
     datalink,
     differences,
     files,
+    hips,
     lightcurve,
     moc,
     psf,
@@ -33,6 +34,7 @@ from app.pages.document import PageWriter
 from app.pages.router import pages_router
 from app.pages.tile_view import TileService
 from app.pages.verdict_page import verdict_page
+from app.services.hips.shelf import SHELF, HipsShelf
 from app.wiring import Services, build_services
 
 EXPOSED = [
@@ -87,9 +89,11 @@ def status_and_text(error: ServiceError) -> tuple[int, str]:
 
 def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
     """Every router, each with just the services it calls."""
+    surveys = HipsShelf(folder=config.data_dir.absolute() / SHELF)
     _mount_tables(app, services, config, writer)
     _mount_builds(app, services, config)
     _mount_images(app, services, config)
+    app.include_router(hips.router(shelf=surveys, address=services.address))
     app.include_router(
         pages_router(
             queries=services.queries,
@@ -102,6 +106,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             datasets=services.stores.datasets,
             images=services.images,
             previews=services.previews,
+            surveys=surveys,
             tiles=TileService(
                 images=services.images, cache=services.tiles, limits=services.tile_limits
             ),

@@ -18,6 +18,7 @@ from app.services.build_planner import BuildPlanner
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
 from app.services.difference_listing import DifferenceListing
+from app.services.hips.service import HipsService
 from app.services.ingest.report import IngestReport
 from app.services.ingest.service import IngestService
 from app.services.kernel_candidates import KernelCandidateFinder
@@ -28,7 +29,7 @@ from app.services.withdrawal import WithdrawalService
 from app.sky.skymap import SkyMap
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
-from app.wiring_database import initialise, make_data_folder, no_data_folder
+from app.wiring_database import initialise, make_data_folder, no_data_folder, now
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,24 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
             authority=config.authority,
             workers=config.workers,
             afterwards=make_listing(config, stores).update,
+        )
+    finally:
+        stores.close()
+
+
+@contextmanager
+def open_hips(config: Config) -> Iterator[HipsService]:
+    """What makes progressive surveys of the images of an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield HipsService(
+            finder=CandidateFinder(
+                datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
+            ),
+            data_dir=config.data_dir.absolute(),
+            authority=config.authority,
+            workers=config.workers,
+            clock=now,
         )
     finally:
         stores.close()

@@ -47,6 +47,7 @@ from app.pages.vocabulary import vocabulary
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
 from app.services.discovery import describe_discovery
+from app.services.hips.shelf import HipsShelf
 from app.services.jobs import JobService
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
@@ -100,6 +101,7 @@ def pages_router(
     images: ImageStore,
     previews: FileCache,
     tiles: TileService,
+    surveys: HipsShelf,
     writer: PageWriter,
     parameters: ReadParameters,
     explain: Callable[[ServiceError], tuple[int, str]],
@@ -109,7 +111,7 @@ def pages_router(
     routes = _route_class(writer, parameters, explain)
     router = APIRouter(route_class=routes, include_in_schema=False)
     reader = _ReadPages(
-        writer, queries, links, datasets, PreviewService(images=images, cache=previews)
+        writer, queries, links, datasets, PreviewService(images=images, cache=previews), surveys
     )
     worker = _JobPages(writer, jobs)
     for path, handler in (
@@ -152,12 +154,14 @@ class _ReadPages:
         links: LinkService,
         datasets: DatasetStore,
         previews: PreviewService,
+        surveys: HipsShelf,
     ) -> None:
         self._writer = writer
         self._queries = queries
         self._links = links
         self._datasets = datasets
         self._previews = previews
+        self._surveys = surveys
         self._query_places = CapacityLimiter(QUERY_PLACES)
 
     def landing(self, request: Request) -> Response:
@@ -169,6 +173,7 @@ class _ReadPages:
         adql = search_adql(SearchForm(pos=position), top=10)
         values: dict[str, Any] = {
             "holdings": holdings,
+            "surveys": self._surveys.surveys(),
             "form": SearchForm(),
             "states": CHOICES,
             "example_pos": position,

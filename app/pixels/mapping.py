@@ -35,6 +35,28 @@ class PixelGrid(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PartGrid:
+    """The pixels ``bounds`` (half-open y0, y1, x0, x1) of another grid."""
+
+    whole: PixelGrid
+    bounds: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.bounds[1] - self.bounds[0], self.bounds[3] - self.bounds[2]
+
+    def pixel_to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """See :class:`PixelGrid`."""
+        return self.whole.pixel_to_sky(x + self.bounds[2], y + self.bounds[0])
+
+    def sky_to_pixel(self, lon_deg: Floats, lat_deg: Floats) -> tuple[Floats, Floats]:
+        """See :class:`PixelGrid`."""
+        x, y = self.whole.sky_to_pixel(lon_deg, lat_deg)
+        return x - self.bounds[2], y - self.bounds[0]
+
+
+@dataclass(frozen=True, slots=True)
 class PixelMap:
     """Positions on the source grid of target pixels, at nodes ``step_px`` apart.
 

@@ -93,6 +93,22 @@ class CandidateFinder:
         for start in range(0, len(found), _AT_ONCE):
             yield from self._load(found[start : start + _AT_ONCE])
 
+    def of_collection(self, collection: str, band: str | None) -> list[Candidate]:
+        """Every calibrated exposure of a collection, in one band if that is given, of this
+        service."""
+        condition = f"obs_collection = {literal(collection)} AND calib_level = 2 AND {OWN}"
+        condition += "" if band is None else f" AND lsst_band = {literal(band)}"
+        return self._load(self._identifiers(f"{condition} AND s_region IS NOT NULL", None))
+
+    def bands_of(self, collection: str) -> list[str]:
+        """The bands of the calibrated exposures of a collection of this service."""
+        found = self._rows(
+            f"SELECT DISTINCT lsst_band FROM ivoa.ObsCore WHERE obs_collection = "
+            f"{literal(collection)} AND calib_level = 2 AND lsst_band IS NOT NULL AND {OWN}",
+            None,
+        )
+        return sorted(str(band) for (band,) in found)
+
     def find_templates(self, circle: Circle) -> list[TemplateRef]:
         """Templates of patches of the sky map in a circle, in the order in which they were built.
         Raises LimitError when there are more than MAX_CANDIDATES."""

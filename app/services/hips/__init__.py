@@ -1,0 +1,1 @@
+"""Progressive surveys (HiPS): a collection as tiles of ever finer pixels."""
