@@ -4,10 +4,6 @@ Each has a namesake in :data:`app.adql.sqlite_geometry.FUNCTIONS`, written in Py
 where compiled code cannot be had; both give the same answers. A geometry comes as the bytes of an
 outline (:mod:`app.sky.outlines`) or as STC-S text; what is neither, and what is no geometry, gives
 NULL.
-
-numba keeps what it compiled from here until this file changes, and what that holds of
-:mod:`app.sky.kernels`, ``kernel_ranges``, ``kernel_measures`` and ``kernel_text`` with it: a change
-there needs one here (measures last changed 2026-11-22).
 """
 
 from __future__ import annotations
