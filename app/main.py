@@ -110,6 +110,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             tiles=TileService(
                 images=services.images, cache=services.tiles, limits=services.tile_limits
             ),
+            coverage=services.coverage,
             writer=writer,
             parameters=read_parameters,
             explain=status_and_text,

@@ -1,8 +1,8 @@
-"""Previews of an image of 4096 x 4096 pixels and links of a hundred datasets, by HTTP.
+"""Previews and tiles of an image of 4096 x 4096 pixels and links of a hundred datasets, by HTTP.
 
 The peer of a preview is what a script does with astropy and Pillow in this process, without a
-service: read, zscale, asinh, shrink, PNG. The peer of a hundred links in one request are a hundred
-requests.
+service: read, zscale, asinh, shrink, PNG. That of a tile does so with a part of the pixels. The
+peer of a hundred links in one request are a hundred requests.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from tests.flows.service import Service
 COUNT = 100
 SMALL_PX = 64
 SIDE_PX = 512
+TILE_PX = 512
+COLOURS = ("inverse", "heat", "viridis", "magma", "coolwarm")
 RUNS = 7
 
 
@@ -64,6 +66,16 @@ def by_hand(path: Path) -> bytes:
     return out.getvalue()
 
 
+def tile_by_hand(path: Path, corner: int) -> bytes:
+    """A tile of full resolution as a script makes it."""
+    with fits.open(path) as found:
+        flux = found["IMAGE"].section[corner : corner + TILE_PX, corner : corner + TILE_PX]
+    grey = (255 * AsinhStretch()(ZScaleInterval()(flux))).astype(np.uint8)[::-1]
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, format="PNG")
+    return out.getvalue()
+
+
 def figures() -> Iterator[Figure]:
     """See the module."""
     folder = workspace() / "looks"
@@ -86,6 +98,7 @@ def figures() -> Iterator[Figure]:
         large = next(str(row["obs_publisher_did"]) for row in found if row["s_xel1"] > SMALL_PX)
         with httpx.Client(base_url=service.url, timeout=60) as client:
             yield from previews(client, large, images / "plain.fits")
+            yield from tiles(client, large, images / "plain.fits")
             yield from links(client, names)
     finally:
         service.stop()
@@ -111,6 +124,32 @@ def previews(client: httpx.Client, name: str, path: Path) -> Iterator[Figure]:
         peer=statistics.median(hand),
     )
     yield Figure(name="the same again", ours=statistics.median(again), unit="ms")
+
+
+def tiles(client: httpx.Client, name: str, path: Path) -> Iterator[Figure]:
+    """Of places that were not looked at before, then again; the first has found the limits."""
+
+    def look(level: int, place: int, **more: str) -> None:
+        asked = {"ID": name, "LEVEL": level, "ROW": place, "COLUMN": place} | more
+        client.get("/tiles", params=asked).raise_for_status()
+
+    finest = int(client.get("/tiles/layout", params={"ID": name}).json()["levels"]) - 1
+    look(finest, 0)
+    cold, again, hand = [], [], []
+    for place in range(1, RUNS + 1):
+        cold.append(milliseconds(lambda place=place: look(finest, place)))
+        hand.append(milliseconds(lambda place=place: tile_by_hand(path, place * TILE_PX)))
+        again.append(milliseconds(lambda place=place: look(finest, place)))
+    yield Figure(
+        name=f"tile of {TILE_PX} px, cold, median",
+        ours=statistics.median(cold),
+        unit="ms",
+        peer_name="astropy and Pillow",
+        peer=statistics.median(hand),
+    )
+    yield Figure(name="the same again", ours=statistics.median(again), unit="ms")
+    whole = [milliseconds(lambda each=each: look(0, 0, COLORMAP=each)) for each in COLOURS]
+    yield Figure(name="tile of the whole image, cold", ours=statistics.median(whole), unit="ms")
 
 
 def links(client: httpx.Client, names: list[str]) -> Iterator[Figure]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.pages.asked import Asked
 from app.pages.document import PageWriter
 from app.pages.image_view import relate, view_image
+from app.pages.lineage import trace
 from app.pages.position import format_position, parse_position
 from app.pages.preview_view import preview_size
 from app.pages.viewer_view import viewer_controls
@@ -31,8 +32,11 @@ def image_page(
         service_url = writer.service_url(request)
         position = asked.single("POS")
         has_pixels = not (row.is_external or row.is_buildable)
+        view = view_image(row, service_url=service_url)
+        inputs = relate(datasets.inputs_of(row.dataset_id), datasets, product=False)
+        products = relate(datasets.products_of(row.dataset_id), datasets, product=True)
         values = {
-            "image": view_image(row, service_url=service_url),
+            "image": view,
             "pos": format_position(parse_position(position)) if position else "",
             "viewer": viewer_controls(asked) if has_pixels else [],
             "show_mask": asked.flag("MASK"),
@@ -47,8 +51,9 @@ def image_page(
             "stale_reasons": stale_reasons(datasets, row.dataset_id) if row.is_stale else [],
             "exposure": _exposure_of(row, datasets),
             "difference": datasets.differences_of([row.dataset_id]).get(row.dataset_id.lower()),
-            "inputs": relate(datasets.inputs_of(row.dataset_id), datasets, product=False),
-            "products": relate(datasets.products_of(row.dataset_id), datasets, product=True),
+            "inputs": inputs,
+            "products": products,
+            "steps": trace(view, inputs, products),
         }
         return writer.write(request, "image.html", values)
 

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.errors import AdqlError, JobNotFoundError, NotFoundError, ServiceError, quoted
 from app.pages.asked import Asked
+from app.pages.coverage_view import sky_coverage
 from app.pages.document import PageWriter
 from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.hang_up import answer_while_waited_for
@@ -46,6 +47,7 @@ from app.pages.verdict_page import place_of, point_at
 from app.pages.vocabulary import vocabulary
 from app.recipes.request import parse_request
 from app.schema.rows import DatasetRow
+from app.services.coverage import CoverageService
 from app.services.discovery import describe_discovery
 from app.services.hips.shelf import HipsShelf
 from app.services.jobs import JobService
@@ -102,6 +104,7 @@ def pages_router(
     previews: FileCache,
     tiles: TileService,
     surveys: HipsShelf,
+    coverage: CoverageService,
     writer: PageWriter,
     parameters: ReadParameters,
     explain: Callable[[ServiceError], tuple[int, str]],
@@ -127,6 +130,7 @@ def pages_router(
         ("/static/{name:path}", reader.static),
         ("/robots.txt", reader.robots),
         ("/sky", sky_page(writer, skymap)),
+        ("/sky/coverage", sky_coverage(coverage)),
         ("/quality", quality_page(writer, datasets, images)),
         ("/quality/{panel}.png", quality_panel(datasets, images)),
         ("/lightcurves", light_curve_page(writer, light_curves)),

@@ -127,6 +127,19 @@ def test_an_empty_place_of_the_sky_is_searched(page: Page, site: Site) -> None:
     expect(page.locator("h1")).to_contain_text("0 images")
 
 
+def test_the_front_page_shows_what_is_covered(page: Page) -> None:
+    page.goto("/")
+    cover = page.locator(".sky-map .cover")
+    expect(cover).to_have_attribute("d", re.compile("^M"))
+    expect(page.locator("section.sky")).to_contain_text("What images cover is blue")
+    before = cover.get_attribute("d")
+    page.get_by_role("button", name="All sky").click()
+    expect(cover).not_to_have_attribute("d", str(before))
+    page.locator(".sky-map").click(position={"x": 200, "y": 150})
+    assert re.fullmatch(r"[\d.]+ -?[\d.]+", page.input_value("#pos"))
+    assert not violations(page)
+
+
 def tiles_asked(page: Page, act: Callable[[], object], until: Callable[[str], bool]) -> str:
     """The address of the first tile of a kind that is loaded after something was done."""
     with page.expect_response(lambda answer: "/tiles?" in answer.url and until(answer.url)) as got:

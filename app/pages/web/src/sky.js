@@ -24,7 +24,6 @@ async function mount(section) {
       map.mark([lon, lat]);
     };
   }
-  if (!section.dataset.coverage) return;
   const answer = await fetch(section.dataset.coverage);
   if (!answer.ok) return;
   const { about, geometry } = await answer.json();

@@ -18,21 +18,26 @@ export function wholeSky(width, height) {
   return Math.min((width - 8) / HAMMER_WIDTH, (height - 8) / (HAMMER_WIDTH / 2));
 }
 
+/** Whether the whole sky is shown at so many pixels per radian. */
+export function isWhole(scale, width, height) {
+  return scale < 2 * wholeSky(width, height);
+}
+
 /**
  * The whole sky, the equator across its middle, in Hammer's projection, which shows areas truly,
  * while it is small; stereographic about the centre nearer by, which shows shapes truly. Right
  * ascension grows to the left.
  */
 export function makeProjection({ centre, scale, width, height }) {
-  const isWhole = scale < 2 * wholeSky(width, height);
+  const whole = isWhole(scale, width, height);
   const radius = Math.hypot(width, height) / 2 / scale;
-  const projection = isWhole
+  const projection = whole
     ? geoProjection(hammerRaw).scale(scale)
     : geoStereographic()
         .scale(2 * scale)
         .clipAngle(Math.max(1, Math.min(150, 2.6 * Math.atan(radius / 2) * RADIAN)));
-  projection.reflectX(true).rotate([-centre[0], isWhole ? 0 : -centre[1]]).translate([width / 2, height / 2]).precision(0.4);
-  return { projection, isWhole, radius: isWhole ? 180 : 2 * Math.atan(radius / 2) * RADIAN };
+  projection.reflectX(true).rotate([-centre[0], whole ? 0 : -centre[1]]).translate([width / 2, height / 2]).precision(0.4);
+  return { projection, isWhole: whole, radius: whole ? 180 : 2 * Math.atan(radius / 2) * RADIAN };
 }
 
 /** Corners of a polygon, each once. */

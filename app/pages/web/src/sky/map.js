@@ -1,6 +1,6 @@
 // A map of the sky as SVG that can be turned, zoomed and pointed at.
 import { geoPath, geoDistance } from "d3-geo";
-import { RADIAN, makeProjection, meanOf, wholeSky } from "./geometry.js";
+import { RADIAN, centreOf, isWhole, makeProjection, meanOf, reachOf, wholeSky } from "./geometry.js";
 import { makeGraticule } from "./graticule.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
@@ -30,7 +30,7 @@ export class SkyMap {
   /** Where an empty place was clicked: called with its position and the decimals that it has. */
   onPlace = null;
   #shapes = [];
-  #coverage = null;
+  #cells = [];
   #mark = null;
   #centre = [0, 0];
   #scale = 1;
@@ -79,9 +79,12 @@ export class SkyMap {
     this.status.textContent = on ? shape.title : "";
   }
 
-  /** What is covered, as a GeoJSON geometry. */
-  cover(geometry) {
-    this.#coverage = geometry;
+  /** What is covered, as a MultiPolygon of small cells. */
+  cover({ coordinates }) {
+    this.#cells = coordinates.map((rings) => {
+      const geometry = { type: "Polygon", coordinates: rings };
+      return { rings, centre: centreOf(geometry), reach: reachOf(geometry) };
+    });
     if (this.#shapes.length === 0 && !this.#mark) this.fit();
     this.#redraw();
   }
@@ -94,13 +97,13 @@ export class SkyMap {
   /** Show all footprints, else the mark, else what is covered; all of the sky where that is most. */
   fit() {
     let points = this.#shapes.flatMap((shape) => shape.geometry.coordinates[0]);
-    if (points.length === 0) points = this.#mark ? [this.#mark] : outerRings(this.#coverage).flat();
+    if (points.length === 0) points = this.#mark ? [this.#mark] : this.#cells.map((cell) => cell.centre);
     if (points.length === 0) return this.showAll();
     this.#centre = meanOf(points);
     const reach = Math.max(...points.map((point) => geoDistance(this.#centre, point)));
-    if (reach * RADIAN > 75) return this.showAll();
     const { width, height } = this.#size();
     this.#scale = (0.45 * Math.min(width, height)) / Math.max(2 * Math.tan(reach / 2), 0.02 / RADIAN);
+    if (reach > 1 || isWhole(this.#scale, width, height)) return this.showAll();
     return this.#redraw();
   }
 
@@ -212,7 +215,9 @@ export class SkyMap {
 
   #moveBy(x, y) {
     const across = Math.max(0.1, Math.cos(this.#centre[1] / RADIAN));
-    this.#turn((x / this.#scale) * (RADIAN / across), (y / this.#scale) * RADIAN);
+    const { width, height } = this.#size();
+    const up = isWhole(this.#scale, width, height) ? 0 : (y / this.#scale) * RADIAN;
+    this.#turn((x / this.#scale) * (RADIAN / across), up);
     this.#redraw();
   }
 
@@ -254,7 +259,7 @@ export class SkyMap {
     const { lines, labels } = makeGraticule(view, this.#centre, width, height);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.paths.sphere.setAttribute("d", path({ type: "Sphere" }) ?? "");
-    this.paths.cover.setAttribute("d", (this.#coverage && path(this.#coverage)) ?? "");
+    this.paths.cover.setAttribute("d", this.#drawCells(view.projection));
     this.paths.graticule.setAttribute("d", path(lines) ?? "");
     this.labels.replaceChildren(
       ...labels.map(({ place: [x, y], text }) => {
@@ -264,16 +269,23 @@ export class SkyMap {
       }),
     );
     for (const { geometry, centre, reach, path: element } of this.#shapes) {
-      const isSmall = (reach / RADIAN) * this.#scale < LEAST_PX;
-      element.setAttribute("d", path(isSmall ? { type: "Point", coordinates: centre } : geometry) ?? "");
+      element.setAttribute("d", path(this.#isSmall(reach) ? { type: "Point", coordinates: centre } : geometry) ?? "");
     }
     const [x, y] = (this.#mark && path({ type: "Point", coordinates: this.#mark }) && view.projection(this.#mark)) ?? [];
     this.cross.setAttribute("d", x === undefined ? "" : `M${x - 12},${y}h8M${x + 4},${y}h8M${x},${y - 12}v8M${x},${y + 4}v8`);
   }
-}
 
-function outerRings(geometry) {
-  return (geometry?.coordinates ?? []).map((polygon) => polygon[0]);
+  #drawCells(projection) {
+    const path = geoPath(projection).pointRadius(0.8 * LEAST_PX);
+    const small = this.#cells.filter(({ reach }) => this.#isSmall(2 * reach));
+    const large = this.#cells.filter(({ reach }) => !this.#isSmall(2 * reach));
+    const dots = path({ type: "MultiPoint", coordinates: small.map(({ centre }) => centre) });
+    return (dots ?? "") + (path({ type: "MultiPolygon", coordinates: large.map(({ rings }) => rings) }) ?? "");
+  }
+
+  #isSmall(reach) {
+    return (reach / RADIAN) * this.#scale < LEAST_PX;
+  }
 }
 
 function make(name, attributes = {}) {
