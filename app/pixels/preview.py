@@ -48,7 +48,8 @@ SAMPLE_PIXELS: Final = 250_000
 SAMPLE_BANDS: Final = 16
 SAMPLE_ROWS: Final = 16
 """What tells the limits: so many pixels of so many bands of so many rows."""
-BAND_ROWS: Final = 64
+BAND_ROWS: Final = 256
+"""Held at a time, and painted by several threads."""
 PNG_LEVEL: Final = 3
 """Noise does not get smaller by more effort."""
 _ASINH_SOFTENING: Final = 0.08
