@@ -35,6 +35,8 @@ from app.stores.tables.datasets import DatasetStore
 TILE_VERSION: Final = 1
 """Raised whenever the same image would give other tiles."""
 STYLE_NAMES: Final = ("STRETCH", "SCALE", "LIMITS", "COLORMAP")
+_COLOUR_PNG_LEVEL: Final = 1
+"""More would take twice the time for a twentieth of the bytes."""
 _OUTLINE_TOLERANCE_PX: Final = 0.5
 _KEPT: Final = {"Cache-Control": "max-age=3600"}
 
@@ -158,7 +160,7 @@ def _png(rgb: NDArray[np.uint8]) -> bytes:
     is_grey = np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])
     out = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(rgb[..., 0] if is_grey else rgb))
-    picture.save(out, format="PNG", compress_level=PNG_LEVEL)
+    picture.save(out, format="PNG", compress_level=PNG_LEVEL if is_grey else _COLOUR_PNG_LEVEL)
     return out.getvalue()
 
 

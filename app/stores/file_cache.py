@@ -12,6 +12,10 @@ from pathlib import Path
 from app.stores.files_atomic import write_atomically
 
 _AT_ONCE = 2
+_SPARE = 10
+"""A full folder is emptied by a tenth: it is not looked through for each new file."""
+_SHARERS = 4
+"""Processes that may fill a folder at the same time without knowing of each other."""
 
 
 class FileCache:
@@ -26,6 +30,7 @@ class FileCache:
         self._max_bytes = max_bytes
         self._suffix = suffix
         self._making = threading.BoundedSemaphore(_AT_ONCE)
+        self._room = 0
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
         """The content of ``key``; made if it is not there. Raises what ``make`` raises."""
@@ -39,23 +44,28 @@ class FileCache:
             if found is None:
                 found = make()
                 write_atomically(path, found)
-                self._evict(keep=path)
+                self._room -= len(found)
+                if self._room < 0:
+                    self._evict(keep=path)
         return found
 
     def _evict(self, *, keep: Path) -> None:
-        """Delete the least recently used files until the rest fits."""
+        """Delete the least recently used files of a full folder; find what may still be added."""
         files = []
         for path in self._folder.glob(f"*{self._suffix}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 files.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in files)
+        limit = self._max_bytes
         for _, size, path in sorted(files):
-            if total <= self._max_bytes:
-                return
+            if total <= limit:
+                break
+            limit = self._max_bytes - self._max_bytes // _SPARE
             if path != keep:
                 path.unlink(missing_ok=True)
                 total -= size
+        self._room = (self._max_bytes - total) // _SHARERS
 
 
 def _read(path: Path) -> bytes | None:

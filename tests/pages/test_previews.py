@@ -171,6 +171,15 @@ def test_the_cache_renders_once_and_stays_small(tmp_path: Path) -> None:
     assert "again" not in made
 
 
+def test_processes_that_share_a_folder_keep_to_its_bound(tmp_path: Path) -> None:
+    caches = [FileCache(folder=tmp_path, max_bytes=10_000, suffix=".png") for _ in range(3)]
+    for number in range(300):
+        caches[number % 3].get(str(number), lambda: b"x" * 100)
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.png")) <= 10_000
+    for number in (298, 299):  # what was used last is kept
+        assert caches[0].get(str(number), lambda: b"made again") == b"x" * 100
+
+
 def test_a_failed_rendering_leaves_nothing(tmp_path: Path) -> None:
     cache = FileCache(folder=tmp_path, max_bytes=250, suffix=".png")
 

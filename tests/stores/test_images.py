@@ -24,7 +24,7 @@ from app.pixels.image import MASK_PLANES, MaskedImage, bits
 from app.pixels.noise import estimate_variance
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.fits_layout import product_fits
-from app.stores.images import ImageStore
+from app.stores.images import WHOLE_ROWS_PX, ImageStore
 from tests.machine import SHARED
 
 SHAPE = (40, 50)
@@ -275,6 +275,34 @@ def test_a_part_of_an_image(store: ImageStore, tmp_path: Path, flux: Any, name: 
     assert np.allclose(whole.flux, flux, atol=0.01)
 
 
+@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz"])
+@pytest.mark.parametrize("width", [50, WHOLE_ROWS_PX + 9])
+def test_rows_and_columns_are_read_as_they_are_in_the_whole(
+    store: ImageStore, tmp_path: Path, name: str, width: int
+) -> None:
+    rng = np.random.default_rng(5)
+    shape = (40, width)
+    planes = rng.normal(100, 5, shape).astype("f4"), rng.integers(0, 4, shape, dtype="i4")
+    planes[0][3, 5] = np.nan
+    path = write(tmp_path / "a.fits", *planes)
+    if name.endswith("gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    made = ref(path, "image", "mask", mask_planes=(("BAD", 0), ("CR", 1)))
+    made = replace(made, grid=grid(shape).to_text())
+    whole = store.read_light(made)
+    with store.open_light(made) as read:
+        for start, stop, first, last in (
+            (0, 40, 0, width),
+            (2, 9, 4, 30),
+            (39, 40, width - 1, width),
+        ):
+            part = read(start, stop, columns=(first, last))
+            for got, wanted in zip(part, whole, strict=True):
+                np.testing.assert_array_equal(got, wanted[start:stop, first:last])
+        assert not read(2, 9, columns=(4, 30), masked=False)[1].any() or name.endswith("gz")
+
+
 def damaged(path: Path, flux: Any) -> dict[str, bytes]:
     good = write(path / "good.fits", flux, flux).read_bytes()
     return {
@@ -442,7 +470,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         from pathlib import Path
         sys.path.insert(0, {root!r})
         from app.errors import StorageFullError
-        from app.stores.images import ImageStore
+        from app.stores.images import WHOLE_ROWS_PX, ImageStore
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             ImageStore(data_dir=Path({folder!r})).write(Path("p/x.fits"), bytes(1_000_000))
