@@ -13,7 +13,7 @@ from app.sky.dali import format_shape
 from app.sky.shapes import Point
 from app.votable.descriptors import InputParameter, ServiceDescriptor, interval_input
 
-FORMATS: Final = ("fits", "votable", "csv", "tsv", "json")
+FORMATS: Final = ("fits", "png", "apng", "gif", "votable", "csv", "tsv", "json")
 
 
 def stamp_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[ServiceDescriptor, ...]:

@@ -23,6 +23,7 @@ PAGES = {
     "image with masks": "/images?ID={id}&MASK=1",
     "sky map": "/sky?POS={pos}",
     "light curves": "/lightcurves?POS={pos}",
+    "triplets": "/triplets?POS={pos}&BAND=r",
     "jobs": "/jobs",
     "TAP": "/tap",
     "SIA": "/sia",
