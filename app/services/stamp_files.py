@@ -7,11 +7,10 @@ SCIENCE, TEMPLATE and DIFFERENCE with EXTVER = number of the epoch, each followe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from functools import cache
+from typing import Final
 
-import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from app import __version__
 from app.recipes.photometry import zero_point_of
@@ -22,7 +21,7 @@ from app.services.stamps import Stamp, StampService, Triplet
 from app.sky.shapes import Point
 from app.stores.cutout_headers import section_text
 from app.stores.fits_layout import CardRow, Cell, mark_mask_planes, table_hdu, tell
-from app.stores.fits_pieces import Piece, header_pieces, plane_pieces, table_pieces
+from app.stores.fits_pieces import Piece, header_pieces, plane_of_cards, table_pieces
 
 ORDER: Final[tuple[Role, ...]] = ("science", "template", "difference")
 _ORIGINS: Final = {
@@ -64,23 +63,31 @@ def _stamp_pieces(
     header = stamp.grid.fits_header()
     header["EXTVER"] = (number, "number of the epoch")
     tell(header, _cards(role, stamp, triplet))
-    name = role.upper()
-    unit = stamp.ref.bunit
-    yield from _plane(name, stamp.image.flux, header, (("BUNIT", unit, "unit of the pixels"),))
+    name, shared, unit = role.upper(), _encoded(header), stamp.ref.bunit
+    yield from plane_of_cards(name, stamp.image.flux, shared + _unit_card(unit))
     if "variance" in planes and stamp.knows_noise:
         squared = None if unit is None else f"{unit}**2"
-        cards = (("BUNIT", squared, "unit of the pixels"),)
-        yield from _plane(f"{name}_VARIANCE", stamp.image.variance, header, cards)
+        cards = shared + _unit_card(squared)
+        yield from plane_of_cards(f"{name}_VARIANCE", stamp.image.variance, cards)
     if "mask" in planes:
-        yield from _plane(f"{name}_MASK", stamp.image.mask, mark_mask_planes(header), ())
+        yield from plane_of_cards(f"{name}_MASK", stamp.image.mask, shared + _mask_cards())
 
 
-def _plane(
-    name: str, plane: NDArray[Any], header: fits.Header, cards: Sequence[CardRow]
-) -> Iterator[Piece]:
-    told = header.copy()
-    tell(told, cards)
-    return plane_pieces(name, np.ascontiguousarray(plane), told)
+def _encoded(header: fits.Header) -> bytes:
+    """Its cards as they stand in a file."""
+    text: str = header.tostring(endcard=False, padding=False)
+    return text.encode("ascii")
+
+
+def _unit_card(unit: str | None) -> bytes:
+    header = fits.Header()
+    tell(header, [("BUNIT", unit, "unit of the pixels")])
+    return _encoded(header)
+
+
+@cache
+def _mask_cards() -> bytes:
+    return _encoded(mark_mask_planes(fits.Header()))
 
 
 def _primary_cards(epochs: StampEpochs, request: StampRequest) -> list[CardRow]:

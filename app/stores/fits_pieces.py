@@ -21,6 +21,7 @@ PIECE_BYTES: Final = 1 << 20
 WHEN: Final = "as written"
 """astropy's own comment of a checksum would hold the present time."""
 _BLANK: Final = "0" * 16
+_CARD: Final = 80
 _WORD: Final = (1 << 32) - 1
 _ZERO: Final = ord("0")
 _PUNCTUATION: Final = frozenset(b":;<=>?@[\\]^_`")
@@ -52,6 +53,37 @@ def plane_pieces(name: str, plane: NDArray[Any], header: fits.Header) -> Iterato
     for rows in _bands(plane):
         yield rows.astype(plane.dtype.newbyteorder(">"), order="C").reshape(-1).view(np.uint8).data
     yield bytes(-plane.nbytes % FITS_BLOCK)
+
+
+def plane_of_cards(name: str, plane: NDArray[Any], cards: bytes) -> Iterator[Piece]:
+    """The same of float32 or int32, its further ``cards`` as they stand in a file: for many planes
+    with cards in common, which astropy would read and write again for each."""
+    ny, nx = plane.shape
+    total = data_sum(plane)
+    lead = (
+        _card("XTENSION", "'IMAGE   '"),
+        _card("BITPIX", -32 if plane.dtype.kind == "f" else 32),
+        *(_card(key, value) for key, value in (("NAXIS", 2), ("NAXIS1", nx), ("NAXIS2", ny))),
+        *(_card(key, value) for key, value in (("PCOUNT", 0), ("GCOUNT", 1))),
+        _card("EXTNAME", f"'{name:<8}'"),
+        cards,
+        _card("DATASUM", f"'{total:<8}'"),
+    )
+    text = b"".join((*lead, _card("CHECKSUM", f"'{_BLANK}'"), b"END".ljust(_CARD)))
+    text = text.ljust(-(-len(text) // FITS_BLOCK) * FITS_BLOCK)
+    words = np.frombuffer(text, dtype=">u4")
+    checksum = encode_checksum(_WORD - _fold(total + int(words.sum(dtype=np.uint64))))
+    blank = _card("CHECKSUM", f"'{_BLANK}'")
+    yield text.replace(blank, _card("CHECKSUM", f"'{checksum}'"))
+    for rows in _bands(plane):
+        yield rows.astype(plane.dtype.newbyteorder(">"), order="C").reshape(-1).view(np.uint8).data
+    yield bytes(-plane.nbytes % FITS_BLOCK)
+
+
+def _card(keyword: str, value: int | str) -> bytes:
+    """Texts begin in column 11, numbers end in column 30 (FITS 4.0, section 4.2)."""
+    placed = f"{value:<20}" if isinstance(value, str) else f"{value:>20}"
+    return f"{keyword:<8}= {placed}".ljust(_CARD).encode("ascii")
 
 
 def data_sum(plane: NDArray[Any]) -> int:
