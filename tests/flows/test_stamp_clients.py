@@ -11,6 +11,7 @@ import pyvo
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 
 from tests.flows.service import Service
 from tests.flows.test_soda_clients import PLACE, QUERY
@@ -33,7 +34,8 @@ def test_astropy_opens_triplets_by_their_address(service: Service) -> None:
             unit = found["SCIENCE", each["epoch"]]
             x, y = WCS(unit.header).all_world2pix(*PLACE, 1)
             assert (unit.header["POS_X"], unit.header["POS_Y"]) == pytest.approx((x, y), abs=1e-3)
-            assert unit.shape == (67, 67)  # of 0.3 arcsec
+            scale = proj_plane_pixel_scales(WCS(unit.header))[0] * 3600
+            assert unit.shape[0] == unit.shape[1] == pytest.approx(20 / scale, abs=1)
             assert unit.header["OBSPUBID"] == each["science_did"]
 
 
