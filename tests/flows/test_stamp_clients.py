@@ -32,7 +32,7 @@ def test_astropy_opens_triplets_by_their_address(service: Service) -> None:
         assert len(epochs) >= 3 and np.all(np.diff(epochs["mjd"]) > 0)
         for each in epochs:
             unit = found["SCIENCE", each["epoch"]]
-            x, y = WCS(unit.header).all_world2pix(*PLACE, 1)
+            x, y = (float(each) for each in WCS(unit.header).all_world2pix(*PLACE, 1))
             assert (unit.header["POS_X"], unit.header["POS_Y"]) == pytest.approx((x, y), abs=1e-3)
             scale = proj_plane_pixel_scales(WCS(unit.header))[0] * 3600
             assert unit.shape[0] == unit.shape[1] == pytest.approx(20 / scale, abs=1)
