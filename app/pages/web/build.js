@@ -21,7 +21,6 @@ async function licenceOf(folder) {
 }
 
 const names = (await readdir(SOURCES)).filter((name) => name.endsWith(".js"));
-await rm(OUT, { recursive: true, force: true });
 const { metafile, outputFiles } = await build({
   absWorkingDir: import.meta.dirname,
   entryPoints: names.map((name) => `src/${name}`),
@@ -35,6 +34,7 @@ const { metafile, outputFiles } = await build({
   metafile: true,
   write: false,
 });
+await rm(OUT, { recursive: true, force: true });
 await mkdir(OUT);
 for (const { path, contents } of outputFiles) {
   await writeFile(path, contents);
