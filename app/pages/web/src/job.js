@@ -42,7 +42,7 @@ async function refresh() {
     if (shown.innerHTML === part.innerHTML) continue;
     const hadFocus = shown.contains(document.activeElement);
     shown.replaceChildren(...part.childNodes);
-    if (hadFocus) document.querySelector("[data-live=outcome]").focus();
+    if (hadFocus) document.querySelector("[data-live=phase]").focus();
   }
   return !page.querySelector("[data-follow]");
 }
