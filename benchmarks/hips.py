@@ -42,13 +42,16 @@ FWHM_PX = 4.0
 WORKERS = 2
 REPROJECT = """
 import sys, time
-from astropy.coordinates import ICRS
+from astropy.io import fits
+from astropy.wcs import WCS
 from reproject import reproject_interp
 from reproject.hips import reproject_to_hips
 image, out, level = sys.argv[1], sys.argv[2], int(sys.argv[3])
 start = time.perf_counter()
-reproject_to_hips((image, 1), coord_system_out=ICRS(), level=level, output_directory=out,
-                  reproject_function=reproject_interp, threads=2, order='bicubic')
+with fits.open(image) as opened:
+    pixels = opened[1].data.astype(float), WCS(opened[1].header)
+    reproject_to_hips(pixels, coord_system_out='equatorial', level=level, output_directory=out,
+                      reproject_function=reproject_interp, threads=2)
 print(time.perf_counter() - start)
 """
 
