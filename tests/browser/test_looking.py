@@ -12,7 +12,10 @@ import pytest
 from astropy.io import fits
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
+from app.demo.settings import COLLECTION
 from app.pixels.grid import Grid
+from app.pixels.healpix_grid import HealpixGrid
+from app.stores.hips_files import HipsFolder, Tile
 from tests.browser.conftest import PHONE, Site, violations
 from tests.waiting import wait_for
 
@@ -75,6 +78,43 @@ def test_a_footprint_on_the_sky_opens_its_image(page: Page, site: Site) -> None:
     page.mouse.click(*middle(footprint))
     page.wait_for_url("**/images?**")
     expect(page.locator("h1")).to_have_text(title.split(" · ")[0])
+
+
+def test_a_survey_lies_below_the_footprints(page: Page, site: Site) -> None:
+    site.service.run("hips", COLLECTION, "--band", "r")
+    made = HipsFolder(site.service.data_dir / "hips" / f"{COLLECTION}-r")
+    sky = open_search(page, site)
+    sky.locator(".footprints").evaluate("each => each.replaceChildren()")
+    choice = page.get_by_label("Survey in the background")
+    expect(choice.locator("option:checked")).to_have_text(f"{COLLECTION} r")
+    expect(sky.locator(".survey image").first).to_be_attached()
+    checked = 0
+    for image in sky.locator(".survey image").all():
+        found = re.search(r"/Norder(\d+)/Dir\d+/Npix(\d+)\.png", str(image.get_attribute("href")))
+        assert found
+        tile = Tile(int(found[1]), int(found[2]))
+        pixels = made.read_tile(tile)
+        if pixels is None:
+            continue
+        row, column = np.argwhere(np.isfinite(pixels))[[0, -1][checked % 2]]
+        numbers = re.findall(r"[-+.\de]+", str(image.get_attribute("transform")).split("(")[1])
+        a, b, c, d, e, f = map(float, numbers)
+        across, down = (column + 0.5) / 512, 1 - (row + 0.5) / 512
+        box = box_of(sky)
+        x, y = a * across + c * down + e, b * across + d * down + f
+        if not (5 < x < box["width"] - 5 and 60 < y < box["height"] - 5):
+            continue
+        page.mouse.move(box["x"] + x, box["y"] + y)
+        grid = HealpixGrid(tile.order, tile.number, 512)
+        lon, lat = (float(each) for each in grid.pixel_to_sky(column, row))
+        told = page.locator(".sky-status")
+        expect(told).to_have_text(re.compile(rf"^{int(lon)}\.\d+ {int(lat)}\.\d+$"))
+        place = [float(word) for word in str(told.text_content()).split()]
+        assert place == pytest.approx([lon, lat], abs=5e-4)
+        checked += 1
+    assert checked
+    choice.select_option("No survey")
+    expect(sky.locator(".survey image")).to_have_count(0)
 
 
 def test_rows_light_up_their_footprints(page: Page, site: Site) -> None:

@@ -2,6 +2,7 @@
 import "./sky.css";
 import { centreOf, reachOf } from "./sky/geometry.js";
 import { SkyMap } from "./sky/map.js";
+import { listSurveys } from "./sky/survey.js";
 
 const CLICK_HINT = "Drag or use the arrow keys to turn, wheel, pinch or + and − to zoom.";
 
@@ -24,11 +25,24 @@ async function mount(section) {
       map.mark([lon, lat]);
     };
   }
+  offerSurveys(map, await listSurveys(section.dataset.surveys));
   const answer = await fetch(section.dataset.coverage);
   if (!answer.ok) return;
   const { about, geometry } = await answer.json();
   note.textContent = `${about} ${note.textContent}`;
   map.cover(geometry);
+}
+
+/** Let the reader choose which survey is drawn, where there is any. */
+function offerSurveys(map, surveys) {
+  if (surveys.length === 0) return;
+  const choice = document.createElement("select");
+  choice.setAttribute("aria-label", "Survey in the background");
+  for (const title of ["No survey", ...surveys.map((each) => each.title)]) append(choice, "option", "", title);
+  choice.addEventListener("change", () => map.showSurvey(surveys[choice.selectedIndex - 1] ?? null));
+  choice.selectedIndex = 1;
+  map.showSurvey(surveys[0]);
+  map.frame.querySelector(".sky-buttons").append(choice);
 }
 
 /** Draw rows of a table, and light up each where the other is pointed at. */

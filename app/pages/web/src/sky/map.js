@@ -2,6 +2,7 @@
 import { geoPath, geoDistance } from "d3-geo";
 import { RADIAN, centreOf, isWhole, makeProjection, meanOf, reachOf, wholeSky } from "./geometry.js";
 import { makeGraticule } from "./graticule.js";
+import { SurveyLayer } from "./survey.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const CLOSEST_DEG = 0.01;
@@ -45,6 +46,9 @@ export class SkyMap {
     this.paths = Object.fromEntries(
       ["sphere", "cover", "graticule"].map((name) => [name, this.svg.appendChild(make("path", { class: name }))]),
     );
+    const survey = make("g", { class: "survey" });
+    this.paths.graticule.before(survey);
+    this.survey = new SurveyLayer(survey);
     this.labels = this.svg.appendChild(make("g", { class: "labels", "aria-hidden": "true" }));
     this.footprints = this.svg.appendChild(make("g", { class: "footprints" }));
     this.cross = this.svg.appendChild(make("path", { class: "mark" }));
@@ -68,6 +72,12 @@ export class SkyMap {
       link.addEventListener("pointerenter", () => this.light(index, true));
       link.addEventListener("pointerleave", () => this.light(index, false));
     });
+    this.#redraw();
+  }
+
+  /** Draw a progressive survey below the footprints (null: none). */
+  showSurvey(survey) {
+    this.survey.choose(survey);
     this.#redraw();
   }
 
@@ -261,6 +271,7 @@ export class SkyMap {
     this.paths.sphere.setAttribute("d", path({ type: "Sphere" }) ?? "");
     this.paths.cover.setAttribute("d", this.#drawCells(view.projection));
     this.paths.graticule.setAttribute("d", path(lines) ?? "");
+    this.survey.draw(view, this.#centre, this.#scale);
     this.labels.replaceChildren(
       ...labels.map(({ place: [x, y], text }) => {
         const label = make("text", { x: x.toFixed(1), y: (y - 3).toFixed(1), "text-anchor": "middle" });
