@@ -22,7 +22,7 @@ from app.stores.files_atomic import write_atomically
 Plane = NDArray[np.float32]
 
 PROPERTIES: Final = "properties"
-MOC: Final = "Moc.fits"
+MOC_FILE: Final = "Moc.fits"
 SERVED: Final = re.compile(
     r"properties|Moc\.fits|Norder\d{1,2}/(Allsky|Dir\d{1,10}/Npix\d{1,10})\.(fits|png)"
 )

@@ -344,6 +344,10 @@ def test_properties_and_moc(made: Scene) -> None:
     assert low < 0.0 < high
     moc = MOC.from_fits(made.folder.path / "Moc.fits")
     assert moc.contains_skycoords(SkyCoord(made.stars)).all()
+    finest = np.array([tile.number for tile in made.folder.tiles() if tile.order == ORDER])
+    tiles = MOC.from_healpix_cells(finest, np.full(len(finest), ORDER, np.uint8), max_depth=ORDER)
+    assert moc.difference(tiles).empty()
+    assert moc.degrade_to_order(ORDER) == tiles
     assert float(told["moc_sky_fraction"]) == pytest.approx(moc.sky_fraction, rel=1e-5)
 
 

@@ -16,6 +16,7 @@ from app.stores.hips_files import HipsFolder, Tile, grey_png
 
 SAMPLED_TILES: Final = 64
 CUTS: Final = "hips_pixel_cut"
+UNIT_OF_CUTS: Final = "hips_pixel_unit"
 SOFTENING: Final = "skyloom_softening"
 _EVERY: Final = 4
 _ALLSKY_PX: Final = 64
@@ -23,8 +24,10 @@ _ALLSKY_PX: Final = 64
 Plane = NDArray[np.float32]
 
 
-def brightness_of(properties: Mapping[str, str]) -> Brightness | None:
-    """How the pictures of a survey were drawn before, if they were."""
+def brightness_of(properties: Mapping[str, str], unit: str) -> Brightness | None:
+    """How the pictures of a survey were drawn before, if they were and pixels were in ``unit``."""
+    if properties.get(UNIT_OF_CUTS) != unit:
+        return None
     words = f"{properties.get(CUTS, '')} {properties.get(SOFTENING, '')}".split()
     try:
         low, high, softening = map(float, words)
@@ -33,10 +36,14 @@ def brightness_of(properties: Mapping[str, str]) -> Brightness | None:
     return Brightness((low, high), softening)
 
 
-def as_properties(light: Brightness) -> dict[str, str]:
+def as_properties(light: Brightness, unit: str) -> dict[str, str]:
     """What :func:`brightness_of` reads."""
     low, high = light.limits
-    return {CUTS: f"{low:.9g} {high:.9g}", SOFTENING: f"{light.softening:.9g}"}
+    return {
+        CUTS: f"{low:.9g} {high:.9g}",
+        UNIT_OF_CUTS: unit,
+        SOFTENING: f"{light.softening:.9g}",
+    }
 
 
 def find_brightness_of(folder: HipsFolder, tiles: Sequence[Tile]) -> Brightness:

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,8 +36,8 @@ from app.services.hips.survey import (
     plan_survey,
     survey_name,
 )
-from app.sky.moc import MAX_ORDER, WRITERS
-from app.stores.hips_files import MOC, HipsFolder, Tile
+from app.sky.moc import MAX_ORDER, MOC, WRITERS, cells
+from app.stores.hips_files import MOC_FILE, HipsFolder, Tile
 
 PICTURES_AT_ONCE: Final = 32
 _MOC_DEPTH: Final = 3
@@ -127,12 +128,12 @@ class HipsService:
             every = _write_upper(folder, survey)
             if not every:
                 raise ComputationError("no image of this collection has a usable pixel")
-            light = _draw(pool, folder, every)
+            light = _draw(pool, folder, every, survey.unit)
             steps.add(len(survey.blocks))
         first = [tile for tile in every if tile.order == FIRST_ORDER]
         write_allsky(folder, FIRST_ORDER, first, light)
-        moc = survey.moc(min(survey.order + _MOC_DEPTH, MAX_ORDER))
-        folder.write_file(MOC, WRITERS["application/fits"](moc))
+        moc = _covered(survey, every)
+        folder.write_file(MOC_FILE, WRITERS["application/fits"](moc))
         old = folder.properties()
         name = survey_name(survey.collection, survey.band)
         identifier = f"ivo://{self._authority}/hips/{name}"
@@ -154,6 +155,11 @@ class HipsService:
         )
         try:
             yield pool
+        except BrokenProcessPool:
+            raise ComputationError(
+                "a process was killed, perhaps for its memory; run it again with fewer --workers: "
+                "what is whole is kept"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -253,9 +259,16 @@ def _join(folder: HipsFolder, parent: Tile, unit: str) -> None:
         folder.write_tile(parent, pixels, unit)
 
 
-def _draw(pool: Executor, folder: HipsFolder, tiles: Sequence[Tile]) -> Brightness:
+def _covered(survey: Survey, tiles: Sequence[Tile]) -> MOC:
+    """Cells that the images have a part in, of the finest tiles that there are."""
+    order = min(survey.order + _MOC_DEPTH, max(survey.order, MAX_ORDER))
+    numbers = [tile.number for tile in tiles if tile.order == survey.order]
+    return survey.moc(order).intersection(cells(numbers, survey.order))
+
+
+def _draw(pool: Executor, folder: HipsFolder, tiles: Sequence[Tile], unit: str) -> Brightness:
     """The pictures that are missing; of a survey that was whole before with its cuts."""
-    old = brightness_of(folder.properties())
+    old = brightness_of(folder.properties(), unit)
     finest = [tile for tile in tiles if tile.order == tiles[0].order]
     light = old or find_brightness_of(folder, finest)
     waiting = [tile for tile in tiles if old is None or not folder.has_picture(tile)]

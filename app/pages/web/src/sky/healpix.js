@@ -30,12 +30,13 @@ export function placeIn(order, number, northEast, northWest) {
   return [beyond > 1e-9 ? centre + across / beyond : centre, Math.sign(up) * lat];
 }
 
-/** Numbers of the cells of an order that may touch a circle (degrees). */
-export function cellsNear(order, centre, radius) {
+/** Numbers of the cells of an order that may touch a circle (degrees), of those that are there. */
+export function cellsNear(order, centre, radius, isThere) {
   let found = Array.from({ length: 12 }, (_, base) => base);
   for (let level = 0; level <= order; level += 1) {
     const reach = (radius + DIAGONAL * sideOf(level)) / RADIAN;
-    found = found.filter((number) => geoDistance(centre, placeIn(level, number, 0.5, 0.5)) < reach);
+    const isNear = (number) => geoDistance(centre, placeIn(level, number, 0.5, 0.5)) < reach;
+    found = found.filter((number) => isThere(level, number) && isNear(number));
     if (level < order) found = found.flatMap((number) => [0, 1, 2, 3].map((part) => 4 * number + part));
   }
   return found;

@@ -76,8 +76,8 @@ export class SkyMap {
   }
 
   /** Draw a progressive survey below the footprints (null: none). */
-  showSurvey(survey) {
-    this.survey.choose(survey);
+  async showSurvey(survey) {
+    await this.survey.choose(survey);
     this.#redraw();
   }
 

@@ -5,6 +5,8 @@ import { cellsNear, placeIn, sideOf } from "./healpix.js";
 
 const TILE_PX = 512;
 const MOST_TILES = 160;
+const BLOCK = 2880;
+const CARD = 80;
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** The surveys that a service lists: {title, url, order}. */
@@ -21,9 +23,52 @@ export async function listSurveys(url) {
   });
 }
 
+/** Where a survey has tiles: (order, number) -> whether there is one, by its MOC (FITS, NUNIQ). */
+async function readCoverage(url) {
+  const answer = await fetch(url);
+  const bytes = new DataView(await answer.arrayBuffer());
+  const whole = new Set();
+  const parts = new Set();
+  for (const uniq of uniqNumbers(bytes)) {
+    let order = Math.floor(Math.log2(uniq / 4) / 2);
+    let number = uniq - 4 ** (order + 1);
+    whole.add(`${order}/${number}`);
+    while (order > 0) {
+      order -= 1;
+      number = Math.floor(number / 4);
+      if (parts.has(`${order}/${number}`)) break;
+      parts.add(`${order}/${number}`);
+    }
+  }
+  return (order, number) => {
+    if (parts.has(`${order}/${number}`)) return true;
+    for (let up = order, rest = number; up >= 0; up -= 1, rest = Math.floor(rest / 4)) {
+      if (whole.has(`${up}/${rest}`)) return true;
+    }
+    return false;
+  };
+}
+
+/** The column of a FITS file of one table: 64-bit numbers, after two headers. */
+function* uniqNumbers(bytes) {
+  let at = 0;
+  let rows = 0;
+  for (let header = 0; header < 2; header += 1) {
+    for (let ended = false; !ended; at += BLOCK) {
+      for (let card = at; card < at + BLOCK && !ended; card += CARD) {
+        const text = String.fromCharCode(...new Uint8Array(bytes.buffer, card, CARD));
+        if (text.startsWith("NAXIS2  =")) rows = parseInt(text.slice(10), 10);
+        ended = text.trim() === "END";
+      }
+    }
+  }
+  for (let row = 0; row < rows; row += 1) yield Number(bytes.getBigInt64(at + 8 * row));
+}
+
 export class SurveyLayer {
   #group;
   #survey = null;
+  #hasTile = () => false;
   #images = new Map();
 
   constructor(group) {
@@ -31,10 +76,13 @@ export class SurveyLayer {
   }
 
   /** Which survey is drawn; null: none. */
-  choose(survey) {
+  async choose(survey) {
     this.#survey = survey;
+    this.#hasTile = () => false;
     this.#images.clear();
     this.#group.replaceChildren();
+    const hasTile = survey && (await readCoverage(`${survey.url}/Moc.fits`));
+    if (survey && this.#survey === survey) this.#hasTile = hasTile;
   }
 
   /** Put the tiles of a view in their places. */
@@ -43,7 +91,7 @@ export class SurveyLayer {
     if (this.#survey && !isWhole) {
       const fitting = Math.ceil(Math.log2((sideOf(0) / RADIAN) * (scale / TILE_PX)));
       const order = Math.max(3, Math.min(fitting, this.#survey.order));
-      const cells = cellsNear(order, centre, radius);
+      const cells = cellsNear(order, centre, radius, this.#hasTile);
       if (cells.length <= MOST_TILES) for (const number of cells) wanted.set(`${order}/${number}`, [order, number]);
     }
     for (const [key, image] of this.#images) {
@@ -75,7 +123,6 @@ export class SurveyLayer {
     })) {
       image.setAttribute(name, value);
     }
-    image.addEventListener("error", () => image.setAttribute("visibility", "hidden"));
     this.#images.set(key, image);
     return this.#group.appendChild(image);
   }
