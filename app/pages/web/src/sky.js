@@ -25,7 +25,7 @@ async function mount(section) {
       map.mark([lon, lat]);
     };
   }
-  offerSurveys(map, await listSurveys(section.dataset.surveys));
+  listSurveys(section.dataset.surveys).then((surveys) => offerSurveys(map, surveys));
   const answer = await fetch(section.dataset.coverage);
   if (!answer.ok) return;
   const { about, geometry } = await answer.json();
