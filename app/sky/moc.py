@@ -26,9 +26,9 @@ __all__ = [
     "WRITERS",
     "bounded",
     "cell_size_deg",
-    "cells",
     "cover",
     "fitting_order",
+    "map_of",
     "read_text",
     "union",
     "write_text",
@@ -100,7 +100,7 @@ def _corners_of(text: str) -> Corners:
     return lon % 360.0, lat
 
 
-def cells(numbers: Sequence[int], order: int) -> MOC:
+def map_of(numbers: Sequence[int], order: int) -> MOC:
     """The map of cells of an order, by their nested numbers."""
     depths = np.full(len(numbers), order, np.uint8)
     return MOC.from_healpix_cells(np.array(numbers, np.uint64), depths, max_depth=order)
@@ -113,11 +113,11 @@ def union(maps: Sequence[MOC], order: int) -> MOC:
     return maps[0].union(*maps[1:]) if len(maps) > 1 else maps[0]
 
 
-def bounded(moc: MOC, *, order: int = MAX_ORDER, most: int = MAX_CELLS) -> MOC:
+def bounded(moc: MOC, *, order: int = MAX_ORDER, cells: int = MAX_CELLS) -> MOC:
     """A map of cells of this order at the finest, and of so many; where it must be, coarser."""
     if moc.max_order > order:
         moc = moc.degrade_to_order(order)
-    while len(moc.uniq_hpx) > most and moc.max_order > 0:
+    while len(moc.uniq_hpx) > cells and moc.max_order > 0:
         moc = moc.degrade_to_order(moc.max_order - 1)
     return moc
 

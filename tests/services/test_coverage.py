@@ -97,7 +97,7 @@ def test_a_map_holds_the_regions_and_little_more(regions: list[str]) -> None:
 def test_a_map_of_too_many_cells_becomes_coarser_and_loses_nothing() -> None:
     regions = [f"POLYGON ICRS {x} 0 {x + 0.1} 0 {x + 0.1} 0.1 {x} 0.1" for x in range(0, 40, 2)]
     whole = cover(regions, MAX_ORDER)
-    less = bounded(whole, most=1000)
+    less = bounded(whole, cells=1000)
     assert len(less.uniq_hpx) <= 1000 < len(whole.uniq_hpx) < MAX_CELLS
     assert whole.difference(less).empty()
 

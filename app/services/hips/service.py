@@ -36,7 +36,7 @@ from app.services.hips.survey import (
     plan_survey,
     survey_name,
 )
-from app.sky.moc import MAX_ORDER, MOC, WRITERS, cells
+from app.sky.moc import MAX_ORDER, MOC, WRITERS, map_of
 from app.stores.hips_files import MOC_FILE, HipsFolder, Tile
 
 PICTURES_AT_ONCE: Final = 32
@@ -263,7 +263,7 @@ def _covered(survey: Survey, tiles: Sequence[Tile]) -> MOC:
     """Cells that the images have a part in, of the finest tiles that there are."""
     order = min(survey.order + _MOC_DEPTH, max(survey.order, MAX_ORDER))
     numbers = [tile.number for tile in tiles if tile.order == survey.order]
-    return survey.moc(order).intersection(cells(numbers, survey.order))
+    return survey.moc(order).intersection(map_of(numbers, survey.order))
 
 
 def _draw(pool: Executor, folder: HipsFolder, tiles: Sequence[Tile], unit: str) -> Brightness:
