@@ -7,6 +7,8 @@ import { SurveyLayer } from "./survey.js";
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const CLOSEST_DEG = 0.01;
 const STEP = 1.4;
+/** About as wide as a digit of a label, so that none is cut at the border. */
+const GLYPH_PX = 7;
 const LEAST_PX = 3; // what would be smaller is drawn as a dot
 const MOVED_PX = 4; // a pointer that went further has dragged
 const BUTTONS = [
@@ -274,7 +276,9 @@ export class SkyMap {
     this.survey.draw(view, this.#centre, this.#scale);
     this.labels.replaceChildren(
       ...labels.map(({ place: [x, y], text }) => {
-        const label = make("text", { x: x.toFixed(1), y: (y - 3).toFixed(1), "text-anchor": "middle" });
+        const half = GLYPH_PX * text.length / 2;
+        const within = Math.min(Math.max(x, half), width - half);
+        const label = make("text", { x: within.toFixed(1), y: (y - 3).toFixed(1), "text-anchor": "middle" });
         label.textContent = text;
         return label;
       }),
