@@ -142,9 +142,6 @@ def build_services(config: Config) -> Services:
     images = ImageStore(data_dir=config.data_dir.absolute())
     cuts = make_cutouts(config, stores, images)
     jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes, cuts)
-    signer = FileSigner(
-        key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
-    )
     cached_psfs = make_cache(config, "psfs", ".npy", PSF_CACHE_BYTES)
     psfs = ImagePsfs(images=images, cache=cached_psfs)
     rows = CatalogRows(tables=stores.tables, catalogs=stores.catalogs)
@@ -156,11 +153,7 @@ def build_services(config: Config) -> Services:
         queries=queries,
         uploads=uploads,
         jobs=jobs,
-        links=LinkService(
-            datasets=stores.datasets,
-            signer=signer,
-            seconds_of=partial(quotes.seconds_of_pixels, "difference"),
-        ),
+        links=make_links(config, stores, quotes),
         builds=builds,
         first_use=first_use,
         forecasts=ForecastService(builds=builds, quotes=quotes, datasets=stores.datasets),
@@ -185,6 +178,15 @@ def build_services(config: Config) -> Services:
         tile_limits=make_cache(config, "tiles", ".json", TILE_LIMITS_CACHE_BYTES),
         address=ServiceAddress(base_url=config.base_url),
     )
+
+
+def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> LinkService:
+    """Links whose addresses are signed for a while."""
+    signer = FileSigner(
+        key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
+    )
+    seconds_of = partial(quotes.seconds_of_pixels, "difference")
+    return LinkService(datasets=stores.datasets, signer=signer, seconds_of=seconds_of)
 
 
 def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> Cutouts:
