@@ -5,22 +5,19 @@ took in from other modules, functions and constants, is part of that code: after
 changed only those, old code would go on silently. Here a function is compiled anew when its module
 or any module of the same package that it imports, at whatever remove, has changed.
 
-Numba finds these classes by the names that ``app`` sets before numba is
-imported, in the order of numba's own: the folder NUMBA_CACHE_DIR, beside the source, the user's.
+Numba finds these classes by the names that ``app`` sets before numba is imported. The variable has
+to stay: numba reads it at each compilation again. Their order is that of numba's own: the folder
+NUMBA_CACHE_DIR, beside the source, the user's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from functools import cache
 from pathlib import Path
 
 from numba.core import caching
-
-# Numba has read it; programs that this process starts need not know these classes.
-os.environ.pop("NUMBA_CACHE_LOCATOR_CLASSES", None)
 
 _IMPORT = re.compile(
     r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+([\w.]+))", re.MULTILINE

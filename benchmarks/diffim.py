@@ -237,7 +237,8 @@ def _run_peer(name: str, pair: Pair, tools: Path, folder: Path) -> None:
     """Install and run one peer on a pair; print its time, start included, and its scores."""
     script, needs, options = PEERS[name]
     python = folder / f"{name}-venv" / "bin" / "python"
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "NUMBA_CACHE_LOCATOR_CLASSES")
+    clean = {key: value for key, value in os.environ.items() if key not in ours}
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
         for need in needs:

@@ -287,7 +287,8 @@ class Peers:
 
 
 def _clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "NUMBA_CACHE_LOCATOR_CLASSES")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def time_warps(stack: Stack, peers: Peers, runs: int) -> list[Row]:

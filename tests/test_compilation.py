@@ -27,9 +27,9 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(package: Path) -> str:
+def ask(package: Path, before: str = "") -> str:
     hits = "sum(told.stats.cache_hits.values())"
-    code = f"import app; from loom.caller import told; print(told(), {hits})"
+    code = f"import app; {before}; from loom.caller import told; print(told(), {hits})"
     # Byte code is not kept: Python takes sources of one size and one second for the same.
     done = subprocess.run(
         [sys.executable, "-B", "-c", code],
@@ -75,3 +75,12 @@ def test_imports_at_any_remove_count(package: Path) -> None:
     assert ask(package) == "1 0"
     (package / "deep.py").write_text("LEVEL = 2\n")
     assert ask(package) == "2 0"
+
+
+def test_code_is_kept_whatever_was_compiled_before_it(package: Path) -> None:
+    (package / "caller.py").write_text(CALLER.format(package="loom", name="LEVEL", call="LEVEL"))
+    (package / "values.py").write_text("LEVEL = 1\n")
+    other = "from numba import njit\n\n@njit(cache=True)\ndef other():\n    return 0\n"
+    (package / "other.py").write_text(other)
+    assert ask(package, "from loom.other import other; other()") == "1 0"
+    assert ask(package) == "1 1"
