@@ -47,5 +47,6 @@ COVERAGE: Final = Table(
             principal=True,
         ),
     ),
-    description="Sky coverage of the images of each collection, kind, level and band",
+    description="Sky coverage of the images of each collection, kind, level and band, as it was "
+    "when coverage was last asked for",
 )
