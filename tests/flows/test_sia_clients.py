@@ -195,6 +195,8 @@ def test_both_engines_give_one_table(
         for name, value in asked.items():
             query[name] = value
         table = query.execute().to_table()
+        # Other tests build on these services, on each at a moment of its own.
+        table = table[[state != "built" for state in table["build_state"]]]
         table.sort("obs_publisher_did")
         table["access_url"] = [str(v).replace(service.url, "") for v in table["access_url"]]
         tables.append(table)
