@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, cli_adql, cli_builds, cli_hips, cli_tables
+from app import __version__, cli_access, cli_adql, cli_builds, cli_hips, cli_tables
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
@@ -34,6 +34,7 @@ cli_builds.add_commands(app)
 cli_tables.add_commands(app)
 cli_adql.add_commands(app)
 cli_hips.add_commands(app)
+cli_access.add_commands(app)
 
 
 @app.callback(invoke_without_command=True)

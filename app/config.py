@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -55,6 +56,8 @@ class Config(BaseSettings):
     base_url: str | None = None
     """Public address when behind a proxy; default: the address of each request."""
     title: str = "Skyloom"
+    anonymous: Literal["build", "read", "none"] = "build"
+    """What may be done without a token: read what is public and build, read it, or nothing."""
     link_lifetime_s: PositiveInt = 3600
     """How long a signed file link is valid."""
     max_rows: PositiveInt = 1_000_000

@@ -17,6 +17,9 @@
     │  ├ RecipeError        (reason)
     │  ├ PhaseError         (phase, event)
     │  ├ SignatureError     (reason)
+    │  ├ AuthenticationError (reason)  who asks must be known
+    │  │  └ TokenError      (reason)
+    │  ├ ForbiddenError     (reason)   who asks is known, and may not
     │  └ LimitError         (what, asked, allowed)
     ├ NotFoundError
     │  ├ DatasetNotFoundError  (identifier)
@@ -157,6 +160,18 @@ class PhaseError(UsageError):
 
 class SignatureError(UsageError):
     """This file link is not valid: {0}"""
+
+
+class AuthenticationError(UsageError):
+    """Not signed in: {0}"""
+
+
+class TokenError(AuthenticationError):
+    """This token is not valid: {0}"""
+
+
+class ForbiddenError(UsageError):
+    """Not allowed: {0}"""
 
 
 class LimitError(UsageError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from app.http import (
     differences,
     files,
     hips,
+    identity,
     lightcurve,
     moc,
     psf,
@@ -27,7 +29,8 @@ from app.http import (
     stamps,
     tap,
 )
-from app.http.faults import explain, install_fault_handlers
+from app.http.faults import answer_error, explain, headers_of, install_fault_handlers
+from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.pages.document import PageWriter
@@ -44,6 +47,7 @@ EXPOSED = [
     "Content-Range",
     "Location",
     "Retry-After",
+    "WWW-Authenticate",
     "X-Skyloom-Build-State",
     "X-Skyloom-Dataset",
     "X-Skyloom-Missing",
@@ -66,10 +70,19 @@ def create_app(config: Config) -> FastAPI:
 
     # FastAPI's own pages about the interface are blank without the scripts of another site.
     app = FastAPI(
-        title=config.title, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title=config.title,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     writer = PageWriter(title=config.title, address=services.address.of)
     install_fault_handlers(app, error_page=writer.write_error)
+    app.add_middleware(
+        IdentityMiddleware,
+        identities=services.identities,
+        answer_error=partial(answer_error, error_page=writer.write_error),
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -81,10 +94,10 @@ def create_app(config: Config) -> FastAPI:
     return app
 
 
-def status_and_text(error: ServiceError) -> tuple[int, str]:
-    """How the pages tell an error: with the status and the words of every other answer."""
+def told_to_people(error: ServiceError) -> tuple[int, str, Mapping[str, str]]:
+    """How the pages tell an error: with the status, words and headers of every other answer."""
     fault, text = explain(error)
-    return fault.status, text
+    return fault.status, text, headers_of(error)
 
 
 def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
@@ -93,6 +106,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     _mount_tables(app, services, config, writer)
     _mount_builds(app, services, config)
     _mount_images(app, services, config)
+    app.include_router(identity.router(address=services.address))
     app.include_router(hips.router(shelf=surveys, address=services.address))
     app.include_router(
         pages_router(
@@ -113,7 +127,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
             coverage=services.coverage,
             writer=writer,
             parameters=read_parameters,
-            explain=status_and_text,
+            explain=told_to_people,
         )
     )
 

@@ -15,6 +15,7 @@ from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
 from app.http.faults import describe_plainly
 from app.recipes.recipe import BuildKind
+from app.schema.access import Identity
 from app.services.batches import DifferenceBatch, TemplateBatch
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
@@ -30,6 +31,7 @@ from app.services.doctor import Finding, doctor
 from app.services.first_use import FirstUseService
 from app.services.forced_photometry import ForcedPhotometer
 from app.services.forecasts import ForecastService
+from app.services.identities import IdentityService
 from app.services.image_psf import ImagePsfs
 from app.services.jobs import JobService
 from app.services.light_curves import LightCurveService
@@ -83,6 +85,7 @@ class Services:
     """Everything that handlers and commands call, constructed once."""
 
     stores: MetadataStores
+    identities: IdentityService
     queries: QueryService
     uploads: UploadService
     jobs: JobService
@@ -150,6 +153,7 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         stores=stores,
+        identities=make_identities(config, stores),
         queries=queries,
         uploads=uploads,
         jobs=jobs,
@@ -178,6 +182,12 @@ def build_services(config: Config) -> Services:
         tile_limits=make_cache(config, "tiles", ".json", TILE_LIMITS_CACHE_BYTES),
         address=ServiceAddress(base_url=config.base_url),
     )
+
+
+def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
+    """Who sends which token, and what anybody may."""
+    anonymous = Identity(may_read=config.anonymous != "none", may_build=config.anonymous == "build")
+    return IdentityService(tokens=stores.tokens, clock=now, anonymous=anonymous)
 
 
 def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> LinkService:

@@ -13,6 +13,7 @@ from app.errors import UsageError
 from app.schema.catalog import CATALOG
 from app.schema.fields import Catalog
 from app.services.external.service import RowImportService
+from app.services.identities import TokenService
 from app.services.publishing.service import PublishService
 from app.services.setup import init_database
 from app.stores.database import sqlite_file
@@ -93,6 +94,16 @@ def open_row_import(config: Config) -> Iterator[RowImportService]:
             rows=ExternalRowStore(engine=stores.engine),
             loaders=PublishedStore(engine=stores.engine),
         )
+    finally:
+        stores.close()
+
+
+@contextmanager
+def open_tokens(config: Config) -> Iterator[TokenService]:
+    """The service of tokens, over an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield TokenService(tokens=stores.tokens, clock=now)
     finally:
         stores.close()
 

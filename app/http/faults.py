@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 VOTABLE_TYPE: Final = "application/x-votable+xml"
 RETRY_AFTER_S: Final = "10"
+REALM: Final = "Skyloom"
 METHODS: Final = ("DELETE", "GET", "HEAD", "POST", "PUT")
-VOTABLE_ROOTS: Final = frozenset({"tap", "sia", "datalink", "skymap"})
+VOTABLE_ROOTS: Final = frozenset({"tap", "sia", "datalink", "skymap", "lightcurve"})
 """Below these an address that no endpoint takes answers as the endpoints there do."""
 
 ErrorPage = Callable[[Request, int, str], Response]
@@ -53,6 +54,8 @@ FAULTS: Final[Mapping[type[BaseException], Fault]] = {
     errors.MultiValuedParameterError: Fault(
         400, "UsageFault", "MultiValuedParamNotSupported", "fatal"
     ),
+    errors.AuthenticationError: Fault(401, "UsageFault", "AuthenticationError", "fatal"),
+    errors.ForbiddenError: Fault(403, "UsageFault", "AuthorizationError", "fatal"),
     errors.SignatureError: Fault(403, "UsageFault", "AuthorizationError", "fatal"),
     errors.PhaseError: Fault(403, "UsageFault", "UsageError", "fatal"),
     errors.UsageError: Fault(400, "UsageFault", "UsageError", "fatal"),
@@ -103,6 +106,18 @@ def explain(error: BaseException) -> tuple[Fault, str]:
     return fault, f"internal error; it is logged as {number}"
 
 
+def headers_of(error: Exception) -> dict[str, str]:
+    """What an answer tells beside the error: when to come back, or how to sign in (RFC 9110,
+    section 11.6.1; RFC 6750, section 3)."""
+    if fault_of(type(error)).status == 503:
+        return {"Retry-After": RETRY_AFTER_S}
+    if isinstance(error, errors.AuthenticationError):
+        why = ', error="invalid_token"' if isinstance(error, errors.TokenError) else ""
+        bearer = f'Bearer realm="{REALM}"{why}'
+        return {"WWW-Authenticate": f'{bearer}, Basic realm="{REALM}", charset="UTF-8"'}
+    return {}
+
+
 def describe(error: Exception) -> str:
     """``UsageFault: …`` as it stands in a VOTable."""
     fault, message = explain(error)
@@ -127,18 +142,19 @@ def job_error_document(error: JobError, style: FaultStyle) -> Response:
 def install_fault_handlers(app: FastAPI, *, error_page: ErrorPage | None = None) -> None:
     """Make every error of ``app`` leave as a fault document. With an ``error_page`` browsers get
     that where faults are plain text, and at addresses outside of TAP that are none."""
-    app.add_exception_handler(ServiceError, partial(_on_error, error_page=error_page))
+    app.add_exception_handler(ServiceError, partial(answer_error, error_page=error_page))
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, partial(_on_http_error, error_page=error_page))
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, partial(_on_error, error_page=error_page))
+    app.add_exception_handler(Exception, partial(answer_error, error_page=error_page))
 
 
-async def _on_error(
+async def answer_error(
     request: Request, error: Exception, *, error_page: ErrorPage | None
 ) -> Response:
+    """How an error leaves the service; see :func:`install_fault_handlers`."""
     fault, message = explain(error)
-    headers = {"Retry-After": RETRY_AFTER_S} if fault.status == 503 else {}
+    headers = headers_of(error)
     reads_text = _style_of(request) is FaultStyle.TEXT and fault.status >= 400
     if error_page is not None and reads_text and asks_for_page(request):
         answer = error_page(request, fault.status, message)
@@ -164,7 +180,7 @@ async def _on_http_error(
     request: Request, error: Exception, *, error_page: ErrorPage | None
 ) -> Response:
     if not isinstance(error, HTTPException):
-        return await _on_error(request, error, error_page=error_page)
+        return await answer_error(request, error, error_page=error_page)
     known = FAULTS[errors.NotFoundError if error.status_code == 404 else errors.UsageError]
     fault = Fault(error.status_code, known.dali, known.label, "fatal")
     message = f"{request.method} {shortened(request.url.path)}: {error.detail}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -87,6 +87,7 @@ _NOWHERE: Final = "62.0 -37.0"
 _READ: Final = ["GET", "HEAD"]
 
 Handler = Callable[[Request], Awaitable[Response]]
+Explain = Callable[[ServiceError], tuple[int, str, Mapping[str, str]]]
 ReadParameters = Callable[[Request], Awaitable[ParameterSet]]
 
 
@@ -107,10 +108,10 @@ def pages_router(
     coverage: CoverageService,
     writer: PageWriter,
     parameters: ReadParameters,
-    explain: Callable[[ServiceError], tuple[int, str]],
+    explain: Explain,
 ) -> APIRouter:
     """All pages, at ``/``. ``parameters`` gives what the query string and form of a request hold,
-    ``explain`` the HTTP status and text of an error; errors leave as pages of their own."""
+    ``explain`` how an error is told (status, text, headers); errors leave as pages of their own."""
     routes = _route_class(writer, parameters, explain)
     router = APIRouter(route_class=routes, include_in_schema=False)
     reader = _ReadPages(
@@ -368,7 +369,7 @@ class _JobPages:
 def _route_class(
     writer: PageWriter,
     parameters: ReadParameters,
-    explain: Callable[[ServiceError], tuple[int, str]],
+    explain: Explain,
 ) -> type[APIRoute]:
     """Routes that read their parameters and whose errors are pages for people."""
 
@@ -381,7 +382,10 @@ def _route_class(
                     request.state.parameters = await parameters(request)
                     return await handle(request)
                 except ServiceError as fault:
-                    return writer.write_error(request, *explain(fault))
+                    status, text, headers = explain(fault)
+                    answer = writer.write_error(request, status, text)
+                    answer.headers.update(headers)
+                    return answer
 
             return handle_or_explain
 

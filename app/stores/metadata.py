@@ -15,6 +15,7 @@ from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.difference_store import DifferenceStore
 from app.stores.tables.postgres import PostgresTableStore
 from app.stores.tables.sqlite import SqliteTableStore
+from app.stores.tokens import TokenStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class MetadataStores:
     jobs: JobStore
     catalogs: CatalogStore
     coverage: CoverageStore
+    tokens: TokenStore
 
     def close(self) -> None:
         """Close every connection."""
@@ -50,4 +52,5 @@ def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
         jobs=JobStore(engine=engine),
         catalogs=CatalogStore(engine=engine),
         coverage=CoverageStore(engine=engine),
+        tokens=TokenStore(engine=engine),
     )

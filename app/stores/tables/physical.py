@@ -63,6 +63,7 @@ obscore: Final = _table(
     sa.Column("origin", TEXT, nullable=False),
     sa.Column("recipe_key", TEXT),
     sa.Column("difference_of", TEXT),
+    sa.Column("restricted_by", TEXT),
     required=REQUIRED,
 )
 
@@ -126,6 +127,18 @@ published_table: Final = sa.Table(
     sa.Column("row_count", sa.BigInteger, nullable=False),
     sa.Column("source", TEXT, nullable=False),
     sa.Column("published", TEXT, nullable=False),
+)
+
+access_token: Final = sa.Table(
+    "access_token",
+    METADATA,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("digest", TEXT, nullable=False, unique=True),
+    sa.Column("role", TEXT, nullable=False),
+    sa.Column("collections", TEXT, nullable=False),
+    sa.Column("created", TEXT, nullable=False),
+    sa.Column("expires", TEXT),
+    sa.Column("revoked", TEXT),
 )
 
 discarded_table: Final = sa.Table(

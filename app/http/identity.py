@@ -1,0 +1,129 @@
+"""Who asks: the one place that reads the Authorization header."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import AuthenticationError, ForbiddenError, ServiceError, TokenError
+from app.http.context import ServiceAddress
+from app.http.faults import FaultStyle, answers_in
+from app.schema.access import ANYBODY, Identity
+from app.services.identities import IdentityService
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+FOR_ALL: Final = ("/capabilities", "/availability", "/login", "/robots.txt")
+"""Ends of addresses that answer also where nobody may read without a token (VOSI 1.1)."""
+BY_SIGNATURE: Final = ("/files/", "/packages/", "/static/")
+"""Addresses that need no token: a signature speaks for them, or they are the pages' own."""
+AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]
+_LONGEST: Final = 4096
+_OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
+
+
+def identity_of(request: Request) -> Identity:
+    """Who asks; anybody where nobody looked."""
+    found = getattr(request.state, "identity", ANYBODY)
+    return found if isinstance(found, Identity) else ANYBODY
+
+
+class IdentityMiddleware:
+    """Finds out who asks before a request reaches any endpoint. What is wrong is told by
+    ``answer_error``.
+
+    A token that is not good is refused, also where none is needed: who sends one would otherwise
+    be shown less without a word.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, identities: IdentityService, answer_error: AnswerError
+    ) -> None:
+        self._app = app
+        self._identities = identities
+        self._answer_error = answer_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            try:
+                request.state.identity = await _admitted(request, self._identities)
+            except ServiceError as error:
+                answer = await self._answer_error(request, error)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _admitted(request: Request, identities: IdentityService) -> Identity:
+    identity = await _identity(request, identities)
+    if not identity.may_read and not _is_for_all(request.scope["path"]):
+        raise AuthenticationError("this service answers those who send a token")
+    return identity
+
+
+async def _identity(request: Request, identities: IdentityService) -> Identity:
+    given = request.headers.getlist("authorization")
+    if not given:
+        return identities.anonymous
+    if len(given) > 1:
+        raise TokenError("send one Authorization header")
+    scheme, secret = _secret(given[0])
+    if scheme == "basic" and request.method not in SAFE:
+        _refuse_other_sites(request)
+    if identities.is_known(secret):
+        return identities.of_token(secret)
+    return await to_thread.run_sync(identities.of_token, secret)
+
+
+def _secret(header: str) -> tuple[str, str]:
+    """The scheme and the token that a header carries. Of Basic the user may be anything."""
+    scheme, _, rest = header.strip().partition(" ")
+    rest = rest.strip()
+    if len(rest) > _LONGEST:
+        raise TokenError("it is too long")
+    match scheme.lower():
+        case "bearer":
+            secret = rest
+        case "basic":
+            try:
+                secret = base64.b64decode(rest, validate=True).decode("latin-1").partition(":")[2]
+            except (binascii.Error, ValueError):
+                raise TokenError("its Basic credentials cannot be read") from None
+        case _:
+            raise TokenError("send it as Bearer, or as the password of Basic")
+    if not secret:
+        raise TokenError("it is empty")
+    return scheme.lower(), secret
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Browsers send a password that they keep also with forms of other sites."""
+    if request.headers.get("sec-fetch-site", "").lower() in _OTHER_SITES:
+        raise ForbiddenError("a page of another site may not do this in your name")
+
+
+def _is_for_all(path: str) -> bool:
+    return path.endswith(FOR_ALL) or path.startswith(BY_SIGNATURE)
+
+
+def router(*, address: ServiceAddress) -> APIRouter:
+    """``/login``: has a browser ask for the token, and keep it."""
+    found = APIRouter(dependencies=[answers_in(FaultStyle.TEXT)], include_in_schema=False)
+
+    @found.get("/login")
+    async def login(request: Request) -> Response:
+        if identity_of(request).is_anonymous:
+            raise AuthenticationError("give your token as the password; the name may be anything")
+        headers = {"Cache-Control": "no-store"}
+        return RedirectResponse(f"{address.of(request)}/", 303, headers=headers)
+
+    return found

@@ -1,0 +1,141 @@
+"""Who a token stands for, and the tokens themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.errors import NotFoundError, TokenError, UsageError, quoted
+from app.schema.access import OPERATOR, Identity, Role
+from app.stores.tokens import AccessToken, TokenStore
+
+KEPT_S: Final = 2.0
+"""So long a server goes by what it knows of a token: so soon a revoked one is refused."""
+MOST_KEPT: Final = 4096
+PREFIX: Final = "skyloom_"
+"""Tokens are known by it when one lies where it should not."""
+_SECRET_BYTES: Final = 32
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_RESERVED: Final = (str(OPERATOR.name), "anonymous")
+
+
+class IdentityService:
+    """Tells who asks. ``anonymous`` is who asks without a token."""
+
+    def __init__(
+        self, *, tokens: TokenStore, clock: Callable[[], datetime], anonymous: Identity
+    ) -> None:
+        self.anonymous = anonymous
+        self._tokens = tokens
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, AccessToken | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of_token(self, secret: str) -> Identity:
+        """Who sends a token. Raises TokenError for one that is wrong, expired or revoked.
+
+        It is found by its SHA-256: how long that takes tells nothing of tokens that there are.
+        """
+        digest = digest_of(secret)
+        found = self._cached(digest)
+        token = self._look_up(digest) if found is None else found[1]
+        if token is None:
+            raise TokenError("nobody has it")
+        fault = token.fault(self._clock())
+        if fault is not None:
+            raise TokenError(fault)
+        return _identity(token)
+
+    def is_known(self, secret: str) -> bool:
+        """Whether :meth:`of_token` needs no look into the database."""
+        return self._cached(digest_of(secret)) is not None
+
+    def of_owner(self, name: str | None) -> Identity:
+        """Who a job is run for, with what is granted to them now: nothing without a good token."""
+        if name is None:
+            return self.anonymous
+        if name == OPERATOR.name:
+            return OPERATOR
+        token = self._tokens.of_name(name)
+        if token is None or token.fault(self._clock()) is not None:
+            return Identity(name=name, may_build=False)
+        return _identity(token)
+
+    def _cached(self, digest: str) -> tuple[float, AccessToken | None] | None:
+        with self._lock:
+            found = self._known.get(digest)
+        return found if found is not None and found[0] > time.monotonic() else None
+
+    def _look_up(self, digest: str) -> AccessToken | None:
+        token = self._tokens.of_digest(digest)
+        with self._lock:
+            self._known[digest] = (time.monotonic() + KEPT_S, token)
+            self._known.move_to_end(digest)
+            if len(self._known) > MOST_KEPT:
+                self._known.popitem(last=False)
+        return token
+
+
+class TokenService:
+    """What an operator does with tokens."""
+
+    def __init__(self, *, tokens: TokenStore, clock: Callable[[], datetime]) -> None:
+        self._tokens = tokens
+        self._clock = clock
+
+    def create(
+        self, name: str, *, role: Role, collections: Sequence[str], days: float | None
+    ) -> str:
+        """A new token, which is told only now. Jobs belong to its name, so only one that is good
+        no more is replaced. Raises UsageError."""
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise UsageError(
+                f"{quoted(name)} cannot be the name of a token: up to 64 letters, digits and "
+                f"._@-, the first a letter or digit, and not {' or '.join(_RESERVED)}"
+            )
+        if days is not None and not 0 < days <= 36_500:
+            raise UsageError(f"--expires {days:g}: more than 0 and at most 36500 days")
+        now, old = self._clock(), self._tokens.of_name(name)
+        token = AccessToken(
+            name=name,
+            role=role,
+            collections=tuple(dict.fromkeys(collections)),
+            created=now,
+            expires=None if days is None else now + timedelta(days=days),
+        )
+        secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+        is_over = old is not None and old.fault(now) is not None
+        if not self._tokens.add(token, digest_of(secret), replace=is_over):
+            raise UsageError(f"there is a token {quoted(name)}; revoke it first")
+        return secret
+
+    def list(self) -> list[tuple[AccessToken, str]]:
+        """Every token and its state: good, or why it is not."""
+        now = self._clock()
+        return [(token, token.fault(now) or "good") for token in self._tokens.all()]
+
+    def revoke(self, name: str) -> None:
+        """Make a token good no more, everywhere within :data:`KEPT_S`. Raises NotFoundError."""
+        if not self._tokens.revoke(name, self._clock()):
+            raise NotFoundError(f"A token {quoted(name)} that is not revoked")
+
+
+def digest_of(secret: str) -> str:
+    """What is stored of a token. It is 256 random bits, which nobody finds by trying."""
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def _identity(token: AccessToken) -> Identity:
+    return Identity(
+        name=token.name,
+        may_build=token.role != "reader",
+        sees_all=token.role == "operator",
+        collections=frozenset(token.collections),
+    )
