@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
+from app.schema.access import Rights, rights_of
 from app.schema.obscore import BUILDABLE, STALE
 
 Value = str | int | float | None
@@ -62,7 +63,8 @@ class DatasetRow:
     path of the DataLink document (:func:`links_path`). ``image_ref`` is the JSON form of
     :class:`app.recipes.recipe.ImageRef` (where the planes lie, serialised grid, zero point …).
     ``difference_of`` is the folded identifier of the exposure whose default difference the row is:
-    one row for each.
+    one row for each. ``restricted_by`` are the collections of the inputs that a product is as
+    restricted as; of an image that was taken it is empty, and its own collection counts.
     """
 
     columns: Mapping[str, Value]
@@ -75,6 +77,12 @@ class DatasetRow:
     origin: Origin = "ingested"
     recipe_key: str | None = None
     difference_of: str | None = None
+    restricted_by: tuple[str, ...] = ()
+
+    @property
+    def rights(self) -> Rights:
+        """Who may have its pixels."""
+        return rights_of(self.columns, self.restricted_by)
 
     @property
     def is_external(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -52,6 +53,7 @@ def to_record(row: DatasetRow) -> dict[str, Value]:
         "origin": row.origin,
         "recipe_key": row.recipe_key,
         "difference_of": None if row.difference_of is None else fold(row.difference_of),
+        "restricted_by": json.dumps(row.restricted_by) if row.restricted_by else None,
     }
     return record
 
@@ -102,6 +104,7 @@ def from_record(record: sa.RowMapping) -> DatasetRow:
         origin=_ORIGINS[record["origin"]],
         recipe_key=record["recipe_key"],
         difference_of=record["difference_of"],
+        restricted_by=tuple(json.loads(record["restricted_by"] or "[]")),
     )
 
 
