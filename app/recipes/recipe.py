@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from app.pixels.bright_objects import BrightObject
 from app.pixels.kernels import REGULARISATION, BasisName
@@ -19,6 +19,8 @@ BuildKind = Literal["template", "difference"]
 Statistic = Literal["mean", "meanclip", "median", "safeclip", "comparewarp"]
 PatchNumber = tuple[int, int]
 """(tract, patch)."""
+CALIBRATIONS: Final = ("bias", "dark", "flat", "illumination", "fringe", "bad_pixels")
+"""Frames that an exposure was calibrated with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ class ImageRef:
     defects instead (both empty: the mask is 0 = good, anything else = BAD). ``flux_scale`` turns
     stored values into the unit named by ``bunit``; ``saturation`` is in stored values. ``noise``
     is the standard deviation of a pixel of sky in the unit of ``bunit``, ``usable_fraction`` the
-    share of pixels that masks, NaN and missing weights leave.
+    share of pixels that masks, NaN and missing weights leave. ``calibrations`` are the frames of
+    :data:`CALIBRATIONS` that it was calibrated with and that are here, as (role, path).
     """
 
     dataset_id: str
@@ -61,6 +64,7 @@ class ImageRef:
     flux_scale: float = 1.0
     bunit: str | None = None
     checksum: str = ""
+    calibrations: tuple[tuple[str, str], ...] = ()
 
     def to_text(self) -> str:
         """The JSON form that a dataset row keeps; fields at their default are left out."""
@@ -79,7 +83,10 @@ class ImageRef:
         )
         names = tuple((str(name), int(bit)) for name, bit in values.pop("mask_planes", ()))
         codes = tuple((int(code), str(name)) for code, name in values.pop("mask_codes", ()))
-        return cls(planes=planes, mask_planes=names, mask_codes=codes, **values)
+        frames = tuple((str(role), str(path)) for role, path in values.pop("calibrations", ()))
+        return cls(
+            planes=planes, mask_planes=names, mask_codes=codes, calibrations=frames, **values
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,14 @@ _COMPANIONS: Final[Mapping[str, tuple[str, str]]] = {
     "mask": ("#auxiliary", "Mask"),
     "image": ("#auxiliary", "Image plane"),
 }
+_CALIBRATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "bias": ("#bias", "Bias frame"),
+    "dark": ("#dark", "Dark frame"),
+    "flat": ("#flat", "Flat field"),
+    "illumination": ("#calibration", "Illumination correction"),
+    "fringe": ("#calibration", "Fringe frame"),
+    "bad_pixels": ("#calibration", "Bad pixels"),
+}
 PACKAGE: Final = -1
 """Instead of the number of a file: all of them."""
 
@@ -148,7 +156,7 @@ class LinkService:
         """
         ref = self._signer.open(token)
         row = self._datasets.get(ref.dataset_id)
-        paths = [] if row.is_external or row.is_buildable else _paths(row)
+        paths = [] if row.is_external or row.is_buildable else _all_paths(row)
         if not 0 <= ref.part < len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
@@ -184,6 +192,7 @@ class LinkService:
         else:
             yield self._this(row, service_url)
             yield from self._companions(row, service_url)
+            yield from self._calibrations(row, service_url)
             yield from _planes(row, service_url)
             yield from picture_links(row, service_url)
             yield self._package(row, service_url)
@@ -244,19 +253,39 @@ class LinkService:
         for part, path in enumerate(_paths(row)[1:], start=1):
             role = roles[path]
             semantics, title = _COMPANIONS[role]
-            found = find_file(path)
-            yield Link(
-                ID=row.dataset_id,
-                semantics=semantics,
-                access_url=self._signed_url(row, part, service_url),
-                description=f"{title} of the image",
-                content_type=media_type_of(path),
-                content_length=None if found is None else found.size_bytes,
-                content_qualifier="#image",
-                local_semantics=role,
-                link_auth="false",
-                link_authorized=True,
-            )
+            yield self._file_link(row, part, service_url, semantics, f"{title} of the image", role)
+
+    def _calibrations(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
+        frames = ImageRef.from_text(row.image_ref).calibrations
+        for part, (role, _) in enumerate(frames, start=len(_paths(row))):
+            semantics, title = _CALIBRATIONS[role]
+            told = f"{title} that the image was calibrated with"
+            yield self._file_link(row, part, service_url, semantics, told, role)
+
+    def _file_link(
+        self,
+        row: DatasetRow,
+        part: int,
+        service_url: str,
+        semantics: str,
+        description: str,
+        role: str,
+    ) -> Link:
+        """A file beside the dataset's own."""
+        path = _all_paths(row)[part]
+        found = find_file(path)
+        return Link(
+            ID=row.dataset_id,
+            semantics=semantics,
+            access_url=self._signed_url(row, part, service_url),
+            description=description,
+            content_type=media_type_of(path),
+            content_length=None if found is None else found.size_bytes,
+            content_qualifier="#image",
+            local_semantics=role,
+            link_auth="false",
+            link_authorized=True,
+        )
 
     def _package(self, row: DatasetRow, service_url: str) -> Link:
         return Link(
@@ -272,7 +301,7 @@ class LinkService:
 
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
-        return f"{service_url}/files/{token}/{quote(_file_name(_paths(row)[part]))}"
+        return f"{service_url}/files/{token}/{quote(_file_name(_all_paths(row)[part]))}"
 
 
 def _planes(row: DatasetRow, service_url: str) -> Iterator[Link]:
@@ -305,6 +334,11 @@ def _paths(row: DatasetRow) -> list[str]:
     """The dataset's own file, then other files its planes lie in."""
     planes = (plane.path for plane in ImageRef.from_text(row.image_ref).planes)
     return list(dict.fromkeys((row.file_path, *planes)))
+
+
+def _all_paths(row: DatasetRow) -> list[str]:
+    """The same, then the calibration frames."""
+    return [*_paths(row), *(path for _, path in ImageRef.from_text(row.image_ref).calibrations)]
 
 
 def _package_name(row: DatasetRow) -> str:

@@ -60,6 +60,8 @@ class Settings:
     mask_codes: tuple[tuple[int, str], ...]
     role_cards: tuple[str, ...]
     roles: Mapping[str, tuple[re.Pattern[str], ...]]
+    calibration_folders: tuple[str, ...]
+    calibrations: Mapping[str, Rules]
 
 
 class Profile:

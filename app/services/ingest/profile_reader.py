@@ -11,6 +11,7 @@ from typing import Any
 
 from app.errors import UsageError
 from app.pixels.image import MASK_PLANES
+from app.recipes.recipe import CALIBRATIONS
 from app.schema.obscore import OBSCORE
 from app.services.ingest import toml_values as toml
 from app.services.ingest.profile import (
@@ -41,6 +42,7 @@ _SECTIONS = {
     },
     "mask": {"planes", "codes"},
     "extensions": {"cards", *ROLES},
+    "calibration": {"folders", *CALIBRATIONS},
 }
 _TOP = {*_SECTIONS, "name", "description", "exclude", "companion", "override"}
 
@@ -187,6 +189,10 @@ def read_settings(raw: Mapping[str, Any], where: str = "") -> Settings:
             raw["extensions"].get("cards", []), toml.join(where, "extensions.cards")
         ),
         roles=_roles(raw["extensions"], toml.join(where, "extensions")),
+        calibration_folders=toml.texts(
+            raw["calibration"].get("folders", []), toml.join(where, "calibration.folders")
+        ),
+        calibrations={role: rules("calibration", role) for role in CALIBRATIONS},
     )
 
 

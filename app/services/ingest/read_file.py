@@ -13,6 +13,7 @@ from app.errors import ImageFormatError, RegionError
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow, Value, links_path
+from app.services.ingest.calibration import find_calibrations
 from app.services.ingest.cards import Cards, CardValue
 from app.services.ingest.describe import (
     Span,
@@ -78,7 +79,9 @@ class FileReader:
             part = "" if len(images) == 1 else f":{_part(image)}"
             try:
                 with format_faults(Path(file.path).name):
-                    rows.append(self._row(opened, image, part, checksum))
+                    row, missing = self._row(opened, image, part, checksum)
+                rows.append(row)
+                notes += [f"it names a frame that is not there: {name}" for name in missing]
             except ImageFormatError as fault:
                 where = f"HDU {image.index}: " if part else ""
                 notes.append(where + _reason(fault, file))
@@ -86,8 +89,11 @@ class FileReader:
             return FileResult(file, reason="; ".join(notes))
         return FileResult(file, tuple(rows), None, tuple(notes))
 
-    def _row(self, opened: OpenFile, image: ImageUnit, part: str, checksum: str) -> DatasetRow:
-        """The row of one image of a file. Raises ImageFormatError."""
+    def _row(
+        self, opened: OpenFile, image: ImageUnit, part: str, checksum: str
+    ) -> tuple[DatasetRow, tuple[str, ...]]:
+        """The row of one image of a file, and the calibration frames that its header names and
+        that are not there. Raises ImageFormatError."""
         headers = opened.headers_of(image)
         grid = Grid.from_header(headers[0], image.shape, opened.hdulist)
         planes = opened.planes_of(image)
@@ -110,6 +116,7 @@ class FileReader:
             "lsst_filter": filter_name,
             "lsst_ccdvisitid": mapped.get("lsst_ccdvisitid", _ccd_visit(mapped)),
         }
+        frames, missing = find_calibrations(settings, cards, opened.file)
         ref = ImageRef(
             dataset_id=did,
             planes=tuple(plane.ref for plane in planes),
@@ -127,9 +134,10 @@ class FileReader:
             flux_scale=photometry.flux_scale,
             bunit=photometry.bunit,
             checksum=checksum,
+            calibrations=frames,
         )
         sample = sample_pixels(ref, grid.shape, planes)
-        return DatasetRow(
+        row = DatasetRow(
             columns={name: value for name, value in columns.items() if value is not None},
             file_path=opened.file.path,
             file_hdu=image.index,
@@ -140,6 +148,7 @@ class FileReader:
                 ref, noise=sample.noise, usable_fraction=sample.usable_fraction
             ).to_text(),
         )
+        return row, missing
 
     def _identifier(self, path: str) -> str:
         return f"ivo://{self.authority}/{self.collection}?{quote(path, safe='/-._~+:,=@')}"
