@@ -27,6 +27,7 @@
     ├ NoOverlapError        (what) the asked region has no pixels
     ├ TransientError        may succeed later
     │  ├ StoreUnavailableError (reason)
+    │  ├ RemoteUnavailableError (file, reason)
     │  ├ EngineBusyError       (reason)
     │  ├ StorageFullError      (file)
     │  ├ TooBusyError          ()
@@ -203,6 +204,13 @@ class TransientError(ServiceError):
 
 class StoreUnavailableError(TransientError):
     """The database does not answer: {0}"""
+
+
+class RemoteUnavailableError(TransientError):
+    """The storage of {0!s} does not answer now ({1}); try again later"""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(file, reason)
 
 
 STORE_UNAVAILABLE = "The database does not answer now; try again later"

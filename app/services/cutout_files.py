@@ -18,8 +18,9 @@ from app.services.cutouts import Cut, Cutout
 from app.stores.cutout_headers import CardRow, HeaderTemplate, padding, section_text
 from app.stores.distortion_tables import distortion_hdus
 from app.stores.fits_files import FITS_BLOCK
+from app.stores.image_files import Identity
 from app.stores.images import ImageStore
-from app.stores.plane_files import Identity, PlaneFiles, StoredUnit
+from app.stores.plane_files import PlaneFiles, StoredUnit
 from app.stores.psf_files import psf_hdus
 from app.workers.inputs import stored_psf
 
@@ -60,7 +61,7 @@ class CutoutWriter:
         for cut in others:
             yield from write(cut)
         psf = self._psf_of(cutout) if cutout.with_psf else None
-        tables = distortion_hdus(cutout.image, cutout.bounds)
+        tables = distortion_hdus(self._files, cutout.image, cutout.bounds)
         if tables or psf is not None:
             yield _extensions([*tables, *([] if psf is None else psf_hdus(psf))])
 

@@ -13,7 +13,9 @@ from typing import IO, Final
 
 from app.errors import StorageFullError
 
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What systems say of a full disk or quota."""
+_ALLOCATED_UNIT: Final = 512
 
 
 def write_unflushed(path: Path, fill: Callable[[IO[bytes]], None]) -> int:
@@ -33,7 +35,7 @@ def write_unflushed(path: Path, fill: Callable[[IO[bytes]], None]) -> int:
             Path(temporary).replace(path)
             return os.dup(descriptor)
     except OSError as fault:
-        if fault.errno in _FULL:
+        if fault.errno in FULL:
             raise StorageFullError(path.name) from fault
         raise
     finally:
@@ -46,19 +48,22 @@ def lock_shared(descriptor: int) -> None:
     _lock(descriptor, fcntl.LOCK_SH)
 
 
-def trim_folder(folder: Path, max_bytes: int) -> None:
-    """Delete what was not used for longest, and is not open now, until the rest fits."""
+def trim_folder(folder: Path, max_bytes: int) -> int:
+    """Delete what was not used for longest, and is not open now, until the rest fits. Returns the
+    bytes on the disk that are left, of sparse files those that are there."""
     files = []
     for path in folder.glob("*"):  # what a killed worker left half written goes too
         with suppress(FileNotFoundError):
             status = path.stat()
-            files.append((status.st_mtime_ns, status.st_size, path))
+            size = status.st_blocks * _ALLOCATED_UNIT
+            files.append((status.st_mtime_ns, size, path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= max_bytes:
-            return
+            break
         if _delete_unused(path):
             total -= size
+    return total
 
 
 def _lock(descriptor: int, kind: int) -> bool:

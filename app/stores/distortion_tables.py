@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from app.pixels.region_bounds import Bounds
 from app.pixels.wcs_cards import has_lookup_tables
-from app.stores.fits_files import format_faults, open_fits
-from app.stores.plane_files import StoredUnit
+from app.stores.fits_files import format_faults
+from app.stores.plane_files import PlaneFiles, StoredUnit
 
 TABLES: Final = frozenset({"WCSDVARR", "D2IMARR"})
 
 
-def distortion_hdus(unit: StoredUnit, bounds: Bounds) -> list[Any]:
+def distortion_hdus(files: PlaneFiles, unit: StoredUnit, bounds: Bounds) -> list[Any]:
     """Every such table of an image's file, for the pixels within ``bounds``; none where the WCS
     needs none. CRVAL is the pixel of the image at which a table's CRPIX stands.
 
@@ -20,7 +20,7 @@ def distortion_hdus(unit: StoredUnit, bounds: Bounds) -> list[Any]:
     """
     if not has_lookup_tables(unit.header):
         return []
-    with format_faults(unit.path.name), open_fits(unit.path) as found:
+    with format_faults(unit.name), files.open_fits(unit) as found:
         return [_shifted(hdu.copy(), bounds) for hdu in found if hdu.name in TABLES]
 
 

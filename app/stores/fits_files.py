@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from astropy.io import fits
@@ -19,7 +21,12 @@ Bounds = tuple[int, int, int, int]
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts")
 FITS_BLOCK = 2880
-COMPRESSED_SUFFIXES = ("", ".gz", ".bz2", ".fz")
+PACKED_SUFFIXES: Final = (".gz", ".bz2")
+"""Of files that are compressed as a whole."""
+COMPRESSED_SUFFIXES = ("", *PACKED_SUFFIXES, ".fz")
+GZIP: Final = b"\x1f\x8b"
+BZIP2: Final = b"BZh"
+"""How such files begin."""
 
 
 def is_fits_name(name: str) -> bool:
@@ -46,15 +53,31 @@ def format_faults(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_fits(path: Path) -> Iterator[Any]:
+def open_fits(file: Path | BinaryIO, name: str = "", **options: Any) -> Iterator[Any]:
     """An astropy HDUList, read without memory maps (a file cut short must not kill the process).
 
+    Other ``options`` are those of ``astropy.io.fits.open``. What has no path has a ``name``.
     Raises ImageFormatError with the file's name, never its folder, for whatever goes wrong inside.
     """
-    with format_faults(path.name), warnings.catch_warnings():
+    name = file.name if isinstance(file, Path) else name
+    with format_faults(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdulist:
+        with (
+            _unpacked(file) as plain,
+            fits.open(plain, memmap=False, lazy_load_hdus=True, **options) as hdulist,
+        ):
             yield hdulist
+
+
+def _unpacked(file: Path | BinaryIO) -> AbstractContextManager[Any]:
+    """What astropy unpacks itself when it is given paths."""
+    if isinstance(file, Path):
+        return nullcontext(file)
+    start = file.read(len(BZIP2))
+    file.seek(0)
+    if start.startswith(GZIP):
+        return gzip.GzipFile(fileobj=file)
+    return bz2.BZ2File(file) if start == BZIP2 else nullcontext(file)
 
 
 def read_plane(

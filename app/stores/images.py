@@ -18,28 +18,32 @@ from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.stored import forget_infinite, invert_weight
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.stores.files_atomic import WrittenFile, write_atomically
-from app.stores.fits_files import Bounds, format_faults, open_fits, take_plane
+from app.stores.fits_files import PACKED_SUFFIXES, Bounds, format_faults, take_plane
 from app.stores.fits_pieces import Piece
+from app.stores.image_files import ImageFiles
 from app.stores.kernel_files import StoredKernel, find_kernel
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
 from app.stores.plane_files import PlaneFiles
 from app.stores.plane_windows import PlaneWindows
 from app.stores.psf_files import find_psf
+from app.stores.remote.addresses import name_of
+from app.stores.remote.files import RemoteFiles
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.int32]
 Light = tuple[Float, Mask]
 WHOLE_ROWS_PX: Final = 8192
 """Of rows as short as this all is read at once, which takes less time than a part of each."""
-WHOLE_SUFFIXES: Final = (".gz", ".bz2")
 
 
 class ImageStore:
-    """Reads images by reference and writes products. Relative paths lie below the data folder."""
+    """Reads images by reference and writes products. Relative paths lie below the data folder,
+    addresses at ``remote``."""
 
-    def __init__(self, *, data_dir: Path) -> None:
+    def __init__(self, *, data_dir: Path, remote: RemoteFiles | None = None) -> None:
         self._data_dir = data_dir
-        self._files = PlaneFiles(data_dir=data_dir)
+        self._files = ImageFiles(data_dir, remote)
+        self._planes = PlaneFiles(data_dir=data_dir, remote=remote)
 
     def read(self, ref: ImageRef, bounds: Bounds | None = None) -> MaskedImage:
         """The planes of an image, or of the part ``bounds`` (half-open y0, y1, x0, x1) of it.
@@ -49,14 +53,15 @@ class ImageStore:
         of those pixels); a pixel of weight 0 is BAD and its variance NaN. Mask bits are those of
         MASK_PLANES; pixels that are NaN get NO_DATA (and UNMASKEDNAN where a mask plane does not
         tell of them), stored values from ``ref.saturation`` up SAT.
-        Raises ImageFormatError for a file that is missing, damaged, or of another shape.
+        Raises ImageFormatError for a file that is missing, damaged, or of another shape,
+        RemoteUnavailableError.
         """
         grid = Grid.from_text(ref.grid)
         shape = grid.shape if bounds is None else (bounds[1] - bounds[0], bounds[3] - bounds[2])
         with ExitStack() as files:
-            reader: StoredPlanes = _PlaneReader(self._data_dir, shape, bounds, files)
+            reader: StoredPlanes = _PlaneReader(self._files, shape, bounds, files)
             if bounds is not None and not _is_squeezed(ref):
-                reader = PlaneWindows(files=self._files, bounds=bounds)
+                reader = PlaneWindows(files=self._planes, bounds=bounds)
             flux, mask = self._read_light(ref, reader)
             variance = read_variance(ref, reader, flux, mask)
         return MaskedImage(
@@ -83,7 +88,7 @@ class ImageStore:
         """
         ny, nx = Grid.from_text(ref.grid).shape
         with ExitStack() as files:
-            reader = _PlaneReader(self._data_dir, (ny, nx), None, files)
+            reader = _PlaneReader(self._files, (ny, nx), None, files)
 
             def read(
                 start: int, stop: int, *, columns: tuple[int, int] = (0, nx), masked: bool = True
@@ -132,8 +137,7 @@ class ImageStore:
         image = find_plane(ref, "image")
         if image is None:
             return None
-        path = self._data_dir / image.path
-        with format_faults(path.name), open_fits(path) as hdulist:
+        with format_faults(name_of(image.path)), self._files.open_fits(image.path) as hdulist:
             return find_psf(hdulist, image.hdu, Grid.from_text(ref.grid).shape)
 
     def read_kernel(self, ref: ImageRef) -> StoredKernel | None:
@@ -141,7 +145,7 @@ class ImageStore:
         path = self._path(ref)
         if path is None:
             return None
-        with format_faults(path.name), open_fits(path) as hdulist:
+        with format_faults(name_of(path)), self._files.open_fits(path) as hdulist:
             return find_kernel(hdulist)
 
     def read_cards(self, ref: ImageRef, names: Iterable[str]) -> dict[str, float]:
@@ -149,13 +153,14 @@ class ImageStore:
         path = self._path(ref)
         if path is None:
             return {}
-        with format_faults(path.name), open_fits(path) as hdulist:
+        with format_faults(name_of(path)), self._files.open_fits(path) as hdulist:
             header = hdulist[0].header
             return {name: float(header[name]) for name in names if name in header}
 
-    def _path(self, ref: ImageRef) -> Path | None:
+    @staticmethod
+    def _path(ref: ImageRef) -> str | None:
         image = find_plane(ref, "image")
-        return None if image is None else self._data_dir / image.path
+        return None if image is None else image.path
 
     def write(self, path: Path, product: bytes | Iterable[Piece]) -> WrittenFile:
         """Write a file that is whole or not there (temporary file, fsync, rename).
@@ -173,31 +178,35 @@ class StoredPlanes(Protocol):
 
 
 class _PlaneReader:
-    """Planes of one image; each file is opened once and closed with ``files``."""
+    """Planes of one image; each file is opened once and closed with ``open_files``."""
 
     def __init__(
-        self, data_dir: Path, shape: tuple[int, int], bounds: Bounds | None, files: ExitStack
+        self,
+        files: ImageFiles,
+        shape: tuple[int, int],
+        bounds: Bounds | None,
+        open_files: ExitStack,
     ) -> None:
-        self._data_dir = data_dir
+        self._files = files
         self._shape = shape
         self._bounds = bounds
-        self._files = files
-        self._open: dict[Path, Any] = {}
+        self._open_files = open_files
+        self._open: dict[str, Any] = {}
 
     def part(self, bounds: Bounds) -> _PlaneReader:
         """A reader of a part, of the same open files."""
         shape = bounds[1] - bounds[0], bounds[3] - bounds[2]
-        other = _PlaneReader(self._data_dir, shape, bounds, self._files)
+        other = _PlaneReader(self._files, shape, bounds, self._open_files)
         other._open = self._open
         return other
 
     def read(self, plane: PlaneRef) -> NDArray[Any]:
         """Stored values (ny, nx) of a plane, free to be changed. Raises ImageFormatError."""
-        path = self._data_dir / plane.path
-        with format_faults(path.name):
-            if path not in self._open:
-                self._open[path] = self._files.enter_context(open_fits(path))
-            data = take_plane(self._open[path], plane.hdu, plane.planes, self._bounds)
+        with format_faults(name_of(plane.path)):
+            if plane.path not in self._open:
+                opened = self._open_files.enter_context(self._files.open_fits(plane.path))
+                self._open[plane.path] = opened
+            data = take_plane(self._open[plane.path], plane.hdu, plane.planes, self._bounds)
             if data.shape != self._shape:
                 raise ImageFormatError("", f"its {plane.role} plane has the shape {data.shape}")
         return data
@@ -205,7 +214,7 @@ class _PlaneReader:
 
 def _is_squeezed(ref: ImageRef) -> bool:
     """Whether a file is compressed as a whole, so that it is best read once for all planes."""
-    return any(plane.path.endswith(WHOLE_SUFFIXES) for plane in ref.planes)
+    return any(plane.path.endswith(PACKED_SUFFIXES) for plane in ref.planes)
 
 
 def find_saturated(ref: ImageRef, stored: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -21,7 +21,10 @@ from astropy.io import fits
 
 from app.errors import ImageFormatError
 from app.pixels.cube_axes import CubeAxes
-from app.stores.fits_files import format_faults, is_tiled, open_fits
+from app.stores.fits_files import PACKED_SUFFIXES, format_faults, is_tiled
+from app.stores.image_files import Identity, ImageFiles, OpenFile
+from app.stores.remote.addresses import name_of
+from app.stores.remote.files import RemoteFiles
 from app.stores.rice_tiles import RiceTiles
 from app.stores.row_reader import FEW, read_rows
 from app.stores.tile_files import TileTable
@@ -29,14 +32,14 @@ from app.stores.tile_files import TileTable
 Window = tuple[tuple[int, int], ...]
 """Half-open ranges of pixels along each axis, as numpy orders them."""
 
-Identity = tuple[int, int, int]
-"""Of a file: inode, length and time of the last change."""
-
 BAND_BYTES: Final = 1 << 20
 """What is read at a time."""
+AHEAD_BYTES: Final = 8 * BAND_BYTES
+"""What is asked for at a time of files that lie elsewhere."""
+TILES_BYTES: Final = 1 << 16
+"""And of codes of tiles, which are short and lie one after the other."""
 REMEMBERED: Final = 512
 _DTYPES: Final = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-_COMPRESSED: Final = (".gz", ".bz2")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class StoredUnit:
     compressed. A file that is compressed as a whole tells neither.
     """
 
-    path: Path
+    path: str
     hdu: int
     identity: Identity
     header: fits.Header
@@ -56,56 +59,95 @@ class StoredUnit:
     tiles: TileTable | None
     axes: CubeAxes
 
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return name_of(self.path)
+
 
 class PlaneFiles:
-    """Reads HDUs of files. Relative paths lie below ``data_dir``."""
+    """Reads HDUs of files. Relative paths lie below ``data_dir``, addresses at ``remote``."""
 
-    def __init__(self, *, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._described = lru_cache(maxsize=REMEMBERED)(_describe)
+    def __init__(self, *, data_dir: Path, remote: RemoteFiles | None = None) -> None:
+        self._files = ImageFiles(data_dir, remote)
+        self._described = lru_cache(maxsize=REMEMBERED)(self._describe)
 
     def find(self, path: str, hdu: int) -> StoredUnit:
-        """What is known of an HDU. Raises ImageFormatError."""
-        where = self._data_dir / path
-        with format_faults(where.name):
-            return self._described(where, hdu, identity_of(where.stat()))
+        """What is known of an HDU. Raises ImageFormatError, RemoteUnavailableError."""
+        with format_faults(name_of(path)):
+            return self._described(path, hdu, self._files.identity(path))
 
-    @staticmethod
-    def read(unit: StoredUnit, window: Window) -> Iterator[bytes]:
+    def read(self, unit: StoredUnit, window: Window) -> Iterator[bytes]:
         """The values of a window in the order of the file, about :data:`BAND_BYTES` at a time.
 
-        Raises ImageFormatError, also for a file that is cut short or was replaced meanwhile.
+        Raises ImageFormatError, also for a file that is cut short or was replaced meanwhile, and
+        RemoteUnavailableError.
         """
-        with format_faults(unit.path.name):
+        with format_faults(unit.name):
             if unit.offset is not None:
-                yield from _read_plain(unit, unit.offset, window)
+                yield from self._read_plain(unit, unit.offset, window)
             elif unit.tiles is not None:
-                yield from _read_tiles(unit, unit.tiles, window)
+                yield from self._read_tiles(unit, unit.tiles, window)
             else:
-                yield from _read_squeezed(unit, window)
+                yield from self._read_squeezed(unit, window)
 
+    def open_fits(self, unit: StoredUnit) -> AbstractContextManager[Any]:
+        """The file of an HDU, for what its planes do not hold."""
+        return self._files.open_fits(unit.path)
 
-def identity_of(facts: os.stat_result) -> Identity:
-    """What tells a file from the one that replaces it."""
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    def _describe(self, path: str, hdu: int, identity: Identity) -> StoredUnit:
+        with self._files.open_fits(path) as hdulist:
+            unit = _unit_of(hdulist, hdu)
+            header = unit.header.copy()
+            shape = tuple(int(size) for size in unit.shape) if unit.is_image else ()
+            tiled, squeezed = is_tiled(unit), path.endswith(PACKED_SUFFIXES)
+            offset = None if tiled or squeezed else int(unit.fileinfo()["datLoc"])
+        stored = np.dtype(_DTYPES[int(header["BITPIX"])])
+        axes = CubeAxes.of(header, shape) if len(shape) > 2 else CubeAxes()
+        tiles = self._tile_table(path, hdu) if tiled and not squeezed else None
+        return StoredUnit(path, hdu, identity, header, shape, stored, offset, tiles, axes)
 
+    def _tile_table(self, path: str, hdu: int) -> TileTable:
+        with self._files.open_fits(path, disable_image_compression=True) as found:
+            return TileTable.of(found[hdu])
 
-def _describe(path: Path, hdu: int, identity: Identity) -> StoredUnit:
-    with open_fits(path) as hdulist:
-        unit = _unit_of(hdulist, hdu)
-        header = unit.header.copy()
-        shape = tuple(int(size) for size in unit.shape) if unit.is_image else ()
-        tiled, squeezed = is_tiled(unit), path.name.endswith(_COMPRESSED)
-        offset = None if tiled or squeezed else int(unit.fileinfo()["datLoc"])
-    stored = np.dtype(_DTYPES[int(header["BITPIX"])])
-    axes = CubeAxes.of(header, shape) if len(shape) > 2 else CubeAxes()
-    tiles = _tile_table(path, hdu) if tiled and not squeezed else None
-    return StoredUnit(path, hdu, identity, header, shape, stored, offset, tiles, axes)
+    @contextmanager
+    def _opened(self, unit: StoredUnit) -> Iterator[OpenFile]:
+        """Its file, if that is still the same."""
+        with self._files.open(unit.path) as opened:
+            _require_same(unit, opened.identity)
+            yield opened
 
+    def _read_plain(self, unit: StoredUnit, offset: int, window: Window) -> Iterator[bytes]:
+        with self._opened(unit) as opened:
+            for runs in _at_once(_runs(unit, offset, window)):
+                opened.need((at, at + length) for places, length in runs for at in places)
+                for places, length in runs:
+                    if len(places) > FEW:
+                        yield _read_many(opened.descriptor, places, length)
+                    else:
+                        some = [_read(opened.descriptor, place, length) for place in places]
+                        yield b"".join(some)
 
-def _tile_table(path: Path, hdu: int) -> TileTable:
-    with fits.open(path, memmap=False, disable_image_compression=True) as found:
-        return TileTable.of(found[hdu])
+    def _read_tiles(self, unit: StoredUnit, tiles: TileTable, window: Window) -> Iterator[bytes]:
+        reader = RiceTiles(tiles) if RiceTiles.suits(tiles) else tiles
+        with self._opened(unit) as opened:
+
+            def read(place: int, length: int) -> bytes:
+                opened.need([(place, place + max(length, TILES_BYTES))])
+                return _read(opened.descriptor, place, length)
+
+            for part in _bands(unit, window, tiles.tile[0]):
+                values = reader.read(part, read)
+                yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
+
+    def _read_squeezed(self, unit: StoredUnit, window: Window) -> Iterator[bytes]:
+        """From a file that is compressed as a whole: all before the window is decompressed too."""
+        _require_same(unit, self._files.identity(unit.path))
+        with self._files.open_fits(unit.path, do_not_scale_image_data=True) as found:
+            for part in _bands(unit, window, 1):
+                values = found[unit.hdu].section[tuple(slice(*span) for span in part)]
+                yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
 
 
 def _unit_of(hdulist: Any, hdu: int) -> Any:
@@ -115,28 +157,8 @@ def _unit_of(hdulist: Any, hdu: int) -> Any:
         raise ImageFormatError("", f"truncated: HDU {hdu} is missing") from None
 
 
-@contextmanager
-def _opened(unit: StoredUnit) -> Iterator[int]:
-    """The descriptor of its file, if that is still the same."""
-    descriptor = os.open(unit.path, os.O_RDONLY)
-    try:
-        _require_same(unit, os.fstat(descriptor))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _read_plain(unit: StoredUnit, offset: int, window: Window) -> Iterator[bytes]:
-    with _opened(unit) as descriptor:
-        for places, length in _runs(unit, offset, window):
-            if len(places) > FEW:
-                yield _read_many(descriptor, places, length)
-            else:
-                yield b"".join([_read(descriptor, place, length) for place in places])
-
-
-def _require_same(unit: StoredUnit, facts: os.stat_result) -> None:
-    if identity_of(facts) != unit.identity:
+def _require_same(unit: StoredUnit, identity: Identity) -> None:
+    if identity != unit.identity:
         raise ImageFormatError("", "it was replaced while it was read; ask again")
 
 
@@ -175,6 +197,20 @@ def _runs(unit: StoredUnit, offset: int, window: Window) -> Iterator[tuple[range
             yield from _pieces(range(base + step * row, base + step * end, step), length)
 
 
+def _at_once(runs: Iterator[tuple[range, int]]) -> Iterator[list[tuple[range, int]]]:
+    """Runs of about :data:`AHEAD_BYTES` together."""
+    some: list[tuple[range, int]] = []
+    left = AHEAD_BYTES
+    for places, length in runs:
+        some.append((places, length))
+        left -= len(places) * length
+        if left <= 0:
+            yield some
+            some, left = [], AHEAD_BYTES
+    if some:
+        yield some
+
+
 def _pieces(places: range, length: int) -> Iterator[tuple[range, int]]:
     """Long runs in pieces."""
     if length <= BAND_BYTES:
@@ -184,23 +220,6 @@ def _pieces(places: range, length: int) -> Iterator[tuple[range, int]]:
         for done in range(0, length, BAND_BYTES):
             start = place + done
             yield range(start, start + 1), min(BAND_BYTES, length - done)
-
-
-def _read_tiles(unit: StoredUnit, tiles: TileTable, window: Window) -> Iterator[bytes]:
-    reader = RiceTiles(tiles) if RiceTiles.suits(tiles) else tiles
-    with _opened(unit) as descriptor:
-        for part in _bands(unit, window, tiles.tile[0]):
-            values = reader.read(part, lambda place, length: _read(descriptor, place, length))
-            yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
-
-
-def _read_squeezed(unit: StoredUnit, window: Window) -> Iterator[bytes]:
-    """From a file that is compressed as a whole: all before the window is decompressed too."""
-    _require_same(unit, unit.path.stat())
-    with fits.open(unit.path, memmap=False, do_not_scale_image_data=True) as found:
-        for part in _bands(unit, window, 1):
-            values = found[unit.hdu].section[tuple(slice(*span) for span in part)]
-            yield np.ascontiguousarray(values, dtype=unit.dtype).tobytes()
 
 
 def _bands(unit: StoredUnit, window: Window, tile: int) -> Iterator[Window]:

@@ -34,7 +34,7 @@ class PlaneWindows:
         sizes: Sequence[int] = unit.shape[-2:]
         if len(unit.shape) != len(plane.planes) + 2 or y1 > sizes[0] or x1 > sizes[1]:
             reason = f"its {plane.role} plane has the shape {unit.shape}"
-            raise ImageFormatError(unit.path.name, reason)
+            raise ImageFormatError(unit.name, reason)
         window = (*((each, each + 1) for each in plane.planes), (y0, y1), (x0, x1))
         stored = np.frombuffer(b"".join(self._files.read(unit, window)), unit.dtype)
         return _scaled(stored.reshape(y1 - y0, x1 - x0), unit)
