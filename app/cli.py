@@ -6,6 +6,7 @@ import ctypes
 import json
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,9 @@ from app import __version__, cli_access, cli_adql, cli_builds, cli_hips, cli_tab
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
+
+MOMENTS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+UTC_TIME = "UTC, as 2026-05-01T18:00."
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -162,28 +166,16 @@ def serve(
 
 
 def run_server(config: Config, host: str, port: int) -> None:
-    """Start uvicorn on a freshly made application; returns when it is told to stop."""
-    import logging
-
-    import uvicorn
-
+    """Start the server on a freshly made application; returns when it is told to stop."""
+    from app import logs, server
     from app.main import create_app
     from app.wiring_database import initialise
     from app.wiring_images import list_in_background
 
     initialise(config)
     list_in_background(config)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("app").setLevel(logging.INFO)
-    uvicorn.run(
-        create_app(config),
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        headers=[("Server", f"Skyloom/{__version__}")],
-        timeout_graceful_shutdown=10,
-    )
+    logs.configure(config.log_format, config.log_level)
+    server.run(create_app(config), host=host, port=port, wait_s=config.shutdown_wait_s)
 
 
 def bound_memory() -> None:
@@ -206,9 +198,33 @@ def worker(
     threads: Annotated[int, typer.Option(min=1, help="Builds at once in this worker.")] = 1,
 ) -> None:
     """Run a worker of a Dask cluster (the same as ``dask worker`` with the right options)."""
+    from app import logs
     from app.workers.cluster import run_worker
 
+    config = load_config()
+    logs.configure(config.log_format, config.log_level)
     run_worker(scheduler, threads=threads)
+
+
+@app.command()
+def announce(
+    down_at: Annotated[datetime | None, typer.Option(formats=MOMENTS, help=UTC_TIME)] = None,
+    back_at: Annotated[datetime | None, typer.Option(formats=MOMENTS, help=UTC_TIME)] = None,
+    note: Annotated[str, typer.Option(help="Why, for the users.")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="Announce nothing any more.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Announce that the service will be stopped: /availability and the VO's monitors tell it."""
+    from app.operations.state import Announcement, Announcements
+
+    announcements = Announcements(data_dir=load_config(data_dir=data_dir).data_dir)
+    if clear:
+        announcements.clear()
+        return
+    if down_at is None and back_at is None and not note:
+        raise UsageError("give --down-at, --back-at or a --note; or --clear")
+    moments = [None if each is None else each.replace(tzinfo=UTC) for each in (down_at, back_at)]
+    announcements.write(Announcement(down_at=moments[0], back_at=moments[1], note=note))
 
 
 @app.command("warm-up")
@@ -247,7 +263,7 @@ def demo(
     from app.wiring_images import prepare_demo, write_demo_settings
 
     write_demo_settings(load_config(data_dir=data_dir).data_dir)
-    config = load_config(data_dir=data_dir)
+    config = load_config(data_dir=data_dir, access_log=False)  # the announcement stays in sight
     with progress_bar("simulate and ingest") as progress:
         truth, outcome = prepare_demo(config, seed=seed, progress=progress)
     show_ingest(outcome)

@@ -53,7 +53,7 @@ def build_difference(
 
 def build_one(kind: BuildKind, pairs: list[str], data_dir: Path | None) -> None:
     """Run one build job to its end in this process and print the product."""
-    from app.wiring import run_build
+    from app.wiring_builds import run_build
 
     dataset_id, path = run_build(load_config(data_dir=data_dir), kind, parse_pairs(pairs))
     out.print(f"{dataset_id}\n{path}", highlight=False, soft_wrap=True)
@@ -81,7 +81,7 @@ def build_templates(
     failed (each with its reason) or the run was interrupted, 2 the call itself is wrong.
     """
     from app.services.batches import BatchRequest
-    from app.wiring import open_template_batch
+    from app.wiring_builds import open_template_batch
 
     if pos is not None and tract is not None:
         raise UsageError("--pos and --tract exclude each other")
@@ -134,7 +134,7 @@ def build_differences(
     reason) or the run was interrupted, 2 the call itself is wrong.
     """
     from app.services.batches import DifferenceBatchRequest
-    from app.wiring import open_difference_batch
+    from app.wiring_builds import open_difference_batch
 
     if report is not None:
         write_report(report, "")

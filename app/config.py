@@ -29,6 +29,8 @@ from pydantic_settings import (
 )
 
 from app.errors import UsageError
+from app.logs import LogFormat, LogLevel
+from app.operations.audience import Audience
 
 SETTINGS_FILE = "skyloom.toml"
 PREFIX = "SKYLOOM_"
@@ -56,8 +58,24 @@ class Config(BaseSettings):
     base_url: str | None = None
     """Public address when behind a proxy; default: the address of each request."""
     title: str = "Skyloom"
+    """Heading of the pages."""
     anonymous: Literal["build", "read", "none"] = "build"
     """What may be done without a token: read what is public and build, read it, or nothing."""
+    log_format: LogFormat = "plain"
+    """``plain`` lines or ``json`` objects, on standard error."""
+    log_level: LogLevel = "info"
+    """``debug``, ``info``, ``warning`` or ``error``: what is less is not logged."""
+    access_log: bool = True
+    """A line for each request."""
+    metrics: Audience = "local"
+    """Who may read ``/metrics``: nobody (``off``), clients on this machine (``local``) or
+    ``everyone``."""
+    operator_page: Audience = "local"
+    """Who may read ``/operator``, likewise."""
+    slow_query_s: PositiveFloat = 5.0
+    """Queries that take longer stand on the page of the operator."""
+    shutdown_wait_s: NonNegativeFloat = 10.0
+    """How long requests under way may go on when the server is told to stop."""
     link_lifetime_s: PositiveInt = 3600
     """How long a signed file link is valid."""
     max_rows: PositiveInt = 1_000_000

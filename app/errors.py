@@ -31,6 +31,7 @@
     │  ├ EngineBusyError       (reason)
     │  ├ StorageFullError      (file)
     │  ├ TooBusyError          ()
+    │  ├ StoppingError         ()   the server ends
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
     └ ComputationError      the data do not allow the answer
@@ -228,6 +229,10 @@ class EngineBusyError(TransientError):
 
 class TooBusyError(TransientError):
     """As many queries are running as the service can take; try again later"""
+
+
+class StoppingError(TransientError):
+    """The service is stopping; try again later"""
 
 
 class StorageFullError(TransientError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.config import Config
@@ -22,6 +24,7 @@ from app.http import (
     identity,
     lightcurve,
     moc,
+    operations,
     psf,
     sia,
     skymap,
@@ -29,16 +32,19 @@ from app.http import (
     stamps,
     tap,
 )
+from app.http.availability import Availability
 from app.http.faults import answer_error, explain, headers_of, install_fault_handlers
 from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
+from app.http.watching import Watch
 from app.pages.document import PageWriter
 from app.pages.router import pages_router
 from app.pages.tile_view import TileService
 from app.pages.verdict_page import verdict_page
 from app.services.hips.shelf import SHELF, HipsShelf
 from app.wiring import Services, build_services
+from app.wiring_operations import make_checks
 
 EXPOSED = [
     "Accept-Ranges",
@@ -56,7 +62,25 @@ EXPOSED = [
 public, so every site may ask."""
 
 
-def create_app(config: Config) -> FastAPI:
+class Application(FastAPI):
+    """The application with its services; every request passes the watch first and last."""
+
+    def __init__(self, services: Services, *, access_log: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.services = services
+        self._access_log = access_log
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Around all the rest, even where an error has left every handler."""
+        return Watch(
+            super().build_middleware_stack(),
+            metrics=self.services.operations.metrics,
+            state=self.services.operations.state,
+            access_log=self._access_log,
+        )
+
+
+def create_app(config: Config) -> Application:
     """Construct the services and mount every room that speaks HTTP."""
     services = build_services(config)
 
@@ -69,7 +93,9 @@ def create_app(config: Config) -> FastAPI:
             await to_thread.run_sync(services.close)
 
     # FastAPI's own pages about the interface are blank without the scripts of another site.
-    app = FastAPI(
+    app = Application(
+        services,
+        access_log=config.access_log,
         title=config.title,
         version=__version__,
         lifespan=lifespan,
@@ -103,10 +129,16 @@ def told_to_people(error: ServiceError) -> tuple[int, str, Mapping[str, str]]:
 def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
     """Every router, each with just the services it calls."""
     surveys = HipsShelf(folder=config.data_dir.absolute() / SHELF)
-    _mount_tables(app, services, config, writer)
+    availability = Availability(
+        services.queries.ping,
+        state=services.operations.state,
+        announcements=services.operations.announcements,
+    )
+    _mount_tables(app, services, config, writer, availability)
     _mount_builds(app, services, config)
-    _mount_images(app, services, config)
     app.include_router(identity.router(address=services.address))
+    _mount_images(app, services, config, availability)
+    _mount_operations(app, services, config, availability)
     app.include_router(hips.router(shelf=surveys, address=services.address))
     app.include_router(
         pages_router(
@@ -132,7 +164,28 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     )
 
 
-def _mount_tables(app: FastAPI, services: Services, config: Config, writer: PageWriter) -> None:
+def _mount_operations(
+    app: FastAPI, services: Services, config: Config, availability: Availability
+) -> None:
+    """What looks after the service."""
+    app.include_router(
+        operations.router(
+            checks=make_checks(config, services.stores, services.queries, services.dispatcher),
+            metrics=services.operations.metrics,
+            state=services.operations.state,
+            availability=availability,
+            metrics_for=config.metrics,
+        )
+    )
+
+
+def _mount_tables(
+    app: FastAPI,
+    services: Services,
+    config: Config,
+    writer: PageWriter,
+    availability: Availability,
+) -> None:
     """What answers with tables."""
     lanes = QueryLanes()
     app.include_router(
@@ -147,6 +200,7 @@ def _mount_tables(app: FastAPI, services: Services, config: Config, writer: Page
             has_examples=True,
             verdict_page=verdict_page(writer),
             lanes=lanes,
+            availability=availability,
         )
     )
     app.include_router(
@@ -155,6 +209,7 @@ def _mount_tables(app: FastAPI, services: Services, config: Config, writer: Page
             uploads=services.uploads,
             address=services.address,
             lanes=lanes,
+            availability=availability,
         )
     )
     app.include_router(datalink.router(links=services.links, address=services.address))
@@ -188,7 +243,9 @@ def _mount_builds(app: FastAPI, services: Services, config: Config) -> None:
     )
 
 
-def _mount_images(app: FastAPI, services: Services, config: Config) -> None:
+def _mount_images(
+    app: FastAPI, services: Services, config: Config, availability: Availability
+) -> None:
     """What sends images, their parts and what is measured on them."""
     app.include_router(files.router(links=services.links))
     app.include_router(psf.router(psfs=services.psfs))
@@ -202,6 +259,7 @@ def _mount_images(app: FastAPI, services: Services, config: Config) -> None:
             results=services.results,
             links=services.links,
             address=services.address,
+            availability=availability,
         )
     )
     app.include_router(

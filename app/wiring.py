@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from app.config import Config
-from app.errors import ComputationError, TimeLimitError
 from app.http.context import ServiceAddress
 from app.http.faults import describe_plainly
-from app.recipes.recipe import BuildKind
 from app.schema.access import Identity
-from app.services.batches import DifferenceBatch, TemplateBatch
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
@@ -52,9 +45,10 @@ from app.stores.plane_files import PlaneFiles
 from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
-from app.uws.job import ACTIVE, Job, JobKind, Phase
-from app.wiring_database import initialise, now
+from app.uws.job import Job, JobKind
+from app.wiring_database import now
 from app.wiring_images import make_planner, make_skymap, make_stamps
+from app.wiring_operations import Operations, make_operations, watch_stores
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
@@ -67,8 +61,6 @@ PREVIEW_CACHE_BYTES = 500_000_000
 TILE_CACHE_BYTES = 300_000_000
 TILE_LIMITS_CACHE_BYTES = 1_000_000
 PSF_CACHE_BYTES = 500_000_000
-
-BuildParameters = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +101,11 @@ class Services:
     tiles: FileCache
     tile_limits: FileCache
     address: ServiceAddress
+    operations: Operations
 
     def start(self) -> None:
         """Begin to run jobs, and make compiled code ready for the first answer meanwhile."""
+        self.operations.start()
         threading.Thread(target=self.queries.warm_up, name="warm-up", daemon=True).start()
         self.dispatcher.start()
 
@@ -121,12 +115,14 @@ class Services:
         self.coverage.stop()
         self.engine.close()
         self.stores.close()
+        self.operations.close()
 
 
 def build_services(config: Config) -> Services:
     """Construct the services over an initialised database. Nothing is started yet."""
     stores = open_stores(config.effective_database_url)
     results = ResultStore(data_dir=config.data_dir)
+    operations = make_operations(config)
     engine = make_engine(config)
     queries = QueryService(
         tables=stores.tables,
@@ -134,6 +130,7 @@ def build_services(config: Config) -> Services:
         default_rows=config.default_rows,
         max_rows=config.max_rows,
         time_limit_s=config.query_time_limit_s,
+        on_end=operations.query_ended,
     )
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
@@ -144,9 +141,12 @@ def build_services(config: Config) -> Services:
     quotes = make_quotes(config, stores, queries, uploads, builds)
     images = ImageStore(data_dir=config.data_dir.absolute())
     cuts = make_cutouts(config, stores, images)
-    jobs, dispatcher = make_jobs(config, stores, queries, uploads, builds, results, quotes, cuts)
-    cached_psfs = make_cache(config, "psfs", ".npy", PSF_CACHE_BYTES)
-    psfs = ImagePsfs(images=images, cache=cached_psfs)
+    jobs, dispatcher = make_jobs(
+        config, stores, queries, uploads, builds, results, quotes, cuts, operations
+    )
+    caches = make_caches(config)
+    watch_stores(operations, stores, caches)
+    psfs = ImagePsfs(images=images, cache=caches["psfs"])
     rows = CatalogRows(tables=stores.tables, catalogs=stores.catalogs)
     first_use = FirstUseService(
         datasets=stores.datasets, differences=stores.differences, builds=builds, jobs=jobs
@@ -177,10 +177,11 @@ def build_services(config: Config) -> Services:
         stamp_builder=StampBuilder(first_use=first_use),
         coverage=CoverageService(store=stores.coverage, rows=rows, clock=now),
         results=results,
-        previews=make_cache(config, "previews", ".png", PREVIEW_CACHE_BYTES),
-        tiles=make_cache(config, "tiles", ".png", TILE_CACHE_BYTES),
-        tile_limits=make_cache(config, "tiles", ".json", TILE_LIMITS_CACHE_BYTES),
+        previews=caches["previews"],
+        tiles=caches["tiles"],
+        tile_limits=caches["tile limits"],
         address=ServiceAddress(base_url=config.base_url),
+        operations=operations,
     )
 
 
@@ -209,10 +210,18 @@ def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> 
     )
 
 
-def make_cache(config: Config, name: str, suffix: str, max_bytes: int) -> FileCache:
-    """A folder of files that can be made again."""
-    folder = config.data_dir.absolute() / "cache" / name
-    return FileCache(folder=folder, max_bytes=max_bytes, suffix=suffix)
+def make_caches(config: Config) -> dict[str, FileCache]:
+    """Folders of files that can be made again, by name."""
+    folder = config.data_dir.absolute() / "cache"
+    return {
+        name: FileCache(folder=folder / place, max_bytes=max_bytes, suffix=suffix)
+        for name, place, suffix, max_bytes in (
+            ("previews", "previews", ".png", PREVIEW_CACHE_BYTES),
+            ("tiles", "tiles", ".png", TILE_CACHE_BYTES),
+            ("tile limits", "tiles", ".json", TILE_LIMITS_CACHE_BYTES),
+            ("psfs", "psfs", ".npy", PSF_CACHE_BYTES),
+        )
+    }
 
 
 def make_engine(config: Config) -> Engine:
@@ -253,6 +262,7 @@ def make_jobs(
     results: ResultStore,
     quotes: QuoteService,
     cuts: Cutouts,
+    operations: Operations,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
     build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
@@ -287,6 +297,7 @@ def make_jobs(
         is_gone=is_gone,
         lease_s=config.lease_s,
         max_attempts=config.max_attempts,
+        on_end=operations.metrics.job_ended,
     )
     jobs = JobService(
         jobs=stores.jobs,
@@ -334,76 +345,3 @@ def make_quotes(
 def examine(config: Config) -> list[Finding]:
     """What ``skyloom doctor`` found."""
     return doctor(config.effective_database_url, data_dir=config.data_dir)
-
-
-def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, Path]:
-    """Run one build to its end; returns the product's identifier and its file.
-
-    Raises what the build raises: a UsageError for a wrong request, ComputationError with the
-    job's own message when it failed.
-    """
-    (product,) = run_builds(config, [(kind, parameters)])
-    return product
-
-
-def run_builds(
-    config: Config, requests: Sequence[tuple[BuildKind, BuildParameters]]
-) -> Iterator[tuple[str, Path]]:
-    """Run one build after the other, as :func:`run_build` does."""
-    with running(config) as services:
-        for kind, parameters in requests:
-            services.builds.prepare(kind, parameters)
-            job = services.jobs.create(kind, parameters, service_url="")
-            services.jobs.start(job.job_id)
-            done = wait_for(services, job.job_id, config.sync_time_limit_s)
-            row = services.stores.datasets.get(str(done.results[0].dataset_id))
-            yield row.dataset_id, Path(row.file_path)
-
-
-@contextmanager
-def running(config: Config) -> Iterator[Services]:
-    """The services at work over a database that is made when missing."""
-    initialise(config)
-    services = build_services(config)
-    services.start()
-    try:
-        yield services
-    finally:
-        services.close()
-
-
-@contextmanager
-def open_template_batch(config: Config) -> Iterator[TemplateBatch]:
-    """What builds the templates of many patches."""
-    with running(config) as services:
-        yield TemplateBatch(
-            skymap=make_skymap(config),
-            patches=services.skymap,
-            builds=services.builds,
-            jobs=services.jobs,
-            in_flight=2 * config.workers,
-        )
-
-
-@contextmanager
-def open_difference_batch(config: Config) -> Iterator[DifferenceBatch]:
-    """What builds the differences of many exposures."""
-    with running(config) as services:
-        yield DifferenceBatch(
-            finder=services.finder,
-            builds=services.builds,
-            jobs=services.jobs,
-            in_flight=2 * config.workers,
-        )
-
-
-def wait_for(services: Services, job_id: str, limit_s: float) -> Job:
-    """The job once it is COMPLETED. Raises TimeLimitError, or ComputationError if it failed."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        job = services.jobs.wait(job_id, timeout_s=1.0)
-        if job.phase is Phase.COMPLETED:
-            return job
-        if job.phase not in ACTIVE:
-            raise ComputationError(job.error.message if job.error else f"the job is {job.phase}")
-    raise TimeLimitError("the build", limit_s)

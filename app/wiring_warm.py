@@ -11,7 +11,7 @@ from app.config import Config
 from app.demo.announce import dataset_id
 from app.demo.settings import BANDS, DEFAULT_SEED, Camera, SurveySettings
 from app.recipes.recipe import BuildKind
-from app.wiring import run_builds
+from app.wiring_builds import run_builds
 from app.wiring_images import prepare_demo
 
 SURVEY: Final = SurveySettings(

@@ -1,6 +1,8 @@
-"""Whether a service that asks the database works now (VOSI 1.1, section 4)."""
+"""Whether the service works now, and when it will not (VOSI 1.1, section 4)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from anyio import to_thread
 from starlette.responses import Response
@@ -8,15 +10,45 @@ from starlette.responses import Response
 from app.errors import ServiceError
 from app.http import vosi
 from app.http.faults import explain
-from app.services.query import QueryService
+from app.operations.state import Announcement, Announcements, ServerState
 
 
-async def availability_of(queries: QueryService) -> Response:
-    """The document: available when the database answers."""
-    try:
-        await to_thread.run_sync(queries.ping)
-    except ServiceError as error:
-        document = vosi.write_availability(available=False, note=explain(error)[1])
-    else:
-        document = vosi.write_availability(available=True, note="accepting queries")
-    return Response(document, media_type=vosi.MEDIA_TYPE)
+class Availability:
+    """Available is a service whose database answers (``ping``) and that is not being stopped."""
+
+    def __init__(
+        self,
+        ping: Callable[[], None],
+        *,
+        state: ServerState | None = None,
+        announcements: Announcements | None = None,
+    ) -> None:
+        self._ping = ping
+        self._state = state
+        self._announcements = announcements
+
+    async def answer(self) -> Response:
+        """The document of now."""
+        document = await to_thread.run_sync(self._write)
+        return Response(document, media_type=vosi.MEDIA_TYPE)
+
+    def _write(self) -> bytes:
+        told = self._announcements.read() if self._announcements else Announcement()
+        fault = self._fault()
+        up_since = self._state.up_since if self._state else None
+        return vosi.write_availability(
+            available=fault is None,
+            notes=[fault or "accepting queries", *([told.note] if told.note else [])],
+            up_since=up_since if fault is None else None,
+            down_at=told.down_at,
+            back_at=told.back_at,
+        )
+
+    def _fault(self) -> str | None:
+        if self._state is not None and self._state.is_stopping:
+            return "the service is stopping"
+        try:
+            self._ping()
+        except ServiceError as error:
+            return explain(error)[1]
+        return None

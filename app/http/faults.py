@@ -197,6 +197,13 @@ async def _on_http_error(
     return _document(request, fault, message, headers)
 
 
+def refuse(request: Request) -> Response:
+    """The answer to a request that came while the server stops."""
+    fault, message = explain(errors.StoppingError())
+    headers = {"Retry-After": RETRY_AFTER_S, "Connection": "close"}
+    return _document(request, fault, message, headers)
+
+
 def allowed_methods(request: Request) -> list[str]:
     """Every method that some route takes at the path of a request (the router that refuses one
     knows only those of the first route)."""

@@ -20,8 +20,12 @@ from app.schema.access import ANYBODY, Identity
 from app.services.identities import IdentityService
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-FOR_ALL: Final = ("/capabilities", "/availability", "/login", "/robots.txt")
-"""Ends of addresses that answer also where nobody may read without a token (VOSI 1.1)."""
+FOR_ALL: Final = (
+    *("/capabilities", "/availability", "/login", "/robots.txt"),
+    *("/health", "/ready", "/metrics"),
+)
+"""Ends of addresses that answer also where nobody may read without a token (VOSI 1.1), or that
+have an audience of their own."""
 BY_SIGNATURE: Final = ("/files/", "/packages/", "/static/")
 """Addresses that need no token: a signature speaks for them, or they are the pages' own."""
 AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.http import vosi
 from app.http.answers import answer_query
-from app.http.availability import availability_of
+from app.http.availability import Availability
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
@@ -46,6 +46,7 @@ def router(
     uploads: UploadService,
     address: ServiceAddress,
     lanes: QueryLanes | None = None,
+    availability: Availability | None = None,
 ) -> APIRouter:
     """Everything below ``/sia``; ``lanes`` is where queries run."""
     sia = APIRouter(tags=["SIA"], dependencies=[answers_in(FaultStyle.VOTABLE)])
@@ -57,9 +58,11 @@ def router(
         document = vosi.write_sia_capabilities(service_url, describe_discovery(service_url))
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
+    available = availability or Availability(queries.ping)
+
     @sia.api_route("/sia/availability", methods=READ, summary="VOSI availability")
-    async def availability() -> Response:
-        return await availability_of(queries)
+    async def availability_now() -> Response:
+        return await available.answer()
 
     return sia
 

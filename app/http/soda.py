@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.http import vosi
-from app.http.availability import availability_of
+from app.http.availability import Availability
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
@@ -50,6 +50,7 @@ def router(
     results: ResultStore,
     links: LinkService,
     address: ServiceAddress,
+    availability: Availability | None = None,
 ) -> APIRouter:
     """Everything below ``/soda``."""
     soda = APIRouter(tags=["SODA"], dependencies=[answers_in(FaultStyle.TEXT)])
@@ -67,9 +68,11 @@ def router(
         document = vosi.write_soda_capabilities(address.of(request))
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
+    available = availability or Availability(queries.ping)
+
     @soda.api_route("/soda/availability", methods=READ, summary="VOSI availability")
-    async def availability() -> Response:
-        return await availability_of(queries)
+    async def availability_now() -> Response:
+        return await available.answer()
 
     soda.include_router(
         uws_router(

@@ -5,6 +5,7 @@ leaves it open, with its connection)."""
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,8 @@ class OwnThreads:
 
     async def run(self, work: Callable[[], T]) -> T:
         """See :class:`Threads`."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        context = contextvars.copy_context()  # the log names the request in these threads too
+        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

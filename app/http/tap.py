@@ -18,7 +18,7 @@ from app.adql.user_functions import USER_FUNCTIONS
 from app.errors import NotFoundError, ParameterError, quoted
 from app.http import vosi
 from app.http.answers import answer_query
-from app.http.availability import availability_of
+from app.http.availability import Availability
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
@@ -70,6 +70,7 @@ def router(
     verdict_page: VerdictPage | None = None,
     features: Sequence[LanguageFeature] = FEATURES,
     lanes: QueryLanes | None = None,
+    availability: Availability | None = None,
 ) -> APIRouter:
     """Everything below ``/tap``. ``features`` are the optional parts of ADQL that are offered;
     ``has_examples``: ``/tap/examples`` is there, which the pages make; ``verdict_page`` tells a
@@ -84,7 +85,7 @@ def router(
     )
     _add_sync(tap, queries, uploads, address, lanes or QueryLanes())
     _add_tables(tap, queries)
-    _add_availability(tap, queries)
+    _add_availability(tap, availability or Availability(queries.ping))
     add_validate(tap, queries, uploads, verdict_page)
 
     @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities")
@@ -158,7 +159,7 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
         return Response(vosi.write_table(found), media_type=vosi.MEDIA_TYPE)
 
 
-def _add_availability(tap: APIRouter, queries: QueryService) -> None:
+def _add_availability(tap: APIRouter, available: Availability) -> None:
     @tap.api_route("/tap/availability", methods=READ, summary="VOSI availability")
     async def availability() -> Response:
-        return await availability_of(queries)
+        return await available.answer()

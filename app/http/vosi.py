@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from app.schema.fields import Catalog, Field, ForeignKey, Schema, Table
@@ -138,14 +139,27 @@ def _element(name: str, text: str | None) -> str:
 # -- availability -----------------------------------------------------------------------------
 
 
-def write_availability(*, available: bool, note: str) -> bytes:
-    """Whether the service works now, and why not."""
+def write_availability(
+    *,
+    available: bool,
+    notes: Sequence[str],
+    up_since: datetime | None = None,
+    down_at: datetime | None = None,
+    back_at: datetime | None = None,
+) -> bytes:
+    """Whether the service works now, and why not; since when, and when it will be stopped (UTC)."""
+    moments = {"upSince": up_since, "downAt": down_at, "backAt": back_at}
     text = (
         f"{_PROLOG}<vosi:availability "
         'xmlns:vosi="http://www.ivoa.net/xml/VOSIAvailability/v1.0">\n'
         f"<vosi:available>{'true' if available else 'false'}</vosi:available>\n"
-        f"<vosi:note>{escape_text(note)}</vosi:note>\n"
-        "</vosi:availability>\n"
+        + "".join(
+            f"<vosi:{name}>{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}</vosi:{name}>\n"
+            for name, moment in moments.items()
+            if moment is not None
+        )
+        + "".join(f"<vosi:note>{escape_text(note)}</vosi:note>\n" for note in notes)
+        + "</vosi:availability>\n"
     )
     return text.encode()
 

@@ -25,8 +25,9 @@ from app.errors import (
     TransientError,
     told,
 )
+from app.logs import about
 from app.services.executors import Executor
-from app.services.running import RunningJob
+from app.services.running import JobEnd, RunningJob
 from app.stores.jobs import JobStore
 from app.uws.job import ACTIVE, Job, JobError, JobKind, JobResult, Phase
 from app.uws.transitions import step
@@ -43,6 +44,10 @@ WORTH_RETRYING = (EngineBusyError, StoreUnavailableError)
 def _nobody_is_gone(_owner: str) -> bool:
     """The default of ``is_gone``."""
     return False
+
+
+def _tell_nobody(_end: JobEnd) -> None:
+    """The default of ``on_end``."""
 
 
 class Dispatcher:
@@ -67,6 +72,7 @@ class Dispatcher:
         lease_s: float,
         max_attempts: int,
         is_gone: Callable[[str], bool] = _nobody_is_gone,
+        on_end: Callable[[JobEnd], None] = _tell_nobody,
         poll_s: float = 1.0,
         sweep_s: float = 30.0,
         retry_wait_s: float = 1.0,
@@ -82,6 +88,7 @@ class Dispatcher:
         self._lease_s = lease_s
         self._max_attempts = max_attempts
         self._is_gone = is_gone
+        self._on_end = on_end
         self._poll_s = poll_s
         self._sweep_s = sweep_s
         self._retry_wait_s = retry_wait_s
@@ -141,6 +148,10 @@ class Dispatcher:
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
         self._threads = []
+
+    def is_alive(self) -> bool:
+        """Whether jobs are claimed and their leases renewed."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def running_jobs(self) -> tuple[str, ...]:
         """Identifiers of the jobs this dispatcher runs now."""
@@ -204,6 +215,15 @@ class Dispatcher:
     # -- running ----------------------------------------------------------------------------
 
     def _run(self, running: RunningJob) -> None:
+        with about(job=running.job.job_id):
+            log.info("%s job: attempt %d", running.job.kind, running.job.attempts)
+            end = running.end(self._run_to_its_end(running))
+            times = {stage: round(seconds, 2) for stage, seconds in end.stages.items()}
+            log.info("%s job: %s after %.2f s %s", end.kind, end.outcome, end.seconds, times or "")
+            self._on_end(end)
+
+    def _run_to_its_end(self, running: RunningJob) -> str:
+        """Run a job and write how it ended; one word on that."""
         job = running.job
         try:
             executor = self._executors[job.kind]
@@ -212,8 +232,10 @@ class Dispatcher:
                 self._jobs.changes.announce(job.job_id)  # somebody else wrote its end
             else:
                 self._settle(job, lambda now_job: self._completed(now_job, results))
+            return "completed"
         except Exception as fault:
             self._settle_fault(running, fault)
+            return "stopped" if isinstance(fault, StoppedError) else "failed"
         finally:
             with self._lock:
                 self._running.pop(job.job_id, None)

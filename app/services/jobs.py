@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -17,6 +18,8 @@ from app.stores.jobs import JobStore
 from app.stores.results import ResultStore
 from app.uws.job import ACTIVE, Job, JobKind, Phase
 from app.uws.transitions import step
+
+log = logging.getLogger(__name__)
 
 WAITING: Final = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
 """Phases in which WAIT blocks (UWS 1.1, section 2.2.1.1)."""
@@ -95,6 +98,7 @@ class JobService:
             destruction=now + self._lifetime,
         )
         self._jobs.add(job)
+        log.info("%s job created", kind, extra={"fields": {"job": job.job_id}})
         return job
 
     def get(self, job_id: str, kind: JobKind | None = None) -> Job:

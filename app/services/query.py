@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -26,6 +26,7 @@ from app.services.executors import ShouldStop, StopSignal
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.parameters import ParameterSet
 from app.services.plans import PlanCache
+from app.services.query_end import QueryEnd, observed
 from app.services.read_ahead import read_ahead
 from app.services.table_descriptors import describe_services
 from app.services.uploads import UploadService, parse_uploads
@@ -127,6 +128,7 @@ class QueryService:
         default_rows: int,
         max_rows: int,
         time_limit_s: float,
+        on_end: Callable[[QueryEnd], None] | None = None,
     ) -> None:
         self._tables = tables
         self._catalogs = catalogs
@@ -134,6 +136,7 @@ class QueryService:
         self.max_rows = max_rows
         self.time_limit_s = time_limit_s
         self._plans = PlanCache()
+        self._on_end = on_end
 
     def current_catalog(self) -> Catalog:
         """What may be queried now. Raises StoreUnavailableError when the database does not say."""
@@ -160,10 +163,14 @@ class QueryService:
             uploads=request.uploads,
             control=control,
         )
+        rows = read_ahead(batches, control)
+        if self._on_end is not None:
+            text = request.query if isinstance(request.query, str) else "search for images"
+            rows = observed(rows, text, self._on_end)
         return QueryResult(
             request=request,
             fields=compiled.fields,
-            batches=read_ahead(batches, control),
+            batches=rows,
             maxrec=compiled.maxrec,
             control=control,
             mended=mended,

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from app.services.executors import StopSignal
-from app.uws.job import Job
+from app.uws.job import Job, JobKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnd:
+    """How one run of a job went: seconds in all and of each stage that was seen."""
+
+    job_id: str
+    kind: JobKind
+    outcome: str
+    seconds: float
+    stages: Mapping[str, float]
 
 
 class RunningJob:
@@ -16,7 +28,8 @@ class RunningJob:
         self.job = job
         self.should_stop = StopSignal()
         self.progress: Mapping[str, float | str] = {}
-        self._started_s = time.monotonic()
+        self._started_s = self._stage_since_s = time.monotonic()
+        self._stages: dict[str, float] = {}
 
     def stop(self) -> None:
         """Make ``should_stop`` true: the job is no longer to be run here."""
@@ -37,7 +50,28 @@ class RunningJob:
 
         ``total`` 0 means that nobody knows how much there is to do.
         """
+        self._leave_stage()
         known: dict[str, float | str] = {"stage": stage, "done": done}
         if total > 0:
             known |= {"total": total, "fraction": round(min(1.0, done / total), 4)}
         self.progress = known
+
+    def _leave_stage(self) -> None:
+        """The time since the last report belongs to the stage that it named."""
+        now_s = time.monotonic()
+        stage = self.progress.get("stage")
+        if stage is not None:
+            spent_s = now_s - self._stage_since_s
+            self._stages[str(stage)] = self._stages.get(str(stage), 0.0) + spent_s
+        self._stage_since_s = now_s
+
+    def end(self, outcome: str) -> JobEnd:
+        """What is to be told of the run."""
+        self._leave_stage()
+        return JobEnd(
+            job_id=self.job.job_id,
+            kind=self.job.kind,
+            outcome=outcome,
+            seconds=time.monotonic() - self._started_s,
+            stages=self._stages,
+        )

@@ -31,6 +31,9 @@ class FileCache:
         self._suffix = suffix
         self._making = threading.BoundedSemaphore(_AT_ONCE)
         self._room = 0
+        self.hits = 0
+        self.misses = 0
+        """Of this process, since its start; a few may be missed when threads count at once."""
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
         """The content of ``key``; made if it is not there. Raises what ``make`` raises."""
@@ -38,7 +41,9 @@ class FileCache:
         path = self._folder / f"{name}{self._suffix}"
         found = _read(path)
         if found is not None:
+            self.hits += 1
             return found
+        self.misses += 1
         with self._making:
             found = _read(path)
             if found is None:

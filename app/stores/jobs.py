@@ -198,6 +198,14 @@ class JobStore:
         with read_transaction(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs of each (kind, phase) are on record."""
+        query = sa.select(table.c.kind, table.c.phase, sa.func.count()).group_by(
+            table.c.kind, table.c.phase
+        )
+        with read_transaction(self._engine) as connection:
+            return {(kind, phase): int(n) for kind, phase, n in connection.execute(query)}
+
     def queued_before(self, job: Job) -> int:
         """How many queued jobs of its kind are claimed before a queued job."""
         older = sa.tuple_(*_OLDEST) < sa.tuple_(

@@ -14,6 +14,8 @@ from app.workers.memory import NANNY_SETTINGS
 from app.workers.work import DEFAULT_LIMITS, Limits
 
 CONNECT_TIMEOUT_S = 10.0
+PRELOADED = "app.workers.remote"
+"""What a worker process imports when it starts."""
 
 
 class ClusterEngine:
@@ -65,7 +67,7 @@ async def _serve(address: str, threads: int) -> None:
     from distributed import Nanny
 
     try:
-        async with Nanny(address, nthreads=threads, memory_limit=0) as nanny:
+        async with Nanny(address, nthreads=threads, memory_limit=0, preload=[PRELOADED]) as nanny:
             await nanny.finished()
     except (OSError, RuntimeError, ValueError) as fault:
         raise EngineBusyError(f"no Dask scheduler answers at {address}") from fault

@@ -147,6 +147,7 @@ class DaskRunner:
         self._mark.touch()
         submission = Submission(
             token=f"build-{job_id}-{uuid.uuid4().hex}",
+            job_id=job_id,
             data_dir=str(self._data_dir),
             mark=str(self._mark),
             limits=self._limits,

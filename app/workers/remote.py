@@ -7,6 +7,7 @@ not there, or was lost, they make.
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from distributed import Worker, get_worker
 
 from app.errors import ComputationError
+from app.logs import about, configure_as_parent
 from app.pixels.bands import limit_threads
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.recipes.target import template_grid
@@ -30,6 +32,8 @@ from app.workers.sub_regions import Ahead, Preparation, Rows, prepare, rows_ahea
 from app.workers.tasks import build_product
 from app.workers.work import Limits, Work
 
+log = logging.getLogger(__name__)
+
 PROGRESS_TOPIC = "skyloom-progress"
 
 
@@ -37,11 +41,12 @@ PROGRESS_TOPIC = "skyloom-progress"
 class Submission:
     """What the tasks of one build are told beside their plan.
 
-    ``token`` names the submission in events and topics. ``mark`` is a file that the server made in
-    its ``data_dir``.
+    ``job_id`` is what the log names; ``token`` names the submission in events and topics. ``mark``
+    is a file that the server made in its ``data_dir``.
     """
 
     token: str
+    job_id: str
     data_dir: str
     mark: str
     limits: Limits
@@ -53,6 +58,7 @@ def dask_setup(worker: Worker) -> None:
     Ctrl-C reaches every process of a terminal; only the server may act on it and stop the workers
     in order.
     """
+    configure_as_parent()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -101,8 +107,10 @@ def run_build(
     ahead = None
     if preparation is not None:
         ahead = Ahead(preparation, sub_regions, _rows_store(submission))
-    with memory_kept(), limit_threads(threads or _own_threads()):
-        return build_product(work, ahead)
+    with memory_kept(), limit_threads(threads or _own_threads()), about(job=submission.job_id):
+        report = build_product(work, ahead)
+        log.info("built %s", Path(plan.output_path).name)
+        return report
 
 
 def _own_threads() -> int:

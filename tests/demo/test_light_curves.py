@@ -17,7 +17,7 @@ from app.config import Config
 from app.demo.settings import BANDS, Camera, SurveySettings
 from app.demo.truth import SurveyTruth, light_curve
 from app.main import create_app
-from app.wiring import run_builds
+from app.wiring_builds import run_builds
 from app.wiring_images import prepare_demo
 
 SETTINGS = SurveySettings(

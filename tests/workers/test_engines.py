@@ -510,7 +510,11 @@ engine.submit("lost", plan_of(Path(folder), Path(data_dir), copies=400)).wait(60
 
 def test_a_worker_without_the_data_folder_says_so(folder: Path, tmp_path: Path) -> None:
     elsewhere = Submission(
-        token="t", data_dir=str(tmp_path), mark=str(tmp_path / "absent"), limits=DEFAULT_LIMITS
+        token="t",
+        job_id="j",
+        data_dir=str(tmp_path),
+        mark=str(tmp_path / "absent"),
+        limits=DEFAULT_LIMITS,
     )
     with pytest.raises(ComputationError, match=f"does not see the server's .* {tmp_path}"):
         run_warp(elsewhere, plan_of(folder, tmp_path), None, 1)

@@ -1,0 +1,92 @@
+"""Commands that build: the services at work without a server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.config import Config
+from app.errors import ComputationError, TimeLimitError
+from app.recipes.recipe import BuildKind
+from app.services.batches import DifferenceBatch, TemplateBatch
+from app.uws.job import ACTIVE, Job, Phase
+from app.wiring import Services, build_services
+from app.wiring_database import initialise
+from app.wiring_images import make_skymap
+
+BuildParameters = tuple[tuple[str, str], ...]
+
+
+def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, Path]:
+    """Run one build to its end; returns the product's identifier and its file.
+
+    Raises what the build raises: a UsageError for a wrong request, ComputationError with the
+    job's own message when it failed.
+    """
+    (product,) = run_builds(config, [(kind, parameters)])
+    return product
+
+
+def run_builds(
+    config: Config, requests: Sequence[tuple[BuildKind, BuildParameters]]
+) -> Iterator[tuple[str, Path]]:
+    """Run one build after the other, as :func:`run_build` does."""
+    with running(config) as services:
+        for kind, parameters in requests:
+            services.builds.prepare(kind, parameters)
+            job = services.jobs.create(kind, parameters, service_url="")
+            services.jobs.start(job.job_id)
+            done = wait_for(services, job.job_id, config.sync_time_limit_s)
+            row = services.stores.datasets.get(str(done.results[0].dataset_id))
+            yield row.dataset_id, Path(row.file_path)
+
+
+@contextmanager
+def running(config: Config) -> Iterator[Services]:
+    """The services at work over a database that is made when missing."""
+    initialise(config)
+    services = build_services(config)
+    services.start()
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+@contextmanager
+def open_template_batch(config: Config) -> Iterator[TemplateBatch]:
+    """What builds the templates of many patches."""
+    with running(config) as services:
+        yield TemplateBatch(
+            skymap=make_skymap(config),
+            patches=services.skymap,
+            builds=services.builds,
+            jobs=services.jobs,
+            in_flight=2 * config.workers,
+        )
+
+
+@contextmanager
+def open_difference_batch(config: Config) -> Iterator[DifferenceBatch]:
+    """What builds the differences of many exposures."""
+    with running(config) as services:
+        yield DifferenceBatch(
+            finder=services.finder,
+            builds=services.builds,
+            jobs=services.jobs,
+            in_flight=2 * config.workers,
+        )
+
+
+def wait_for(services: Services, job_id: str, limit_s: float) -> Job:
+    """The job once it is COMPLETED. Raises TimeLimitError, or ComputationError if it failed."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        job = services.jobs.wait(job_id, timeout_s=1.0)
+        if job.phase is Phase.COMPLETED:
+            return job
+        if job.phase not in ACTIVE:
+            raise ComputationError(job.error.message if job.error else f"the job is {job.phase}")
+    raise TimeLimitError("the build", limit_s)

@@ -1,0 +1,82 @@
+"""What watches over the service, constructed before it and connected to it afterwards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.config import Config
+from app.operations.checks import Checks, Migrated, answers, at_work, reachable, writable
+from app.operations.metrics import LookedUp, Metrics
+from app.operations.recent import RecentFaults, SlowQueries
+from app.operations.state import Announcements, ServerState
+from app.services.dispatcher import Dispatcher
+from app.services.query import QueryService
+from app.services.query_end import QueryEnd
+from app.stores.file_cache import FileCache
+from app.stores.metadata import MetadataStores
+from app.wiring_database import now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """State and figures of one server."""
+
+    state: ServerState
+    metrics: Metrics
+    slow_queries: SlowQueries
+    faults: RecentFaults
+    announcements: Announcements
+
+    def query_ended(self, end: QueryEnd) -> None:
+        """Count a query, and remember a slow one."""
+        self.metrics.query_ended(end)
+        self.slow_queries.note(end)
+
+    def start(self) -> None:
+        """Listen to the log."""
+        logging.getLogger().addHandler(self.faults)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        logging.getLogger().removeHandler(self.faults)
+
+
+def make_operations(config: Config) -> Operations:
+    """All at zero."""
+    return Operations(
+        state=ServerState(clock=now),
+        metrics=Metrics(),
+        slow_queries=SlowQueries(slow_s=config.slow_query_s),
+        faults=RecentFaults(),
+        announcements=Announcements(data_dir=config.data_dir),
+    )
+
+
+def watch_stores(
+    operations: Operations, stores: MetadataStores, caches: Mapping[str, FileCache]
+) -> None:
+    """Have the figures tell of jobs, connections and caches too."""
+    pools = {"own": stores.engine, "queries": stores.reader}
+    if stores.reader is stores.engine:
+        del pools["queries"]
+    operations.metrics.registry.register(
+        LookedUp(jobs=stores.jobs, pools=pools, caches=caches, state=operations.state)
+    )
+
+
+def make_checks(
+    config: Config, stores: MetadataStores, queries: QueryService, dispatcher: Dispatcher
+) -> Checks:
+    """What a server needs for its work. Without the scheduler it still answers all but builds."""
+    return Checks(
+        {
+            "database": answers(queries.ping),
+            "tables": Migrated(stores.engine),
+            "data folder": writable(config.data_dir.absolute()),
+            "jobs": at_work(dispatcher.is_alive),
+            "engine": reachable(config.dask_scheduler),
+        },
+        advisory=frozenset({"engine"}),
+    )
