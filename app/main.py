@@ -34,17 +34,18 @@ from app.http import (
 )
 from app.http.availability import Availability
 from app.http.faults import answer_error, explain, headers_of, install_fault_handlers
-from app.http.identity import IdentityMiddleware
+from app.http.identity import IdentityMiddleware, identity_of
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.http.watching import Watch
 from app.pages.document import PageWriter
+from app.pages.operator_view import operator_router
 from app.pages.router import pages_router
 from app.pages.tile_view import TileService
 from app.pages.verdict_page import verdict_page
 from app.services.hips.shelf import SHELF, HipsShelf
 from app.wiring import Services, build_services
-from app.wiring_operations import make_checks
+from app.wiring_operations import make_checks, make_overview
 
 EXPOSED = [
     "Accept-Ranges",
@@ -138,7 +139,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     _mount_builds(app, services, config)
     app.include_router(identity.router(address=services.address))
     _mount_images(app, services, config, availability)
-    _mount_operations(app, services, config, availability)
+    _mount_operations(app, services, config, availability, writer)
     app.include_router(hips.router(shelf=surveys, address=services.address))
     app.include_router(
         pages_router(
@@ -165,16 +166,31 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
 
 
 def _mount_operations(
-    app: FastAPI, services: Services, config: Config, availability: Availability
+    app: FastAPI,
+    services: Services,
+    config: Config,
+    availability: Availability,
+    writer: PageWriter,
 ) -> None:
     """What looks after the service."""
+    checks = make_checks(
+        config, services.stores, services.queries, services.dispatcher, services.engine
+    )
     app.include_router(
         operations.router(
-            checks=make_checks(config, services.stores, services.queries, services.dispatcher),
+            checks=checks,
             metrics=services.operations.metrics,
             state=services.operations.state,
             availability=availability,
             metrics_for=config.metrics,
+        )
+    )
+    app.include_router(
+        operator_router(
+            writer=writer,
+            overview=make_overview(config, services.stores, services.operations, checks),
+            audience=config.operator_page,
+            is_operator=lambda request: identity_of(request).sees_all,
         )
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.config import Config
 from app.operations.checks import Checks, Migrated, answers, at_work, reachable, writable
 from app.operations.metrics import LookedUp, Metrics
+from app.operations.overview import OverviewService
 from app.operations.recent import RecentFaults, SlowQueries
 from app.operations.state import Announcements, ServerState
 from app.services.dispatcher import Dispatcher
@@ -17,6 +18,7 @@ from app.services.query_end import QueryEnd
 from app.stores.file_cache import FileCache
 from app.stores.metadata import MetadataStores
 from app.wiring_database import now
+from app.workers.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,11 @@ def watch_stores(
 
 
 def make_checks(
-    config: Config, stores: MetadataStores, queries: QueryService, dispatcher: Dispatcher
+    config: Config,
+    stores: MetadataStores,
+    queries: QueryService,
+    dispatcher: Dispatcher,
+    engine: Engine,
 ) -> Checks:
     """What a server needs for its work. Without the scheduler it still answers all but builds."""
     return Checks(
@@ -76,7 +82,22 @@ def make_checks(
             "tables": Migrated(stores.engine),
             "data folder": writable(config.data_dir.absolute()),
             "jobs": at_work(dispatcher.is_alive),
-            "engine": reachable(config.dask_scheduler),
+            "engine": reachable(config.dask_scheduler, engine.describe),
         },
         advisory=frozenset({"engine"}),
+    )
+
+
+def make_overview(
+    config: Config, stores: MetadataStores, operations: Operations, checks: Checks
+) -> OverviewService:
+    """What the operator's page shows."""
+    return OverviewService(
+        checks=checks,
+        jobs=stores.jobs,
+        state=operations.state,
+        slow_queries=operations.slow_queries,
+        faults=operations.faults,
+        data_dir=config.data_dir.absolute(),
+        clock=now,
     )

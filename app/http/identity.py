@@ -20,12 +20,10 @@ from app.schema.access import ANYBODY, Identity
 from app.services.identities import IdentityService
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-FOR_ALL: Final = (
-    *("/capabilities", "/availability", "/login", "/robots.txt"),
-    *("/health", "/ready", "/metrics"),
-)
-"""Ends of addresses that answer also where nobody may read without a token (VOSI 1.1), or that
-have an audience of their own."""
+FOR_ALL: Final = ("/capabilities", "/availability", "/login", "/robots.txt")
+"""Ends of addresses that answer also where nobody may read without a token (VOSI 1.1)."""
+OWN_AUDIENCE: Final = frozenset({"/health", "/ready", "/metrics", "/operator"})
+"""Addresses that see for themselves to whom they answer."""
 BY_SIGNATURE: Final = ("/files/", "/packages/", "/static/")
 """Addresses that need no token: a signature speaks for them, or they are the pages' own."""
 AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]
@@ -116,7 +114,7 @@ def _refuse_other_sites(request: Request) -> None:
 
 
 def _is_for_all(path: str) -> bool:
-    return path.endswith(FOR_ALL) or path.startswith(BY_SIGNATURE)
+    return path.endswith(FOR_ALL) or path in OWN_AUDIENCE or path.startswith(BY_SIGNATURE)
 
 
 def router(*, address: ServiceAddress) -> APIRouter:

@@ -111,12 +111,12 @@ def writable(folder: Path) -> Check:
     return check
 
 
-def reachable(address: str | None) -> Check:
+def reachable(address: str | None, describe: Callable[[], str]) -> Check:
     """The scheduler of the cluster takes connections; without one builds run here."""
 
     def check() -> str:
         if address is None:
-            return "processes of this machine"
+            return describe()
         parts = urlsplit(address)
         where = (parts.hostname or "", parts.port or 8786)
         try:
@@ -124,7 +124,7 @@ def reachable(address: str | None) -> Check:
         except OSError as fault:
             reason = fault.strerror or "no answer"
             raise ServiceError(f"the scheduler does not take connections: {reason}") from fault
-        return "the scheduler takes connections"
+        return describe()
 
     return check
 
