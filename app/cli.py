@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, cli_access, cli_adql, cli_builds, cli_hips, cli_tables
+from app import __version__, cli_access, cli_adql, cli_builds, cli_care, cli_hips, cli_tables
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
@@ -39,6 +39,7 @@ cli_tables.add_commands(app)
 cli_adql.add_commands(app)
 cli_hips.add_commands(app)
 cli_access.add_commands(app)
+cli_care.add_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -234,21 +235,6 @@ def warm_up() -> None:
 
     with progress_bar("compile") as progress:
         run_small_builds(progress)
-
-
-@app.command()
-def doctor(data_dir: DataDir = None) -> None:
-    """Check the database, its extensions, the data folder and the files that rows point to."""
-    from app.wiring import examine
-
-    worst = 0
-    for finding in examine(load_config(data_dir=data_dir)):
-        colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.status]
-        line = Text(f"{finding.status:>4}", style=colour)
-        line.append(f"  {finding.subject}: {printable(finding.detail)}", style="default")
-        out.print(line, highlight=False, soft_wrap=True)
-        worst = max(worst, 1 if finding.status == "fail" else 0)
-    raise typer.Exit(worst)
 
 
 @app.command()

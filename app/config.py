@@ -115,6 +115,10 @@ class Config(BaseSettings):
     warp_cache_bytes: NonNegativeInt = 10 * 2**30
     """Warped exposures that are kept on disk for later builds (in ``cache/warps``); the longest
     unused go first, those that a build reads stay."""
+    products_max_bytes: NonNegativeInt = 0
+    """Built products that are kept in all; the longest unused go first; 0: no limit."""
+    products_unused_days: NonNegativeFloat = 0.0
+    """Built products that nobody used for so long go; 0: none does."""
     skymap_pixel_scale_arcsec: PositiveFloat = 0.2
     """The defaults of the sky map are those of Rubin's ``lsst_cells_v1``, with its numbers."""
     skymap_patch_px: PositiveInt = 3000

@@ -20,13 +20,13 @@ from app.services.cutout_jobs import CutoutExecutor
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
 from app.services.dispatcher import Dispatcher
-from app.services.doctor import Finding, doctor
 from app.services.first_use import FirstUseService
 from app.services.forced_photometry import ForcedPhotometer
 from app.services.forecasts import ForecastService
 from app.services.identities import IdentityService
 from app.services.image_psf import ImagePsfs
 from app.services.jobs import JobService
+from app.services.keeper import Keeper
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
@@ -46,6 +46,7 @@ from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import load_signing_key
 from app.uws.job import Job, JobKind
+from app.wiring_care import make_eviction
 from app.wiring_database import now
 from app.wiring_images import make_planner, make_skymap, make_stamps
 from app.wiring_operations import Operations, make_operations, watch_stores
@@ -100,6 +101,7 @@ class Services:
     previews: FileCache
     tiles: FileCache
     tile_limits: FileCache
+    keeper: Keeper
     address: ServiceAddress
     operations: Operations
 
@@ -108,9 +110,11 @@ class Services:
         self.operations.start()
         threading.Thread(target=self.queries.warm_up, name="warm-up", daemon=True).start()
         self.dispatcher.start()
+        self.keeper.start()
 
     def close(self) -> None:
         """Stop jobs and workers, close connections; queued work is kept for the next start."""
+        self.keeper.stop()
         self.dispatcher.stop()
         self.coverage.stop()
         self.engine.close()
@@ -180,6 +184,7 @@ def build_services(config: Config) -> Services:
         previews=caches["previews"],
         tiles=caches["tiles"],
         tile_limits=caches["tile limits"],
+        keeper=Keeper(make_eviction(config, stores)),
         address=ServiceAddress(base_url=config.base_url),
         operations=operations,
     )
@@ -342,6 +347,3 @@ def make_quotes(
     )
 
 
-def examine(config: Config) -> list[Finding]:
-    """What ``skyloom doctor`` found."""
-    return doctor(config.effective_database_url, data_dir=config.data_dir)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -35,6 +35,7 @@ from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
 from app.services.stamp_descriptor import stamp_descriptor
+from app.stores.data_folder import mark_used
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
@@ -160,8 +161,10 @@ class LinkService:
         if not 0 <= ref.part < len(paths) or _file_name(paths[ref.part]) != name:
             raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
+        file = get_file(path)
+        _note_use(row)
         return Download(
-            file=get_file(path),
+            file=file,
             name=name,
             media_type=media_type_of(path),
             build_state=text_of(row.columns.get("build_state")),
@@ -177,6 +180,7 @@ class LinkService:
         row = self._datasets.get(ref.dataset_id)
         if ref.part != PACKAGE or row.is_external or row.is_buildable:
             raise NotFoundError("The package")
+        _note_use(row)
         folder = _package_name(row)
         inputs = [asdict(each) for each in self._datasets.inputs_of(row.dataset_id)]
         known = json.dumps({"ObsCore": dict(row.columns), "inputs": inputs}, indent=1, default=str)
@@ -302,6 +306,12 @@ class LinkService:
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
         return f"{service_url}/files/{token}/{quote(_file_name(_all_paths(row)[part]))}"
+
+
+def _note_use(row: DatasetRow) -> None:
+    """A product that is sent is none that nobody uses."""
+    if row.origin == "built":
+        mark_used(Path(row.file_path))
 
 
 def _planes(row: DatasetRow, service_url: str) -> Iterator[Link]:

@@ -12,7 +12,7 @@ from app.stores.database import read_transaction
 from app.stores.pgsphere import pgsphere_version, server_version
 from app.stores.tables.catalog_store import read_catalog
 from app.stores.tables.datasets import HAS_FILE
-from app.stores.tables.physical import changed_place, obscore, product_input, tap_schema
+from app.stores.tables.physical import changed_place, obscore, tap_schema
 from app.stores.tables.regions import region_index
 
 
@@ -22,7 +22,7 @@ class StoredFile:
 
     path: str
     size_bytes: int
-    datasets: int
+    checksum: str
     built: bool
 
 
@@ -82,7 +82,7 @@ def stored_files(engine: sa.Engine) -> list[StoredFile]:
         sa.select(
             obscore.c.file_path,
             sa.func.max(obscore.c.file_size).label("size_bytes"),
-            sa.func.count().label("datasets"),
+            sa.func.max(obscore.c.file_checksum).label("checksum"),
             sa.func.max(sa.case((obscore.c.origin == "built", 1), else_=0)).label("built"),
         )
         .where(HAS_FILE)
@@ -94,20 +94,8 @@ def stored_files(engine: sa.Engine) -> list[StoredFile]:
             StoredFile(
                 path=r.file_path,
                 size_bytes=r.size_bytes,
-                datasets=r.datasets,
+                checksum=r.checksum,
                 built=bool(r.built),
             )
             for r in connection.execute(query)
         ]
-
-
-def orphaned_products(engine: sa.Engine) -> list[str]:
-    """Identifiers of built products that no provenance row explains."""
-    explained = sa.select(product_input.c.product_id)
-    query = (
-        sa.select(obscore.c.obs_publisher_did)
-        .where(obscore.c.origin == "built", obscore.c.obs_publisher_did.not_in(explained))
-        .order_by(obscore.c.obs_publisher_did)
-    )
-    with read_transaction(engine) as connection:
-        return list(connection.execute(query).scalars())

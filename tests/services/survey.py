@@ -14,6 +14,7 @@ from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES, bits
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.schema.rows import DatasetRow
+from app.services.ingest.open_file import checksum_of
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.stcs import format_region
 
@@ -157,7 +158,7 @@ def image_ref(path: Path, exposure: Exposure) -> ImageRef:
         zero_point_mag=float(zero_point) if exposure.zero_point else None,
         mask_planes=tuple(MASK_PLANES.items()),
         bunit="adu",
-        checksum=f"sum-{exposure.band}-{exposure.visit}-{exposure.seed}",
+        checksum=checksum_of(str(path)),
     )
 
 

@@ -20,7 +20,7 @@ from app.errors import RecipeError, ServiceError
 from app.recipes.recipe import ImageRef
 from app.services import builds_candidates
 from app.services.builds_candidates import CandidateFinder
-from app.services.doctor import doctor
+from app.services.doctor.service import doctor
 from app.services.external.service import RowImportService, RowReport
 from app.services.links import LinkService
 from app.services.publishing.source import FileError

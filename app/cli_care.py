@@ -1,0 +1,76 @@
+"""Commands that look after database and data folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app.terminal import DataDir, load_config, out, printable
+
+_COLOURS = {"ok": "green", "mended": "cyan", "warn": "yellow", "fail": "red"}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add ``doctor`` and ``evict``."""
+    app.command("doctor")(doctor)
+    app.command("evict")(evict)
+
+
+def doctor(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every file and compare checksums.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Withdraw products that are gone or corrupt, so that they are built again; remove "
+            "product files without rows and what interrupted work left.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Check the database, its extensions, the data folder and the files that rows point to.
+
+    Exit status: 1 when something must be done. Ingested files are never changed.
+    """
+    from app.services.doctor.finding import exit_status
+    from app.wiring_care import examine
+
+    findings = examine(load_config(data_dir=data_dir), deep=deep, repair=repair)
+    if as_json:
+        out.print_json(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        width = max(len(finding.status) for finding in findings)
+        for finding in findings:
+            line = Text(f"{finding.status:>{width}}", style=_COLOURS[finding.status])
+            line.append(f"  {finding.subject}: {printable(finding.detail)}", style="default")
+            out.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(exit_status(findings))
+
+
+def evict(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be evicted.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Evict built products by age and size, as SKYLOOM_PRODUCTS_UNUSED_DAYS and
+    SKYLOOM_PRODUCTS_MAX_BYTES tell. What another product was made of, or an open job names, stays;
+    what went is built again when it is asked for.
+    """
+    from app.services.eviction import lines_of
+    from app.wiring_care import open_eviction
+    from app.wiring_database import initialise
+
+    config = load_config(data_dir=data_dir)
+    initialise(config)
+    with open_eviction(config) as eviction:
+        report = eviction.run(dry=dry_run)
+    for line in lines_of(report, dry=dry_run):
+        out.print(printable(line), highlight=False, markup=False, soft_wrap=True)

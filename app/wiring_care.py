@@ -1,0 +1,56 @@
+"""What looks after database and data folder: the doctor, eviction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.config import Config
+from app.services.doctor.finding import Finding
+from app.services.doctor.service import Repair, doctor
+from app.services.eviction import EvictionRule, EvictionService
+from app.stores.metadata import MetadataStores, open_stores
+from app.stores.tables.product_store import ProductStore
+from app.wiring_images import make_listing, open_listing
+
+
+def examine(config: Config, *, deep: bool, repair: bool) -> list[Finding]:
+    """What ``skyloom doctor`` found, and mended."""
+
+    def relist() -> None:
+        with open_listing(config) as listing:
+            listing.update()
+
+    return doctor(
+        config.effective_database_url,
+        data_dir=config.data_dir,
+        deep=deep,
+        repair=Repair(relist=relist) if repair else None,
+    )
+
+
+def make_eviction(config: Config, stores: MetadataStores) -> EvictionService:
+    """What evicts products, by the rule of the settings."""
+    data_dir = config.data_dir.absolute()
+    return EvictionService(
+        products=ProductStore(engine=stores.engine, data_dir=data_dir),
+        data_dir=data_dir,
+        rule=EvictionRule(
+            max_bytes=config.products_max_bytes,
+            unused_days=config.products_unused_days,
+            grace_s=config.link_lifetime_s,
+        ),
+        clock_s=time.time,
+        relist=lambda: make_listing(config, stores).update(),
+    )
+
+
+@contextmanager
+def open_eviction(config: Config) -> Iterator[EvictionService]:
+    """What evicts products of an initialised database."""
+    stores = open_stores(config.effective_database_url)
+    try:
+        yield make_eviction(config, stores)
+    finally:
+        stores.close()
