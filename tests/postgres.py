@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,9 +75,12 @@ def _output(*command: str) -> str:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A server on which databases may be created. ``admin_url`` names one to connect to."""
+    """A server on which databases may be created. ``admin_url`` names one to connect to; of a
+    private one ``data`` is its folder and ``start`` starts it again."""
 
     admin_url: str
+    data: Path | None = None
+    start: Callable[[], None] | None = None
 
     def create(self, *, template: str | None = None) -> str:
         """A new database, empty or copied; its URL."""
@@ -128,11 +131,16 @@ def private_server(
         chosen = {**SETTINGS, **(settings or {})}
         options = " ".join(f"-c {name}='{value}'" for name, value in chosen.items())
         pg_ctl = str(bin_dir / "pg_ctl")
-        start = [pg_ctl, "-D", str(data), "-w", "-t", "60", "-l", str(folder / "log")]
-        _run([*start, "-o", f"{options} -k {folder}", "start"], account)
+        begin = [pg_ctl, "-D", str(data), "-w", "-t", "60", "-l", str(folder / "log")]
+
+        def start() -> None:
+            _run([*begin, "-o", f"{options} -k {folder}", "start"], account)
+
+        start()
         mode = "immediate" if kept is None else "fast"
+        address = f"postgresql://skyloom@/postgres?host={folder}"
         try:
-            yield PostgresServer(admin_url=f"postgresql://skyloom@/postgres?host={folder}")
+            yield PostgresServer(admin_url=address, data=data, start=start)
         finally:
             _run([pg_ctl, "-D", str(data), "-m", mode, "-w", "stop"], account)
     finally:
