@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +17,11 @@ _COLOURS = {"ok": "green", "mended": "cyan", "warn": "yellow", "fail": "red"}
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add ``doctor`` and ``evict``."""
+    """Add ``doctor``, ``evict``, ``backup`` and ``restore``."""
     app.command("doctor")(doctor)
     app.command("evict")(evict)
+    app.command("backup")(backup)
+    app.command("restore")(restore)
 
 
 def doctor(
@@ -72,5 +76,41 @@ def evict(
     initialise(config)
     with open_eviction(config) as eviction:
         report = eviction.run(dry=dry_run)
-    for line in lines_of(report, dry=dry_run):
+    _print(lines_of(report, dry=dry_run))
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The backup; there must be no such file yet.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Save the database, keys and settings in one file, while the service runs.
+
+    A PostgreSQL database is saved by pg_dump; the keys and settings are saved here all the same.
+    Keep the file to yourself: who has the keys can sign links.
+    """
+    from app.wiring_care import save
+
+    report = save(load_config(data_dir=data_dir), file)
+    lines = [f"{file}: {', '.join(report.names) or 'nothing'}, {report.size_bytes / 1e6:.1f} MB"]
+    if not report.has_database:
+        lines.append("the database is PostgreSQL's: save it with pg_dump --format=custom")
+    _print(lines)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What skyloom backup wrote.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Put a backup back into a place where no database and no keys are."""
+    from app.wiring_care import put_back
+
+    report = put_back(load_config(data_dir=data_dir), file)
+    lines = [f"restored {', '.join(report.names)}", "run skyloom init, then skyloom doctor"]
+    if not report.has_database:
+        lines.insert(1, "restore the PostgreSQL database with pg_restore")
+    _print(lines)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
         out.print(printable(line), highlight=False, markup=False, soft_wrap=True)

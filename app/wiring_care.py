@@ -1,17 +1,20 @@
-"""What looks after database and data folder: the doctor, eviction."""
+"""What looks after database and data folder: the doctor, eviction, backups."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from app.config import Config
+from app.services.backups import BackupReport, back_up, restore
 from app.services.doctor.finding import Finding
 from app.services.doctor.service import Repair, doctor
 from app.services.eviction import EvictionRule, EvictionService
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.product_store import ProductStore
+from app.wiring_database import make_data_folder, now
 from app.wiring_images import make_listing, open_listing
 
 
@@ -54,3 +57,15 @@ def open_eviction(config: Config) -> Iterator[EvictionService]:
         yield make_eviction(config, stores)
     finally:
         stores.close()
+
+
+def save(config: Config, file: Path) -> BackupReport:
+    """Write a backup."""
+    url = config.effective_database_url
+    return back_up(url, data_dir=config.data_dir, file=file.absolute(), now=now())
+
+
+def put_back(config: Config, file: Path) -> BackupReport:
+    """Restore a backup."""
+    make_data_folder(config.data_dir)
+    return restore(config.effective_database_url, data_dir=config.data_dir, file=file)

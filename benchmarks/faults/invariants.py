@@ -83,7 +83,9 @@ def _check_rows(connection: sa.Connection, ingested: int) -> None:
         _require(not orphans, f"orphan rows in {name.table.name}: {orphans}")
     product, quality = product_input.c.product_id, build_quality.c.obs_publisher_did
     pairs = (
-        sa.select(product).group_by(product, product_input.c.input_id).having(sa.func.count() > 1)
+        sa.select(product)
+        .group_by(product, product_input.c.input_id, product_input.c.role)
+        .having(sa.func.count() > 1)
     )
     _require(not connection.execute(pairs).scalars().all(), "provenance more than once")
     twice = sa.select(quality).group_by(quality).having(sa.func.count() > 1)
