@@ -345,5 +345,3 @@ def make_quotes(
         slots=job_slots(config),
         clock=now,
     )
-
-
