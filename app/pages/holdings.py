@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Final
 
 from app.pages.result_table import fetch
@@ -17,6 +20,9 @@ FROM ivoa.ObsCore
 GROUP BY obs_collection, dataproduct_subtype, lsst_band, build_state
 """
 _MAX_GROUPS: Final = 2000
+WORTH_KEEPING_S: Final = 1.0
+KEPT_FOR: Final = 50
+"""Counts that took longer are kept for so many times as long as they took."""
 _BAND_ORDER: Final = "ugrizyYJHK"
 _BUILT: Final = "products"
 _MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
@@ -70,6 +76,40 @@ class Holdings:
     def products(self) -> int:
         """Templates and differences that were built here."""
         return sum(g.total for g in self.groups if g.collection == _BUILT)
+
+
+class HoldingsCounter:
+    """Counts when it is asked. Of a large table, which is read from end to end for it, the counts
+    are kept for a while: pages then ask for a fiftieth of the database's time at most."""
+
+    def __init__(
+        self, *, queries: QueryService, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._queries = queries
+        self._clock_s = clock_s
+        self._counting = Lock()
+        self._kept: Holdings | None = None
+        self._until_s = 0.0
+
+    def count(self, service_url: str) -> Holdings:
+        """What there is, or was a while ago. Raises what the query service raises."""
+        kept = self._kept
+        if kept is not None and self._clock_s() < self._until_s:
+            return kept
+        if not self._counting.acquire(blocking=kept is None) and kept is not None:
+            return kept  # somebody counts already
+        try:
+            return self._count(service_url)
+        finally:
+            self._counting.release()
+
+    def _count(self, service_url: str) -> Holdings:
+        start_s = self._clock_s()
+        counted = count_holdings(self._queries, service_url)
+        end_s = self._clock_s()
+        self._until_s = end_s + KEPT_FOR * (end_s - start_s)
+        self._kept = counted if end_s - start_s > WORTH_KEEPING_S else None
+        return counted
 
 
 def count_holdings(queries: QueryService, service_url: str) -> Holdings:

@@ -19,7 +19,7 @@ from app.pages.coverage_view import sky_coverage
 from app.pages.document import PageWriter
 from app.pages.examples import find_sample, make_examples, write_targets
 from app.pages.hang_up import answer_while_waited_for
-from app.pages.holdings import count_holdings
+from app.pages.holdings import HoldingsCounter
 from app.pages.image_page import image_page
 from app.pages.job_view import BUILDS, KINDS, view_job
 from app.pages.preview_view import PreviewService, parse_composite, parse_preview
@@ -167,12 +167,13 @@ class _ReadPages:
         self._datasets = datasets
         self._previews = previews
         self._surveys = surveys
+        self._holdings = HoldingsCounter(queries=queries)
         self._query_places = CapacityLimiter(QUERY_PLACES)
 
     def landing(self, request: Request) -> Response:
         """What the service holds and how to ask it."""
         service_url = self._writer.service_url(request)
-        holdings = count_holdings(self._queries, service_url)
+        holdings = self._holdings.count(service_url)
         example = self._example(service_url)
         position = example[1] if example else _NOWHERE
         adql = search_adql(SearchForm(pos=position), top=10)
@@ -223,7 +224,7 @@ class _ReadPages:
         adql = search_adql(form, top=SEARCH_ROWS + 1)
         records = fetch(self._queries, adql, service_url=service_url, maxrec=SEARCH_ROWS)
         values = {
-            "holdings": count_holdings(self._queries, service_url),
+            "holdings": self._holdings.count(service_url),
             "form": form,
             "states": CHOICES,
             "example_pos": _NOWHERE,

@@ -29,6 +29,8 @@ REGION = "obscore_s_region"
 POSITION = "obscore_s_ra"
 SOURCES = "dia_source_ra"
 
+POSTGRES = pytest.mark.needs("postgresql")
+
 SEARCHES = [
     (f"SELECT obs_id FROM {T} WHERE CONTAINS(POINT(62, -37), s_region) = 1", REGION),
     (
@@ -241,6 +243,13 @@ def test_postgres_reads_no_other_index_beside_that_of_regions(
     stores.close()
     assert "Index Scan using obscore_s_region_outline" in found
     assert "BitmapAnd" not in found
+
+
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=POSTGRES)])
+def test_targets_are_found_by_name_in_any_case(request: pytest.FixtureRequest, engine: str) -> None:
+    stores: MetadataStores = request.getfixturevalue(f"{engine}_stores")
+    text = f"SELECT TOP 9 s_ra FROM {T} WHERE LOWER(target_name) = LOWER('NGC 1') AND s_ra > 0"
+    assert "obscore_target_name_folded" in plan(stores, text)
 
 
 @pytest.mark.needs("postgresql")
