@@ -94,8 +94,6 @@ class HoldingsCounter:
     def count(self, service_url: str) -> Holdings:
         """What there is, or was a while ago. Raises what the query service raises."""
         kept = self._kept
-        if kept is not None and self._clock_s() < self._until_s:
-            return kept
         if not self._counting.acquire(blocking=kept is None) and kept is not None:
             return kept  # somebody counts already
         try:
@@ -105,6 +103,8 @@ class HoldingsCounter:
 
     def _count(self, service_url: str) -> Holdings:
         start_s = self._clock_s()
+        if self._kept is not None and start_s < self._until_s:
+            return self._kept
         counted = count_holdings(self._queries, service_url)
         end_s = self._clock_s()
         self._until_s = end_s + KEPT_FOR * (end_s - start_s)
