@@ -17,6 +17,7 @@ from rich.text import Text
 from app import __version__, cli_access, cli_adql, cli_builds, cli_care, cli_hips, cli_tables
 from app.config import Config
 from app.errors import ServiceError, UsageError
+from app.schema.access import DATA_RIGHTS, read_instant
 from app.terminal import DataDir, err, load_config, out, printable, progress_bar, write_report
 
 MOMENTS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
@@ -85,6 +86,12 @@ def ingest(
     report: Annotated[Path | None, typer.Option(help="Write a JSON report here.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Read unchanged files too.")] = False,
+    data_rights: Annotated[
+        str | None, typer.Option(help="Who may have the pixels: public, secure or proprietary.")
+    ] = None,
+    release_date: Annotated[
+        str | None, typer.Option(help="From when everybody may (ISO 8601, UTC).")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Read images and publish one row for each; or import rows of another service (--rows).
@@ -93,7 +100,7 @@ def ingest(
     (each with its reason in the summary and the report), 2 the call itself is wrong.
     """
     if rows is not None:
-        if paths or collection or profile or force:
+        if paths or collection or profile or force or data_rights or release_date:
             raise UsageError("--rows stands alone: the rows of the table say everything")
         raise typer.Exit(cli_tables.ingest_rows(rows, report, data_dir))
     if not paths or not collection:
@@ -102,17 +109,37 @@ def ingest(
     from app.wiring_images import open_ingest
 
     config = load_config(data_dir=data_dir, workers=workers)
+    columns = rights_columns(data_rights, release_date)
     if report is not None:
         write_report(report, "")
     initialise(config)
     with open_ingest(config) as service, progress_bar("ingest") as progress:
         outcome = service.run(
-            paths, collection=collection, profile=profile, progress=progress, force=force
+            paths,
+            collection=collection,
+            profile=profile,
+            progress=progress,
+            force=force,
+            columns=columns,
         )
     if report is not None:
         write_report(report, json.dumps(outcome.to_json(), indent=1))
     show_ingest(outcome)
     raise typer.Exit(outcome.exit_status)
+
+
+def rights_columns(data_rights: str | None, release_date: str | None) -> dict[str, str]:
+    """The columns of the options. Raises UsageError for what they cannot hold."""
+    columns: dict[str, str] = {}
+    if data_rights is not None:
+        if data_rights not in DATA_RIGHTS:
+            raise UsageError(f"--data-rights {data_rights!r}: one of {', '.join(DATA_RIGHTS)}")
+        columns["data_rights"] = data_rights
+    if release_date is not None:
+        if read_instant(release_date) is None:
+            raise UsageError(f"--release-date {release_date!r}: write it like 2027-03-01")
+        columns["obs_release_date"] = release_date
+    return columns
 
 
 def show_ingest(outcome: Any) -> None:

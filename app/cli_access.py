@@ -1,4 +1,4 @@
-"""Commands for those who may use the service: tokens."""
+"""Commands for those who may use the service: tokens, and the keys of links."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class RoleName(StrEnum):
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add ``token``."""
+    """Add ``token`` and ``key``."""
+    keys = typer.Typer(help="Keys that sign links to files.", no_args_is_help=True)
+    keys.callback()(_keys)
+    keys.command("rotate")(rotate)
+    app.add_typer(keys, name="key")
     tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
     tokens.command("create")(create_token)
     tokens.command("list")(list_tokens)
@@ -94,3 +98,15 @@ def revoke_token(
     with open_tokens(config) as service:
         service.revoke(name)
     out.print(f"revoked: {name}", highlight=False, markup=False)
+
+
+def _keys() -> None:
+    """Keys that sign links to files."""
+
+
+def rotate(data_dir: DataDir = None) -> None:
+    """Sign links with a new key. Those made with the old one stay good until they expire."""
+    from app.wiring_database import rotate_key
+
+    old = rotate_key(load_config(data_dir=data_dir))
+    out.print(f"new key; {old} older still good", highlight=False, markup=False)

@@ -34,7 +34,7 @@ from app.http import (
 )
 from app.http.availability import Availability
 from app.http.faults import answer_error, explain, headers_of, install_fault_handlers
-from app.http.identity import IdentityMiddleware, identity_of
+from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.http.watching import Watch
@@ -43,6 +43,7 @@ from app.pages.operator_view import operator_router
 from app.pages.router import pages_router
 from app.pages.tile_view import TileService
 from app.pages.verdict_page import verdict_page
+from app.schema.access import identity_in
 from app.services.hips.shelf import SHELF, HipsShelf
 from app.wiring import Services, build_services
 from app.wiring_operations import make_checks, make_overview
@@ -190,7 +191,7 @@ def _mount_operations(
             writer=writer,
             overview=make_overview(config, services.stores, services.operations, checks),
             audience=config.operator_page,
-            is_operator=lambda request: identity_of(request).sees_all,
+            is_operator=lambda request: identity_in(request.state).sees_all,
         )
     )
 

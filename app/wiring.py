@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,7 +45,7 @@ from app.stores.metadata import MetadataStores, open_stores
 from app.stores.plane_files import PlaneFiles
 from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
-from app.stores.secrets import load_signing_key
+from app.stores.secrets import SigningKeys
 from app.uws.job import Job, JobKind
 from app.wiring_care import make_eviction
 from app.wiring_database import now
@@ -145,8 +146,9 @@ def build_services(config: Config) -> Services:
     quotes = make_quotes(config, stores, queries, uploads, builds)
     images = ImageStore(data_dir=config.data_dir.absolute())
     cuts = make_cutouts(config, stores, images)
+    identities = make_identities(config, stores)
     jobs, dispatcher = make_jobs(
-        config, stores, queries, uploads, builds, results, quotes, cuts, operations
+        config, stores, identities, queries, uploads, builds, results, quotes, cuts, operations
     )
     caches = make_caches(config)
     watch_stores(operations, stores, caches)
@@ -157,7 +159,7 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         stores=stores,
-        identities=make_identities(config, stores),
+        identities=identities,
         queries=queries,
         uploads=uploads,
         jobs=jobs,
@@ -198,8 +200,10 @@ def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
 
 def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> LinkService:
     """Links whose addresses are signed for a while."""
+    keys = SigningKeys(data_dir=config.data_dir, lifetime_s=config.link_lifetime_s)
+    keys.good(time.time())  # made now, not by the first reader
     signer = FileSigner(
-        key=load_signing_key(config.data_dir), clock=now, lifetime_s=config.link_lifetime_s
+        keys=lambda: keys.good(time.time()), clock=now, lifetime_s=config.link_lifetime_s
     )
     seconds_of = partial(quotes.seconds_of_pixels, "difference")
     return LinkService(datasets=stores.datasets, signer=signer, seconds_of=seconds_of)
@@ -261,6 +265,7 @@ def make_uploads(config: Config, results: ResultStore) -> UploadService:
 def make_jobs(
     config: Config,
     stores: MetadataStores,
+    identities: IdentityService,
     queries: QueryService,
     uploads: UploadService,
     builds: BuildService,
@@ -270,7 +275,9 @@ def make_jobs(
     operations: Operations,
 ) -> tuple[JobService, Dispatcher]:
     """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
-    build_executor = BuildExecutor(builds=builds, jobs=stores.jobs, clock=now)
+    build_executor = BuildExecutor(
+        builds=builds, jobs=stores.jobs, clock=now, identity_of=identities.of_owner
+    )
 
     def expire(job: Job) -> None:
         jobs.expire(job)
@@ -292,6 +299,7 @@ def make_jobs(
                 pictures=cuts.pictures,
                 results=results,
                 describe_error=describe_plainly,
+                identity_of=identities.of_owner,
             ),
         },
         slots=job_slots(config),

@@ -10,6 +10,7 @@ from pathlib import Path
 from app.config import Config
 from app.errors import ComputationError, TimeLimitError
 from app.recipes.recipe import BuildKind
+from app.schema.access import OPERATOR
 from app.services.batches import DifferenceBatch, TemplateBatch
 from app.uws.job import ACTIVE, Job, Phase
 from app.wiring import Services, build_services
@@ -35,8 +36,8 @@ def run_builds(
     """Run one build after the other, as :func:`run_build` does."""
     with running(config) as services:
         for kind, parameters in requests:
-            services.builds.prepare(kind, parameters)
-            job = services.jobs.create(kind, parameters, service_url="")
+            services.builds.prepare(kind, parameters, OPERATOR)
+            job = services.jobs.create(kind, parameters, identity=OPERATOR, service_url="")
             services.jobs.start(job.job_id)
             done = wait_for(services, job.job_id, config.sync_time_limit_s)
             row = services.stores.datasets.get(str(done.results[0].dataset_id))

@@ -18,6 +18,7 @@ from app.services.publishing.service import PublishService
 from app.services.setup import init_database
 from app.stores.database import sqlite_file
 from app.stores.metadata import open_stores
+from app.stores.secrets import SigningKeys
 from app.stores.tables.catalog_store import PublishedTable
 from app.stores.tables.external_rows import ExternalRowStore
 from app.stores.tables.published import PublishedStore
@@ -96,6 +97,13 @@ def open_row_import(config: Config) -> Iterator[RowImportService]:
         )
     finally:
         stores.close()
+
+
+def rotate_key(config: Config) -> int:
+    """Sign links with a new key from now on; how many older ones are still good."""
+    make_data_folder(config.data_dir)
+    keys = SigningKeys(data_dir=config.data_dir, lifetime_s=config.link_lifetime_s)
+    return keys.rotate(now().timestamp())
 
 
 @contextmanager

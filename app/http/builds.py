@@ -16,10 +16,12 @@ from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.plans import PlanAnswers
-from app.http.uws import CONTROLS, uws_router
+from app.http.uws import uws_router
+from app.http.uws_parameters import CONTROLS
 from app.http.waiting import wait_until
 from app.recipes.recipe import BuildKind, BuildPlan
 from app.recipes.target import name_patches
+from app.schema.access import Identity, identity_in
 from app.schema.rows import DatasetRow
 from app.services.builds import BuildService
 from app.services.builds_rows import FITS_MEDIA_TYPE
@@ -102,10 +104,11 @@ class _SyncBuilds:
         if told is not None:
             return told
         parameters = parameters.without(*CONTROLS)
-        plan, product = await to_thread.run_sync(self._find, parameters)
+        identity = identity_in(request.state)
+        plan, product = await to_thread.run_sync(self._find, parameters, identity)
         if product is not None:
             return _file(plan, product)
-        job = await to_thread.run_sync(self._start, parameters, self._address.of(request))
+        job = await to_thread.run_sync(self._start, parameters, self._address.of(request), identity)
         job = await self._wait(job)
         if job.phase not in ENDED:
             url = f"{self._address.of(request)}/builds/{self.kind}/async/{job.job_id}"
@@ -116,13 +119,17 @@ class _SyncBuilds:
             await to_thread.run_sync(self._forget, job)
         return _file(plan, product)
 
-    def _find(self, parameters: ParameterSet) -> tuple[BuildPlan, DatasetRow | None]:
+    def _find(
+        self, parameters: ParameterSet, identity: Identity
+    ) -> tuple[BuildPlan, DatasetRow | None]:
         """The plan, and the product if it is there. Raises what is wrong with the request."""
-        recipe, plan = self._builds.prepare(self.kind, parameters.pairs)
+        recipe, plan = self._builds.prepare(self.kind, parameters.pairs, identity)
         return plan, self._builds.find_product(recipe.key())
 
-    def _start(self, parameters: ParameterSet, service_url: str) -> Job:
-        job = self._jobs.create(self.kind, parameters.pairs, service_url=service_url)
+    def _start(self, parameters: ParameterSet, service_url: str, identity: Identity) -> Job:
+        job = self._jobs.create(
+            self.kind, parameters.pairs, identity=identity, service_url=service_url
+        )
         return self._jobs.start(job.job_id)
 
     async def _wait(self, job: Job) -> Job:

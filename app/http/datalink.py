@@ -14,6 +14,7 @@ from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
+from app.schema.access import identity_in
 from app.services.links import LinkService
 from app.votable.datalink import MEDIA_TYPE, write_links
 
@@ -30,7 +31,8 @@ def router(*, links: LinkService, address: ServiceAddress) -> APIRouter:
         parameters = await read_parameters(request)
         media_type = _media_type(parameters)
         service_url = address.of(request)
-        table = await to_thread.run_sync(links.find_links, parameters.all("ID"), service_url)
+        asked, identity = parameters.all("ID"), identity_in(request.state)
+        table = await to_thread.run_sync(links.find_links, asked, service_url, identity)
         return await stream(
             request,
             lambda: write_links(table.links, table.descriptors, truncated=table.truncated),

@@ -17,6 +17,7 @@ from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
 from app.http.files import STATE_HEADER
 from app.http.parameters import read_parameters
 from app.http.waiting import wait_until
+from app.schema.access import Identity, identity_in
 from app.schema.obscore import BUILDABLE
 from app.schema.rows import DatasetRow, difference_path
 from app.services.builds_rows import FITS_MEDIA_TYPE
@@ -81,13 +82,14 @@ class _Answers:
         dataset_id = parameters.require("ID", "the obs_publisher_did of an exposure")
         asked = parameters.integer(ROUND, minimum=0) or 0
         service_url = self._address.of(request)
-        found = await to_thread.run_sync(self._first_use.find, dataset_id)
+        identity = identity_in(request.state)
+        found = await to_thread.run_sync(self._first_use.find, dataset_id, identity)
         if isinstance(found, DatasetRow):
-            return await self._file(found.dataset_id, service_url)
+            return await self._file(found.dataset_id, service_url, identity)
         if request.method == "HEAD":
             headers = {STATE_HEADER: BUILDABLE, "Content-Type": FITS_MEDIA_TYPE, **NOT_KEPT}
             return Response(headers=headers)
-        job = await to_thread.run_sync(self._first_use.start, found, service_url)
+        job = await to_thread.run_sync(self._first_use.start, found, service_url, identity)
         job = await wait_until(
             self._jobs,
             job.job_id,
@@ -97,14 +99,14 @@ class _Answers:
             request=request,
         )
         if job.phase in ENDED:
-            return await self._file(product_of(job), service_url)
+            return await self._file(product_of(job), service_url, identity)
         if asks_for_page(request):
             page = f"{service_url}/jobs/difference/{job.job_id}"
             return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
         return await self._under_way(job, dataset_id, asked + 1, service_url)
 
-    async def _file(self, dataset_id: str, service_url: str) -> Response:
-        url = await to_thread.run_sync(self._links.file_url, dataset_id, service_url)
+    async def _file(self, dataset_id: str, service_url: str, identity: Identity) -> Response:
+        url = await to_thread.run_sync(self._links.file_url, dataset_id, service_url, identity)
         return RedirectResponse(url, status_code=303, headers=NOT_KEPT)
 
     async def _under_way(

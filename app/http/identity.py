@@ -9,14 +9,15 @@ from typing import Final
 
 from anyio import to_thread
 from fastapi import APIRouter
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import AuthenticationError, ForbiddenError, ServiceError, TokenError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
-from app.schema.access import ANYBODY, Identity
+from app.schema.access import Identity, identity_in
 from app.services.identities import IdentityService
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -29,12 +30,6 @@ BY_SIGNATURE: Final = ("/files/", "/packages/", "/static/")
 AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]
 _LONGEST: Final = 4096
 _OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
-
-
-def identity_of(request: Request) -> Identity:
-    """Who asks; anybody where nobody looked."""
-    found = getattr(request.state, "identity", ANYBODY)
-    return found if isinstance(found, Identity) else ANYBODY
 
 
 class IdentityMiddleware:
@@ -62,7 +57,24 @@ class IdentityMiddleware:
                 answer = await self._answer_error(request, error)
                 await answer(scope, receive, send)
                 return
+            if not request.scope["path"].startswith(BY_SIGNATURE):
+                send = _with_identity(send, request.state.identity)
         await self._app(scope, receive, send)
+
+
+def _with_identity(send: Send, identity: Identity) -> Send:
+    """Tells caches that answers differ by who asks, and which are for one alone."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.add_vary_header("Authorization")
+            kept = headers.get("cache-control", "")
+            if not (identity.is_anonymous or "no-store" in kept or "private" in kept):
+                headers["Cache-Control"] = f"private, {kept}" if kept else "private"
+        await send(message)
+
+    return told
 
 
 async def _admitted(request: Request, identities: IdentityService) -> Identity:
@@ -123,7 +135,7 @@ def router(*, address: ServiceAddress) -> APIRouter:
 
     @found.get("/login")
     async def login(request: Request) -> Response:
-        if identity_of(request).is_anonymous:
+        if identity_in(request.state).is_anonymous:
             raise AuthenticationError("give your token as the password; the name may be anything")
         headers = {"Cache-Control": "no-store"}
         return RedirectResponse(f"{address.of(request)}/", 303, headers=headers)

@@ -18,6 +18,7 @@ from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.skymap import choose_format
 from app.http.streaming import stream
+from app.schema.access import Identity, identity_in
 from app.services.figure import to_png, to_svg
 from app.services.formats import VOTABLE_SERIALIZATIONS
 from app.services.light_curve_plot import draw
@@ -53,10 +54,11 @@ def router(
         limit = min(DEFAULT_ROWS if maxrec is None else maxrec, MAX_ROWS)
         tables = await to_thread.run_sync(uploads.load, parameters, files)
         asked = parse_light_curve(parameters.pairs, tables)
+        identity = identity_in(request.state)
         if output is None:
-            content = await to_thread.run_sync(_draw, plot, light_curves, asked)
+            content = await to_thread.run_sync(_draw, plot, light_curves, asked, identity)
             return Response(content, media_type=PLOTS[plot])
-        write = partial(_write, output, light_curves, asked, limit)
+        write = partial(_write, output, light_curves, asked, limit, identity)
         return await stream(request, write, media_type=media_type)
 
     return found
@@ -77,19 +79,25 @@ def _table(request: Request, parameters: ParameterSet) -> tuple[OutputFormat, st
         raise UnsupportedFormatError(fault.args[0], f"{fault.args[1]}, {pictures}") from None
 
 
-def _draw(plot: str, light_curves: LightCurveService, asked: LightCurveRequest) -> bytes:
+def _draw(
+    plot: str, light_curves: LightCurveService, asked: LightCurveRequest, identity: Identity
+) -> bytes:
     if len(asked.positions) > 1:
         raise ParameterError("POS", "a plot shows one position")
-    epochs = [epoch for part in light_curves.measure(asked) for epoch in part]
+    epochs = [epoch for part in light_curves.measure(asked, identity) for epoch in part]
     figure = draw(epochs[:PLOTTED_ROWS], asked.positions[0])
     return to_svg(figure).encode() if plot == "svg" else to_png(figure)
 
 
 def _write(
-    output: OutputFormat, light_curves: LightCurveService, asked: LightCurveRequest, limit: int
+    output: OutputFormat,
+    light_curves: LightCurveService,
+    asked: LightCurveRequest,
+    limit: int,
+    identity: Identity,
 ) -> Iterator[bytes]:
     """Without rows, nothing is measured: MAXREC=0 asks for the columns (DALI 1.1, 3.4.4)."""
-    with closing(light_curves.measure(asked)) as measured:
+    with closing(light_curves.measure(asked, identity)) as measured:
         rows = batches(measured if limit else ())
         serialization = VOTABLE_SERIALIZATIONS.get(output.name)
         if serialization is None:

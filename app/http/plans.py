@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from app.errors import UnsupportedFormatError, quoted
 from app.http.faults import VOTABLE_TYPE
 from app.http.parameters import ParameterSet
-from app.http.uws import CONTROLS
+from app.http.uws_parameters import CONTROLS
 from app.recipes.recipe import BuildKind
+from app.schema.access import identity_in
 from app.services.forecasts import ForecastService, as_json, tables
 from app.votable.tables import write_tables
 
@@ -40,7 +41,8 @@ class PlanAnswers:
             return None
         media_type = _media_type(request, parameters)
         asked = parameters.without(*CONTROLS)
-        run = await to_thread.run_sync(self._forecasts.dry_run, self._kind, asked.pairs)
+        identity = identity_in(request.state)
+        run = await to_thread.run_sync(self._forecasts.dry_run, self._kind, asked.pairs, identity)
         if media_type == JSON_TYPE:
             return JSONResponse(as_json(run))
         return Response(write_tables(tables(run)), media_type=media_type)

@@ -14,6 +14,7 @@ from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.recipes.request import parse_target
 from app.recipes.values import number
+from app.schema.access import identity_in
 from app.services.psf import Place, PsfService
 from app.sky.shapes import Point
 
@@ -34,7 +35,10 @@ def router(*, psfs: PsfService) -> APIRouter:
         media_type = _media_type(request, parameters)
         dataset_id = parameters.require("ID", "the obs_publisher_did of an image")
         place = _place(parameters)
-        answer = await to_thread.run_sync(psfs.evaluate, dataset_id, place, limiter=places)
+        identity = identity_in(request.state)
+        answer = await to_thread.run_sync(
+            psfs.evaluate, dataset_id, place, identity, limiter=places
+        )
         if media_type == MEDIA_TYPES["json"]:
             return JSONResponse(answer.to_json())
         draw = answer.to_png if media_type == MEDIA_TYPES["png"] else answer.to_fits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from anyio import to_thread
@@ -10,12 +11,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import NotFoundError, UnsupportedFormatError, quoted
+from app.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    NotFoundError,
+    UnsupportedFormatError,
+    quoted,
+)
 from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
 from app.recipes.request import parse_target
+from app.schema.access import Identity, identity_in
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.links import LinkService
 from app.services.skymap import FIELDS, PatchCover, SkyMapService, describe_patch, table_rows
@@ -60,10 +68,22 @@ def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress
             raise NotFoundError(
                 f"A template of patch {patch} of tract {tract} in band {quoted(band)}"
             )
-        url = await to_thread.run_sync(links.file_url, built[-1], address.of(request))
+        identity = identity_in(request.state)
+        url = await to_thread.run_sync(_newest_url, links, built, address.of(request), identity)
         return RedirectResponse(url, status_code=303)
 
     return found
+
+
+def _newest_url(
+    links: LinkService, built: Sequence[str], service_url: str, identity: Identity
+) -> str:
+    """The address of the newest template that someone may have, of one or more. Raises
+    AuthenticationError, ForbiddenError when they may have none."""
+    for name in reversed(built[1:]):
+        with suppress(AuthenticationError, ForbiddenError):
+            return links.file_url(name, service_url, identity)
+    return links.file_url(built[0], service_url, identity)
 
 
 def choose_format(request: Request, parameters: ParameterSet) -> tuple[OutputFormat, str]:

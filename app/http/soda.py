@@ -23,6 +23,7 @@ from app.http.uws import uws_router
 from app.recipes.cutout import CutoutRequest, parse_cutout
 from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
 from app.recipes.picture import PICTURE_NAMES, parse_picture, refuse_picture_names
+from app.schema.access import Identity, identity_in
 from app.services.cutout_descriptor import describe_parameters
 from app.services.cutout_files import CutoutWriter
 from app.services.cutout_pictures import CutoutPictures
@@ -106,15 +107,17 @@ class _Sync:
         asked = parse_cutout(parameters.pairs, PICTURE_NAMES)
         if form == "fits":
             return await self._fits(request, parameters, asked)
-        return await self._picture(parameters, asked, form)
+        return await self._picture(identity_in(request.state), parameters, asked, form)
 
     async def _fits(
         self, request: Request, parameters: ParameterSet, asked: CutoutRequest
     ) -> Response:
         refuse_picture_names(parameters.pairs)
 
+        identity = identity_in(request.state)
+
         def make() -> Iterator[bytes]:
-            return self._writer.write(self._cutouts.find(asked))
+            return self._writer.write(self._cutouts.find(asked, identity))
 
         headers = {"Content-Disposition": f'attachment; filename="{_name(asked)}.fits"'}
         return await stream(
@@ -126,12 +129,16 @@ class _Sync:
         )
 
     async def _picture(
-        self, parameters: ParameterSet, asked: CutoutRequest, form: Literal["png", "jpeg"]
+        self,
+        identity: Identity,
+        parameters: ParameterSet,
+        asked: CutoutRequest,
+        form: Literal["png", "jpeg"],
     ) -> Response:
         options = parse_picture(parameters.pairs, form)
 
         def draw() -> bytes:
-            return self._pictures.draw(self._cutouts.find(asked), options)
+            return self._pictures.draw(self._cutouts.find(asked, identity), options)
 
         content = await to_thread.run_sync(draw, limiter=self._drawing)
         headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}

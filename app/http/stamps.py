@@ -22,6 +22,7 @@ from app.http.waiting import wait_until
 from app.pixels.picture import PictureOptions
 from app.recipes.picture import LOOK_NAMES, parse_look, refuse_picture_names
 from app.recipes.values import group
+from app.schema.access import identity_in
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.jobs import ENDED, JobService
@@ -113,7 +114,8 @@ class _Answers:
         number = parameters.integer(ROUND, minimum=0) or 0
         tables = await to_thread.run_sync(self._uploads.load, parameters, files)
         asked = parse_stamps(parameters.pairs, tables, (*LOOK_NAMES, ROUND))
-        epochs = await to_thread.run_sync(self._stamps.find, asked, most)
+        identity = identity_in(request.state)
+        epochs = await to_thread.run_sync(self._stamps.find, asked, most, identity)
         if asked.build and request.method != "HEAD":
             built = await self._built(request, asked, epochs, most, number)
             if isinstance(built, Response):
@@ -146,12 +148,13 @@ class _Answers:
     ) -> StampEpochs | Response:
         """The epochs once all that can be built is, or the answer that tells to wait."""
         service_url = self._address.of(request)
-        builds = await to_thread.run_sync(self._builder.start, epochs, service_url)
+        identity = identity_in(request.state)
+        builds = await to_thread.run_sync(self._builder.start, epochs, service_url, identity)
         jobs = await self._wait(request, builds)
         under_way = [job for job in jobs.values() if job.phase not in ENDED]
         if under_way:
             return await self._under_way(request, under_way, len(jobs), number)
-        again = await to_thread.run_sync(self._stamps.find, asked, most)
+        again = await to_thread.run_sync(self._stamps.find, asked, most, identity)
         return builds.explained(again, jobs)
 
     async def _wait(self, request: Request, builds: StampBuilds) -> Mapping[Wanted, Job]:

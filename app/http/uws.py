@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from anyio import to_thread
@@ -15,7 +14,16 @@ from app.errors import NotFoundError, ParameterError, quoted
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
 from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
+from app.http.uws_parameters import (
+    CONTROLS,
+    parse_instant,
+    parse_phase,
+    refuse_control,
+    values_of,
+    wait_seconds,
+)
 from app.http.waiting import wait_until
+from app.schema.access import identity_in
 from app.services.jobs import WAITING, JobService
 from app.services.links import LinkService
 from app.services.uploads import FormFile, UploadService, items_as_files
@@ -25,12 +33,6 @@ from app.uws.job import Job, JobKind, Phase
 
 XML_TYPE: Final = "text/xml"
 READ: Final = ["GET", "HEAD"]
-MAX_WAIT_S: Final = 60.0
-"""How long WAIT may hold a request; clients that want more ask again."""
-CONTROLS: Final = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "ACTION", "PLAN")
-"""Parameters that steer a job instead of describing its work."""
-
-
 AnswerFirst = Callable[[Request, ParameterSet], Awaitable[Response | None]]
 """Looks at a request for a new job; answers it, or leaves it to become one (None)."""
 
@@ -113,7 +115,13 @@ class _Jobs:
         last = parameters.integer("LAST", minimum=1)
 
         def find() -> list[Job]:
-            return self._jobs.list_jobs(self._kind, phases=phases, after=after, last=last)
+            return self._jobs.list_jobs(
+                self._kind,
+                identity=identity_in(request.state),
+                phases=phases,
+                after=after,
+                last=last,
+            )
 
         found = await to_thread.run_sync(find)
         return Response(xml.write_jobs(found, self._list_url(request)), media_type=XML_TYPE)
@@ -146,6 +154,7 @@ class _Jobs:
             job = self._jobs.create(
                 self._kind,
                 parameters.without(*CONTROLS),
+                identity=identity_in(request.state),
                 service_url=service_url,
                 run_id=parameters.single("RUNID"),
             )
@@ -177,8 +186,8 @@ class _Jobs:
 
     async def show_job(self, request: Request, job_id: str) -> Response:
         parameters = await read_parameters(request)
-        wait_s = _wait_seconds(parameters)
-        job = await self._get(job_id)
+        wait_s = wait_seconds(parameters)
+        job = await self._get(request, job_id)
         if wait_s > 0:
             name = parameters.single("PHASE")
             guard = None if name is None else parse_phase(name)
@@ -211,7 +220,7 @@ class _Jobs:
             return await self.delete_job(request, job_id)
         if action:
             raise ParameterError("ACTION", f"only DELETE is known, got {quoted(action)}")
-        await self._get(job_id)
+        await self._get(request, job_id)
         await to_thread.run_sync(self._update, job_id, parameters, files)
         return self._to_job(request, job_id)
 
@@ -228,13 +237,13 @@ class _Jobs:
             move(job_id)
 
     async def delete_job(self, request: Request, job_id: str) -> Response:
-        await self._get(job_id)
+        await self._get(request, job_id)
         await to_thread.run_sync(self._jobs.delete, job_id)
         return _see_other(self._list_url(request))
 
     # -- properties -----------------------------------------------------------------------------
 
-    def texts(self) -> dict[str, Callable[[str], object]]:
+    def texts(self) -> dict[str, Callable[[Request, str], object]]:
         """Name -> handler of the properties that are plain text."""
         formats: dict[str, Callable[[Job], str]] = {
             "phase": lambda job: job.phase.value,
@@ -245,13 +254,13 @@ class _Jobs:
         texts = {name: self._text(format_text) for name, format_text in formats.items()}
         return {**texts, "quote": self.show_quote}
 
-    async def show_quote(self, job_id: str) -> Response:
-        job = await self._get(job_id)
+    async def show_quote(self, request: Request, job_id: str) -> Response:
+        job = await self._get(request, job_id)
         return PlainTextResponse(xml.format_quote(await to_thread.run_sync(self._jobs.quoted, job)))
 
-    def _text(self, format_text: Callable[[Job], str]) -> Callable[[str], object]:
-        async def show(job_id: str) -> Response:
-            return PlainTextResponse(format_text(await self._get(job_id)))
+    def _text(self, format_text: Callable[[Job], str]) -> Callable[[Request, str], object]:
+        async def show(request: Request, job_id: str) -> Response:
+            return PlainTextResponse(format_text(await self._get(request, job_id)))
 
         return show
 
@@ -259,7 +268,7 @@ class _Jobs:
         parameters = await read_parameters(request)
         phase = parameters.require("PHASE", "RUN or ABORT")
         move = self._mover(phase)
-        await self._get(job_id)
+        await self._get(request, job_id)
         await to_thread.run_sync(move, job_id)
         return self._to_job(request, job_id)
 
@@ -282,44 +291,44 @@ class _Jobs:
         return await self._limited(request, job_id, parameters)
 
     async def _limited(self, request: Request, job_id: str, parameters: ParameterSet) -> Response:
-        await self._get(job_id)
+        await self._get(request, job_id)
         await to_thread.run_sync(self._limit, job_id, parameters)
         return self._to_job(request, job_id)
 
-    async def show_parameters(self, job_id: str) -> Response:
-        return Response(xml.write_parameters(await self._get(job_id)), media_type=XML_TYPE)
+    async def show_parameters(self, request: Request, job_id: str) -> Response:
+        return Response(xml.write_parameters(await self._get(request, job_id)), media_type=XML_TYPE)
 
     async def set_parameters(self, request: Request, job_id: str) -> Response:
         parameters, files = await self._read(request)
         for name, _ in parameters:
-            _refuse_control(name)
-        await self._get(job_id)
+            refuse_control(name)
+        await self._get(request, job_id)
         await to_thread.run_sync(self._jobs.set_parameters, job_id, parameters)
         await to_thread.run_sync(self._keep, job_id, files)
         return self._to_job(request, job_id)
 
-    async def show_parameter(self, job_id: str, name: str) -> Response:
-        values = _values(await self._get(job_id), name)
+    async def show_parameter(self, request: Request, job_id: str, name: str) -> Response:
+        values = values_of(await self._get(request, job_id), name)
         if not values:
             raise NotFoundError(f"The parameter {quoted(name)} of job {job_id}")
         return PlainTextResponse("\n".join(values))
 
     async def set_parameter(self, request: Request, job_id: str, name: str) -> Response:
         """The body is the value (UWS 1.1, section 2.1.11)."""
-        _refuse_control(name)
+        refuse_control(name)
         value = await read_value(request, name)
-        await self._get(job_id)
+        await self._get(request, job_id)
         await to_thread.run_sync(self._jobs.set_parameters, job_id, ((name, value),))
         return self._to_job(request, job_id)
 
     # -- results and error ----------------------------------------------------------------------
 
     async def show_results(self, request: Request, job_id: str) -> Response:
-        document = xml.write_results(await self._get(job_id), self._list_url(request))
+        document = xml.write_results(await self._get(request, job_id), self._list_url(request))
         return Response(document, media_type=XML_TYPE)
 
     async def show_result(self, request: Request, job_id: str, result_id: str) -> Response:
-        job = await self._get(job_id)
+        job = await self._get(request, job_id)
         found = next((each for each in job.results if each.result_id == result_id), None)
         if found is None:
             raise NotFoundError(
@@ -327,65 +336,33 @@ class _Jobs:
             )
         if found.dataset_id is not None:
             service_url = self._address.of(request)
-            url = await to_thread.run_sync(self._links.file_url, found.dataset_id, service_url)
+            identity = identity_in(request.state)
+            url = await to_thread.run_sync(
+                self._links.file_url, found.dataset_id, service_url, identity
+            )
             return _see_other(url)
         path = await to_thread.run_sync(self._results.find, found.path or "")
         headers = {"content-type": found.media_type}
         return FileResponse(path, headers=headers, stat_result=path.stat())
 
-    async def show_error(self, job_id: str) -> Response:
-        job = await self._get(job_id)
+    async def show_error(self, request: Request, job_id: str) -> Response:
+        job = await self._get(request, job_id)
         if job.error is None:
             raise NotFoundError(f"An error of job {job_id} ({job.phase.value})")
         return job_error_document(job.error, self._style)
 
     # -- addresses ------------------------------------------------------------------------------
 
-    async def _get(self, job_id: str) -> Job:
-        return await to_thread.run_sync(self._jobs.get, job_id, self._kind)
+    async def _get(self, request: Request, job_id: str) -> Job:
+        """The job, if it is for the one who asks."""
+        identity = identity_in(request.state)
+        return await to_thread.run_sync(self._jobs.get, job_id, self._kind, identity)
 
     def _list_url(self, request: Request) -> str:
         return self._address.of(request) + self._path
 
     def _to_job(self, request: Request, job_id: str) -> Response:
         return _see_other(f"{self._list_url(request)}/{job_id}")
-
-
-def _refuse_control(name: str) -> None:
-    """What steers a job is no parameter of its work."""
-    if name.upper() in CONTROLS and name.upper() != "RUNID":
-        raise ParameterError(name, "it steers the job: POST it to the job itself")
-
-
-def _values(job: Job, name: str) -> tuple[str, ...]:
-    return ParameterSet(job.parameters).all(name)
-
-
-def parse_phase(text: str) -> Phase:
-    """A phase by name, in any case."""
-    try:
-        return Phase(text.strip().upper())
-    except ValueError:
-        raise ParameterError("PHASE", f"one of {', '.join(Phase)}, got {quoted(text)}") from None
-
-
-def parse_instant(name: str, text: str) -> datetime:
-    """An ISO 8601 time; without a zone it is UTC (DALI 1.1, section 3.3.3)."""
-    try:
-        instant = datetime.fromisoformat(text.strip())
-        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ParameterError(
-            name, f"a time such as 2026-01-02T03:04:05Z, got {quoted(text)}"
-        ) from None
-
-
-def _wait_seconds(parameters: ParameterSet) -> float:
-    """WAIT in seconds; -1 is as long as the server allows (UWS 1.1, section 2.2.1.1)."""
-    asked = parameters.integer("WAIT")
-    if asked is None:
-        return 0.0
-    return MAX_WAIT_S if asked < 0 else min(float(asked), MAX_WAIT_S)
 
 
 def _see_other(url: str) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.schema.access import Identity, identity_in
 from app.services.parameters import ParameterSet
 
 
@@ -15,4 +16,10 @@ def _asked(request: Request) -> ParameterSet:
     return cast(ParameterSet, request.state.parameters)
 
 
+def _asking(request: Request) -> Identity:
+    """Who asks."""
+    return identity_in(request.state)
+
+
+Asking = Annotated[Identity, Depends(_asking)]
 Asked = Annotated[ParameterSet, Depends(_asked)]

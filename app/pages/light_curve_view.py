@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from app.pages.position import format_position, parse_position
 from app.pages.result_table import Cell, format_value
+from app.schema.access import Identity
 from app.schema.fields import Field
 from app.services.figure import to_svg
 from app.services.light_curve_plot import draw
@@ -51,7 +52,7 @@ class LightCurveView:
 
 
 def view_light_curve(
-    light_curves: LightCurveService, asked: ParameterSet, root: str
+    light_curves: LightCurveService, asked: ParameterSet, root: str, identity: Identity
 ) -> LightCurveView | None:
     """What POS, BAND and KIND ask for; None without a position. POS is read as people write it.
 
@@ -66,7 +67,7 @@ def view_light_curve(
         if given is not None:
             values[name] = given.strip()
     request = parse_light_curve(tuple(values.items()))
-    measured = chain.from_iterable(light_curves.measure(request))
+    measured = chain.from_iterable(light_curves.measure(request, identity))
     epochs = list(islice(measured, MAX_EPOCHS + 1))
     shown = epochs[:MAX_EPOCHS]
     fields = tuple(field for name in _COLUMNS for field in FIELDS if field.name == name)

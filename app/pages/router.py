@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.errors import AdqlError, JobNotFoundError, NotFoundError, ServiceError, quoted
-from app.pages.asked import Asked
+from app.errors import AdqlError, JobNotFoundError, NotFoundError, quoted
+from app.pages.asked import Asked, Asking
 from app.pages.coverage_view import sky_coverage
 from app.pages.document import PageWriter
 from app.pages.examples import find_sample, make_examples, write_targets
@@ -22,6 +20,7 @@ from app.pages.hang_up import answer_while_waited_for
 from app.pages.holdings import HoldingsCounter
 from app.pages.image_page import image_page
 from app.pages.job_view import BUILDS, KINDS, view_job
+from app.pages.page_route import Explain, ReadParameters, route_class
 from app.pages.preview_view import PreviewService, parse_composite, parse_preview
 from app.pages.result_table import Records, fetch, to_cells
 from app.pages.search import (
@@ -46,7 +45,9 @@ from app.pages.topic_pages import (
 from app.pages.verdict_page import place_of, point_at
 from app.pages.vocabulary import vocabulary
 from app.recipes.request import parse_request
+from app.schema.access import Identity
 from app.schema.rows import DatasetRow
+from app.services.access import GATE
 from app.services.coverage import CoverageService
 from app.services.discovery import describe_discovery
 from app.services.hips.shelf import HipsShelf
@@ -86,10 +87,6 @@ ROBOTS: Final = "User-agent: *\n" + "".join(
 _NOWHERE: Final = "62.0 -37.0"
 _READ: Final = ["GET", "HEAD"]
 
-Handler = Callable[[Request], Awaitable[Response]]
-Explain = Callable[[ServiceError], tuple[int, str, Mapping[str, str]]]
-ReadParameters = Callable[[Request], Awaitable[ParameterSet]]
-
 
 def pages_router(
     *,
@@ -112,7 +109,7 @@ def pages_router(
 ) -> APIRouter:
     """All pages, at ``/``. ``parameters`` gives what the query string and form of a request hold,
     ``explain`` how an error is told (status, text, headers); errors leave as pages of their own."""
-    routes = _route_class(writer, parameters, explain)
+    routes = route_class(writer, parameters, explain)
     router = APIRouter(route_class=routes, include_in_schema=False)
     reader = _ReadPages(
         writer, queries, links, datasets, PreviewService(images=images, cache=previews), surveys
@@ -273,15 +270,18 @@ class _ReadPages:
                 }
         return self._writer.write(request, "query.html", values, status=status)
 
-    def preview(self, asked: Asked) -> Response:
+    def preview(self, asked: Asked, identity: Asking) -> Response:
         """PNG of one image."""
-        content = self._previews.get(self._get_row(asked), parse_preview(asked))
+        content = self._previews.get(self._get_row(asked, identity), parse_preview(asked))
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
-    def composite(self, asked: Asked) -> Response:
+    def composite(self, asked: Asked, identity: Asking) -> Response:
         """PNG of three images in colours."""
         names, wanted = parse_composite(asked)
-        content = self._previews.get_composite([self._datasets.get(n) for n in names], wanted)
+        rows = [self._datasets.get(name) for name in names]
+        for row in rows:
+            GATE.require(identity, row)
+        content = self._previews.get_composite(rows, wanted)
         return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     def static(self, request: Request, name: str) -> Response:
@@ -297,8 +297,10 @@ class _ReadPages:
         """What crawlers leave alone: addresses that build, and pictures without end."""
         return Response(ROBOTS, media_type="text/plain; charset=utf-8")
 
-    def _get_row(self, asked: ParameterSet) -> DatasetRow:
-        return self._datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
+    def _get_row(self, asked: ParameterSet, identity: Identity) -> DatasetRow:
+        row = self._datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
+        GATE.require(identity, row)
+        return row
 
     def _latest(self, service_url: str) -> Any:
         adql = search_adql(SearchForm(state=THERE, sort="newest"), top=LATEST)
@@ -332,32 +334,40 @@ class _JobPages:
         self._writer = writer
         self._jobs = jobs
 
-    def listing(self, request: Request) -> Response:
+    def listing(self, request: Request, identity: Asking) -> Response:
         """The newest jobs of all kinds."""
-        found = [job for kind in KINDS for job in self._jobs.list_jobs(kind, last=LISTED_JOBS)]
+        found = [
+            job
+            for kind in KINDS
+            for job in self._jobs.list_jobs(kind, identity=identity, last=LISTED_JOBS)
+        ]
         found.sort(key=lambda job: job.creation_time, reverse=True)
         values = {"jobs": found[:LISTED_JOBS], "limit": LISTED_JOBS}
         return self._writer.write(request, "jobs.html", values)
 
-    def job(self, request: Request, kind: str, job_id: str) -> Response:
+    def job(self, request: Request, kind: str, job_id: str, identity: Asking) -> Response:
         """One job, as it is now."""
-        job = self._jobs.quoted(self._jobs.get(job_id, _kind_of(kind, job_id)))
+        job = self._jobs.quoted(self._jobs.get(job_id, _kind_of(kind, job_id), identity))
         return self._writer.write(request, "job.html", view_job(job, self._writer.root(request)))
 
-    def start(self, request: Request, kind: str, asked: Asked) -> Response:
+    def start(self, request: Request, kind: str, asked: Asked, identity: Asking) -> Response:
         """Starts a build and shows its page. Raises ParameterError before there is a job."""
         if kind not in BUILDS:
             raise NotFoundError(f"A build called {quoted(kind)}")
         pairs = [(name, value) for name, value in asked if value.strip()]
         parse_request("template" if kind == "template" else "difference", pairs)
         service_url = self._writer.service_url(request)
-        job = self._jobs.create(_kind_of(kind, ""), pairs, service_url=service_url)
+        job = self._jobs.create(
+            _kind_of(kind, ""), pairs, identity=identity, service_url=service_url
+        )
         self._jobs.start(job.job_id)
         return self._see_job(request, kind, job.job_id)
 
-    def steer(self, request: Request, kind: str, job_id: str, asked: Asked) -> Response:
+    def steer(
+        self, request: Request, kind: str, job_id: str, asked: Asked, identity: Asking
+    ) -> Response:
         """PHASE=ABORT stops a job."""
-        self._jobs.get(job_id, _kind_of(kind, job_id))
+        self._jobs.get(job_id, _kind_of(kind, job_id), identity)
         if (asked.single("PHASE") or "").upper() == "ABORT":
             self._jobs.abort(job_id)
         return self._see_job(request, kind, job_id)
@@ -365,32 +375,6 @@ class _JobPages:
     def _see_job(self, request: Request, kind: str, job_id: str) -> Response:
         path = f"{self._writer.root(request)}/jobs/{kind}/{quote(job_id, safe='')}"
         return RedirectResponse(path, status_code=303)
-
-
-def _route_class(
-    writer: PageWriter,
-    parameters: ReadParameters,
-    explain: Explain,
-) -> type[APIRoute]:
-    """Routes that read their parameters and whose errors are pages for people."""
-
-    class PageRoute(APIRoute):
-        def get_route_handler(self) -> Any:
-            handle = cast(Handler, super().get_route_handler())
-
-            async def handle_or_explain(request: Request) -> Response:
-                try:
-                    request.state.parameters = await parameters(request)
-                    return await handle(request)
-                except ServiceError as fault:
-                    status, text, headers = explain(fault)
-                    answer = writer.write_error(request, status, text)
-                    answer.headers.update(headers)
-                    return answer
-
-            return handle_or_explain
-
-    return PageRoute
 
 
 def _kind_of(kind: str, job_id: str) -> JobKind:

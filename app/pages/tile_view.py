@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterError
-from app.pages.asked import Asked
+from app.pages.asked import Asked, Asking
 from app.pages.position import parse_position
 from app.pages.preview_view import footprint_of, require_here
 from app.pixels.grid import Grid
@@ -23,7 +23,9 @@ from app.pixels.sky_nodes import find_nodes
 from app.pixels.tiles import TILE_PX, Pyramid, TileStyle, find_display, paint_tile
 from app.recipes.picture import parse_picture
 from app.recipes.recipe import ImageRef
+from app.schema.access import Identity
 from app.schema.rows import DatasetRow
+from app.services.access import GATE
 from app.services.builds_rows import is_difference
 from app.services.parameters import ParameterSet
 from app.sky.boundaries import sample_boundary
@@ -190,8 +192,8 @@ def _numbers(values: NDArray[np.float64], decimals: int) -> list[float | None]:
 def tile_picture(datasets: DatasetStore, tiles: TileService) -> Callable[..., Response]:
     """A tile (ID, LEVEL, ROW, COLUMN and the style) as PNG."""
 
-    def tile(asked: Asked) -> Response:
-        content = tiles.get(_row(datasets, asked), parse_tile(asked))
+    def tile(asked: Asked, identity: Asking) -> Response:
+        content = tiles.get(_row(datasets, asked, identity), parse_tile(asked))
         return Response(content, media_type="image/png", headers=_KEPT)
 
     return tile
@@ -200,12 +202,14 @@ def tile_picture(datasets: DatasetStore, tiles: TileService) -> Callable[..., Re
 def tile_layout(datasets: DatasetStore, tiles: TileService) -> Callable[..., Response]:
     """What there is of an image (ID), with a position (POS) marked, as JSON."""
 
-    def layout(asked: Asked) -> Response:
-        row = _row(datasets, asked)
+    def layout(asked: Asked, identity: Asking) -> Response:
+        row = _row(datasets, asked, identity)
         return JSONResponse(tiles.describe(row, parse_target(asked)), headers=_KEPT)
 
     return layout
 
 
-def _row(datasets: DatasetStore, asked: Asked) -> DatasetRow:
-    return datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
+def _row(datasets: DatasetStore, asked: ParameterSet, identity: Identity) -> DatasetRow:
+    row = datasets.get(asked.require("ID", "the obs_publisher_did of an image"))
+    GATE.require(identity, row)
+    return row

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import NotFoundError, quoted
-from app.pages.asked import Asked
+from app.pages.asked import Asked, Asking
 from app.pages.document import PageWriter
 from app.pages.image_view import view_image
 from app.pages.light_curve_view import view_light_curve
@@ -16,6 +16,7 @@ from app.pages.position import parse_place
 from app.pages.quality_view import PANELS, panel_png, view_quality
 from app.pages.sky_view import MAX_PATCHES, view_patches
 from app.pages.triplet_view import view_triplets
+from app.services.access import GATE, Gate
 from app.services.build_checks import check_difference
 from app.services.light_curves import LightCurveService
 from app.services.place_images import KINDS as KINDS_OF_IMAGES
@@ -46,12 +47,13 @@ def sky_page(writer: PageWriter, skymap: SkyMapService) -> Callable[..., Respons
 
 
 def quality_page(
-    writer: PageWriter, datasets: DatasetStore, images: ImageStore
+    writer: PageWriter, datasets: DatasetStore, images: ImageStore, gate: Gate = GATE
 ) -> Callable[..., Response]:
     """The page of how a difference (ID=…) went."""
 
-    def quality(request: Request, asked: Asked) -> Response:
+    def quality(request: Request, asked: Asked, identity: Asking) -> Response:
         row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        gate.require(identity, row)
         values = {
             "image": view_image(row, service_url=writer.service_url(request)),
             "stale_reasons": stale_reasons(datasets, row.dataset_id) if row.is_stale else [],
@@ -62,11 +64,14 @@ def quality_page(
     return quality
 
 
-def quality_panel(datasets: DatasetStore, images: ImageStore) -> Callable[..., Response]:
+def quality_panel(
+    datasets: DatasetStore, images: ImageStore, gate: Gate = GATE
+) -> Callable[..., Response]:
     """Its pictures: the kernel, and what is left of stars."""
 
-    def panel(panel: str, asked: Asked) -> Response:
+    def panel(panel: str, asked: Asked, identity: Asking) -> Response:
         row = datasets.get(asked.require("ID", "the obs_publisher_did of a difference"))
+        gate.require(identity, row)
         content = panel_png(images, row, panel) if panel in PANELS else b""
         if not content:
             raise NotFoundError(f"The picture {quoted(panel)} of {row.dataset_id}")
@@ -80,8 +85,8 @@ def light_curve_page(
 ) -> Callable[..., Response]:
     """The page of the light curve of a place (POS=…)."""
 
-    def light_curve(request: Request, asked: Asked) -> Response:
-        curve = view_light_curve(light_curves, asked, writer.root(request))
+    def light_curve(request: Request, asked: Asked, identity: Asking) -> Response:
+        curve = view_light_curve(light_curves, asked, writer.root(request), identity)
         chosen = {} if curve is None else curve.asked
         values = {
             "pos": chosen.get("POS", ""),
@@ -100,9 +105,11 @@ def triplet_page(
 ) -> Callable[..., Response]:
     """The page of science image, template and difference at a place (POS=…)."""
 
-    def triplets(request: Request, asked: Asked) -> Response:
+    def triplets(request: Request, asked: Asked, identity: Asking) -> Response:
         root, service_url = writer.root(request), writer.service_url(request)
-        view = view_triplets(stamps, builder, asked, root=root, service_url=service_url)
+        view = view_triplets(
+            stamps, builder, asked, root=root, service_url=service_url, identity=identity
+        )
         chosen = {} if view is None else dict(view.asked)
         values = {name.lower(): chosen.get(name, "") for name in ("POS", "SIZE", "BAND", "TIME")}
         return writer.write(request, "triplets.html", {**values, "view": view})

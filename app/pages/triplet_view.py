@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from app.pages.position import format_position, parse_position
 from app.pages.result_table import Cell, format_value
+from app.schema.access import Identity
 from app.schema.fields import Field
 from app.services.jobs import ENDED
 from app.services.parameters import ParameterSet
@@ -45,7 +46,13 @@ class TripletView:
 
 
 def view_triplets(
-    stamps: StampService, builder: StampBuilder, asked: ParameterSet, *, root: str, service_url: str
+    stamps: StampService,
+    builder: StampBuilder,
+    asked: ParameterSet,
+    *,
+    root: str,
+    service_url: str,
+    identity: Identity,
 ) -> TripletView | None:
     """What POS, SIZE and the choice of epochs ask for; None without a position. POS is read as
     people write it; with BUILD=true what is missing is built.
@@ -59,10 +66,10 @@ def view_triplets(
     values += [(name, given.strip()) for name in _CHOICES for given in asked.all(name)]
     build = [("BUILD", given) for given in asked.all("BUILD")]
     request = parse_stamps([*values, *build])
-    found = stamps.find(request, SHOWN_EPOCHS)
+    found = stamps.find(request, SHOWN_EPOCHS, identity)
     jobs: list[Job] = []
     if request.build:
-        builds = builder.start(found, service_url)
+        builds = builder.start(found, service_url, identity)
         found = builds.explained(found, builds.jobs)
         jobs = [job for job in builds.jobs.values() if job.phase not in ENDED]
     fields = tuple(field for name in _COLUMNS for field in FIELDS if field.name == name)

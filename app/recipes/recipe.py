@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from app.pixels.bright_objects import BrightObject
 from app.pixels.kernels import REGULARISATION, BasisName
+from app.schema.access import Rights
 from app.schema.rows import SourceRow
 
 RECIPE_VERSION = 10
@@ -194,6 +195,8 @@ class BuildPlan:
     file: the same recipe gives the same bytes, whatever else is there."""
     missing_patches: tuple[PatchNumber, ...] = ()
     """Those of the sky map under the target of which no coadd could be taken; recorded likewise."""
+    rights: tuple[Rights, ...] = ()
+    """Of the inputs that are not for everybody."""
 
     def exposure_of(self) -> dict[str, str]:
         """Identifier of each input -> name of its exposure."""

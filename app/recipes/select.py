@@ -28,6 +28,7 @@ from app.recipes.limits import reason_against
 from app.recipes.photometry import effective_times_s
 from app.recipes.recipe import ImageRef, InputUse, PatchNumber
 from app.recipes.selection import LEAST_INPUTS, Selection
+from app.schema.access import UNRESTRICTED, Rights
 from app.sky.predicates import contains_point, intersects
 from app.sky.shapes import Point, Polygon, Region, Shape
 from app.sky.stcs import describe_area
@@ -44,7 +45,8 @@ class Candidate:
     """An image that may become an input.
 
     ``exposure`` names the exposure the image is part of (several detectors share one);
-    ``members`` are the exposures a product was itself made from.
+    ``members`` are the exposures a product was itself made from; ``rights`` tell who may have its
+    pixels.
     """
 
     ref: ImageRef
@@ -52,6 +54,7 @@ class Candidate:
     exposure: str
     calib_level: int = 2
     members: frozenset[str] = frozenset()
+    rights: Rights = UNRESTRICTED
 
     @property
     def dataset_id(self) -> str:

@@ -45,6 +45,14 @@ class Identity:
 
 
 ANYBODY: Final = Identity()
+
+
+def identity_in(state: object) -> Identity:
+    """Who asks, as the state of a request has it; anybody where nobody looked."""
+    found = getattr(state, "identity", ANYBODY)
+    return found if isinstance(found, Identity) else ANYBODY
+
+
 OPERATOR: Final = Identity(name="operator", sees_all=True)
 """Who runs commands on the service's own machine. No token can have the name."""
 

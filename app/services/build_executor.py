@@ -9,7 +9,9 @@ from pathlib import Path
 
 from app.errors import ComputationError, NotFoundError, StoppedError, UsageError
 from app.recipes.recipe import BuildKind, BuildPlan, Recipe
+from app.schema.access import Identity
 from app.schema.rows import DatasetRow
+from app.services.access import anybody
 from app.services.builds import BuildService, build_kind_of
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.executors import StopSignal
@@ -21,11 +23,18 @@ from app.workers.engine import Progress
 
 
 class BuildExecutor:
-    """Runs template and difference jobs (see :class:`app.services.executors.Executor`)."""
+    """Runs template and difference jobs (see :class:`app.services.executors.Executor`).
+    ``identity_of`` tells who the owner of a job is."""
 
     def __init__(
-        self, *, builds: BuildService, jobs: JobStore, clock: Callable[[], datetime]
+        self,
+        *,
+        builds: BuildService,
+        jobs: JobStore,
+        clock: Callable[[], datetime],
+        identity_of: Callable[[str | None], Identity] = anybody,
     ) -> None:
+        self._identity_of = identity_of
         self._builds = builds
         self._jobs = jobs
         self._clock = clock
@@ -51,7 +60,7 @@ class BuildExecutor:
         """The recipe and the plan of a job. One that has none any more is not of the recipe that
         it was created for: that did not fail."""
         try:
-            return self._builds.prepare(kind, job.parameters)
+            return self._builds.prepare(kind, job.parameters, self._identity_of(job.owner))
         except (UsageError, NotFoundError, ComputationError):
             if job.recipe_key is not None:
                 freed = replace(self._jobs.get(job.job_id), recipe_key=None)

@@ -23,7 +23,9 @@ from app.recipes.select import Candidate, Chosen, check_listed, check_snap, sele
 from app.recipes.selection import Selection
 from app.recipes.target import choose_patch, cut_to_inputs, grown, patch_grid
 from app.recipes.values import Parameters
+from app.schema.access import ANYBODY, UNRESTRICTED, Identity, Rights
 from app.schema.obscore import CALIBRATED
+from app.services.access import GATE, Gate
 from app.services.bright_objects import BrightObjectFinder
 from app.services.builds_candidates import CandidateFinder
 from app.services.kernel_candidates import KernelCandidateFinder
@@ -55,7 +57,9 @@ class BuildPlanner:
         authority: str,
         data_dir: Path,
         max_pixels: int,
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self._finder = finder
         self._bright_objects = bright_objects
         self._kernel_candidates = kernel_candidates
@@ -64,8 +68,13 @@ class BuildPlanner:
         self._data_dir = data_dir.absolute()
         self._max_pixels = max_pixels
 
-    def prepare(self, kind: BuildKind, parameters: Parameters) -> tuple[Recipe, BuildPlan]:
-        """What the parameters ask for, and how it is to be built.
+    def prepare(
+        self, kind: BuildKind, parameters: Parameters, identity: Identity = ANYBODY
+    ) -> tuple[Recipe, BuildPlan]:
+        """What someone asks for by parameters, and how it is to be built.
+
+        Images that are named must be theirs to see. What is chosen for them everybody may see who
+        may see the science image (without one: everybody): the recipe is the same whoever asks.
 
         Raises
         ------
@@ -73,6 +82,8 @@ class BuildPlanner:
             A parameter cannot be read.
         DatasetNotFoundError
             An identifier is not known.
+        AuthenticationError, ForbiddenError
+            They may not have the pixels of an image that is named.
         RecipeError, CoverageError
             There is nothing to build this from; the message says what is missing.
         LimitError
@@ -80,12 +91,14 @@ class BuildPlanner:
         """
         request = parse_request(kind, parameters)
         if isinstance(request, DifferenceRequest):
-            return self._difference(request)
+            return self._difference(request, identity)
         if request.science_id is not None:
-            return self._template_of_image(request, request.science_id)
-        return self._template_of_patch(request)
+            return self._template_of_image(request, request.science_id, identity)
+        return self._template_of_patch(request, identity)
 
-    def _template_of_patch(self, request: TemplateRequest) -> tuple[Recipe, BuildPlan]:
+    def _template_of_patch(
+        self, request: TemplateRequest, identity: Identity
+    ) -> tuple[Recipe, BuildPlan]:
         band = _required_band(request.band)
         patch = self._patch(request)
         chosen = self._choose(
@@ -94,6 +107,7 @@ class BuildPlanner:
             band=band,
             position=request.target,
             science=None,
+            identity=identity,
         )
         inputs = [Grid.from_text(candidate.ref.grid) for candidate in chosen.inputs]
         grid = cut_to_inputs(patch_grid(patch), inputs)
@@ -118,12 +132,14 @@ class BuildPlanner:
             raise ParameterError(name, str(fault.args[1])) from None
 
     def _template_of_image(
-        self, request: TemplateRequest, science_id: str
+        self, request: TemplateRequest, science_id: str, identity: Identity
     ) -> tuple[Recipe, BuildPlan]:
-        science = self._finder.get(science_id)
+        science = self._named(self._finder.get(science_id), identity)
         band = _required_band(request.band or science.ref.band)
         grid = grown(Grid.from_text(science.ref.grid), request.border_px)
-        chosen = self._choose_for_image(request.selection, request.options, science, grid, band)
+        chosen = self._choose_for_image(
+            request.selection, request.options, science, grid, band, identity
+        )
         options = _options_for(chosen, request.options)
         recipe = template_recipe(
             chosen,
@@ -140,8 +156,10 @@ class BuildPlanner:
             return bright.regions
         return (*self._bright_objects.find(bright.table, grid.footprint()), *bright.regions)
 
-    def _difference(self, request: DifferenceRequest) -> tuple[Recipe, BuildPlan]:
-        science = self._finder.get(request.science_id)
+    def _difference(
+        self, request: DifferenceRequest, identity: Identity
+    ) -> tuple[Recipe, BuildPlan]:
+        science = self._named(self._finder.get(request.science_id), identity)
         if science.calib_level != CALIBRATED:
             raise ParameterError(
                 "ID", f"a calibrated exposure (calib_level 2) is needed, not {science.calib_level}"
@@ -152,11 +170,17 @@ class BuildPlanner:
         grid = Grid.from_text(science.ref.grid)
         check_widths(request.options, grid.pixel_scale_arcsec)
         if request.options.method == "snap":
-            listed = self._finder.get_listed(request.selection.template_ids)
+            listed = self._listed(request.selection, identity)
             chosen = check_snap(listed, science=science, band=band)
         else:
             chosen = self._choose_for_image(
-                request.selection, request.template, science, grid, band, difference=True
+                request.selection,
+                request.template,
+                science,
+                grid,
+                band,
+                identity,
+                difference=True,
             )
         if not request.warp_template:
             refuse_warping(chosen.inputs, science)
@@ -179,6 +203,7 @@ class BuildPlanner:
         science: Candidate,
         grid: Grid,
         band: str,
+        identity: Identity,
         *,
         difference: bool = False,
     ) -> Chosen:
@@ -186,7 +211,11 @@ class BuildPlanner:
         region = _region_of(science)
         if options.source == "coadds":
             return select_coadds(
-                self._finder.find_coadds(region, band),
+                [
+                    each
+                    for each in self._finder.find_coadds(region, band)
+                    if self._is_for_all(each.candidate, science.rights)
+                ],
                 target=region,
                 grid=grid,
                 band=band,
@@ -199,6 +228,7 @@ class BuildPlanner:
             band=band,
             position=None,
             science=science,
+            identity=identity,
             difference=difference,
         )
 
@@ -210,6 +240,7 @@ class BuildPlanner:
         band: str,
         position: Shape | None,
         science: Candidate | None,
+        identity: Identity,
         difference: bool = False,
     ) -> Chosen:
         """By list or by limits. A template with a listed input of the ID's own exposure is the
@@ -217,20 +248,35 @@ class BuildPlanner:
         exposure = None if science is None else science.exposure
         if selection.template_ids:
             return check_listed(
-                self._finder.get_listed(selection.template_ids),
+                self._listed(selection, identity),
                 target=target,
                 band=band,
                 science_exposure=exposure if difference else None,
                 products=science is not None,
             )
+        rights = UNRESTRICTED if science is None else science.rights
+        found = self._finder.find(target, band)
         return select_inputs(
-            self._finder.find(target, band),
+            tuple(each for each in found if self._is_for_all(each, rights)),
             target=target,
             band=band,
             selection=selection,
             position=position,
             science_exposure=exposure,
         )
+
+    def _named(self, candidate: Candidate, identity: Identity) -> Candidate:
+        """An image that someone names, if they may have its pixels."""
+        self._gate.require_rights(identity, candidate.rights, candidate.dataset_id)
+        return candidate
+
+    def _listed(self, selection: Selection, identity: Identity) -> tuple[Candidate, ...]:
+        found = self._finder.get_listed(selection.template_ids)
+        return tuple(self._named(each, identity) for each in found)
+
+    def _is_for_all(self, candidate: Candidate, rights: Rights) -> bool:
+        """Whether all who may see what has certain rights may see a candidate too."""
+        return self._gate.may_read(self._gate.audience(rights), candidate.rights)
 
     def _plan(
         self,
@@ -242,7 +288,9 @@ class BuildPlanner:
         science: Candidate | None = None,
         patch: Patch | None = None,
     ) -> BuildPlan:
-        return make_plan(
+        inputs = chosen.inputs if science is None else (*chosen.inputs, science)
+        held = tuple(each.rights for each in inputs if each.rights != UNRESTRICTED)
+        plan = make_plan(
             recipe,
             chosen,
             shape=grid.shape,
@@ -254,6 +302,7 @@ class BuildPlanner:
             patch=None if patch is None else patch.patch,
             explicit=bool(selection.template_ids),
         )
+        return replace(plan, rights=held)
 
 
 def _options_for(chosen: Chosen, options: TemplateOptions) -> TemplateOptions:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from app.errors import CoverageError, JobNotFoundError, ServiceError, told
 from app.recipes.recipe import BuildKind
+from app.schema.access import OPERATOR
 from app.services.builds import BuildService
 from app.services.jobs import ENDED, JobService
 from app.uws.job import Job, Phase
@@ -130,14 +131,16 @@ class _Run:
         self._report = report
         self._left_behind = {
             job.parameters: job.job_id
-            for job in jobs.list_jobs(kind, phases=(Phase.QUEUED, Phase.EXECUTING))
+            for job in jobs.list_jobs(
+                kind, identity=OPERATOR, phases=(Phase.QUEUED, Phase.EXECUTING)
+            )
         }
         self.waiting: dict[str, Item] = {}
 
     def add(self, item: Item) -> None:
         """Have it built, once there is room for its job."""
         try:
-            recipe, _ = self._builds.prepare(self._kind, item.parameters)
+            recipe, _ = self._builds.prepare(self._kind, item.parameters, OPERATOR)
         except CoverageError as fault:
             self._tell(item, "not enough exposures", reason=told(fault))
             return
@@ -152,7 +155,7 @@ class _Run:
             self.settle()
         job_id = self._left_behind.get(item.parameters)
         if job_id is None:
-            job_id = self._jobs.create(self._kind, item.parameters).job_id
+            job_id = self._jobs.create(self._kind, item.parameters, identity=OPERATOR).job_id
             self._jobs.start(job_id)
         self.waiting[job_id] = item
 

@@ -16,7 +16,9 @@ from typing import Final
 from app.errors import RecipeError, ServiceError
 from app.pixels.grid import Grid
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport
+from app.schema.access import OPERATOR
 from app.schema.rows import DatasetRow
+from app.services.access import GATE, Gate
 from app.services.build_planner import BuildPlanner, default_difference
 from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
@@ -38,7 +40,9 @@ class BuildService:
         planner: BuildPlanner,
         engine: Engine,
         clock: Callable[[], datetime],
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self.prepare: Final = planner.prepare
         """See :meth:`BuildPlanner.prepare`."""
         self._datasets = datasets
@@ -83,6 +87,7 @@ class BuildService:
             templates=templates,
             science=science[0] if science else None,
             difference_of=self._default_of(plan),
+            rights=self._gate.strictest((*plan.rights, *(each.rights for each in rows))),
             now=now,
         )
         self._datasets.publish(
@@ -102,7 +107,7 @@ class BuildService:
         if science is None:
             return None
         try:
-            recipe, _ = self.prepare("difference", default_difference(science[0]))
+            recipe, _ = self.prepare("difference", default_difference(science[0]), OPERATOR)
         except ServiceError:  # an input was withdrawn meanwhile
             return None
         return science[0] if recipe.key() == plan.recipe.key() else None
@@ -112,7 +117,7 @@ class BuildService:
 
         Raises what :meth:`prepare` raises.
         """
-        recipe, plan = self.prepare(build_kind_of(job), job.parameters)
+        recipe, plan = self.prepare(build_kind_of(job), job.parameters, OPERATOR)
         return 1.0 if self.find_product(recipe.key()) is not None else self.cost_of(plan)
 
     def cost_of(self, plan: BuildPlan) -> float:

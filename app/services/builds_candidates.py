@@ -174,6 +174,7 @@ class CandidateFinder:
             region=None if region is None else parse_region(str(region)),
             exposure=exposure_of(row),
             calib_level=int(row.columns.get("calib_level") or 0),
+            rights=row.rights,
         )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from app.pixels.grid import Grid
 from app.pixels.image import MASK_PLANES
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, Recipe
+from app.schema.access import PUBLIC, UNRESTRICTED, Rights
 from app.schema.obscore import BUILT
 from app.schema.rows import DatasetRow, ProductInput, Value, links_path
 from app.sky.predicates import bounding_circle, centroid
@@ -74,10 +75,12 @@ def product_row(
     templates: Sequence[Columns],
     science: Columns | None,
     difference_of: str | None,
+    rights: Rights = UNRESTRICTED,
     now: datetime,
 ) -> DatasetRow:
     """The record of a product. ``templates`` and ``science`` are the ObsCore columns of the inputs
-    that took part, ``difference_of`` is the exposure whose default difference it is."""
+    that took part, ``difference_of`` is the exposure whose default difference it is, ``rights``
+    are the strictest of the inputs."""
     handed_down = (
         {name: science.get(name) for name in OF_THE_SCIENCE}
         if science is not None
@@ -85,6 +88,7 @@ def product_row(
     )
     columns: dict[str, Value] = {
         **handed_down,
+        **_restriction(rights, handed_down.get("data_rights")),
         **_identity(plan, report, templates, science, now),
         **_place(report),
         "t_min": report.t_min,
@@ -107,7 +111,17 @@ def product_row(
         origin="built",
         recipe_key=plan.recipe.key(),
         difference_of=difference_of,
+        restricted_by=rights.collections,
     )
+
+
+def _restriction(rights: Rights, handed_down: Value) -> dict[str, Value]:
+    """What a product tells of its rights: inputs that are public by now do not restrict it."""
+    if rights == UNRESTRICTED:
+        return {"data_rights": None if handed_down is None else PUBLIC}
+    release = rights.release
+    date = None if release is None else release.replace(tzinfo=None).isoformat(timespec="seconds")
+    return {"data_rights": rights.data_rights, "obs_release_date": date}
 
 
 def product_inputs(plan: BuildPlan, report: BuildReport) -> tuple[ProductInput, ...]:

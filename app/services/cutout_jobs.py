@@ -8,6 +8,8 @@ from app.errors import ServiceError, StoppedError, TransientError
 from app.recipes.cutout import CutoutRequest, parse_cutouts
 from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
 from app.recipes.picture import PICTURE_NAMES, parse_picture, refuse_picture_names
+from app.schema.access import Identity
+from app.services.access import anybody
 from app.services.cutout_files import CutoutWriter
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
@@ -22,7 +24,8 @@ TEXT_TYPE = "text/plain"
 
 class CutoutExecutor:
     """Runs cutout jobs (see :class:`app.services.executors.Executor`). ``describe_error`` gives
-    the text of a cutout that is not there, which begins with a label (SODA 1.0, section 5.3)."""
+    the text of a cutout that is not there, which begins with a label (SODA 1.0, section 5.3);
+    ``identity_of`` who the owner of a job is."""
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class CutoutExecutor:
         pictures: CutoutPictures,
         results: ResultStore,
         describe_error: Callable[[ServiceError], str],
+        identity_of: Callable[[str | None], Identity] = anybody,
     ) -> None:
         self._cutouts = cutouts
         self._writer = writer
         self._pictures = pictures
         self._results = results
         self._describe_error = describe_error
+        self._identity_of = identity_of
 
     def run(
         self, job: Job, should_stop: StopSignal, progress: Progress
@@ -54,13 +59,16 @@ class CutoutExecutor:
 
     def _cutter(self, job: Job) -> tuple[str, Cutter]:
         """The media type of what a job asks for, and what makes it."""
+        identity = self._identity_of(job.owner)
         form = parse_form(job.parameters)
         if form == "fits":
             refuse_picture_names(job.parameters)
-            return MEDIA_TYPES[form], lambda asked: self._writer.write(self._cutouts.find(asked))
+            return MEDIA_TYPES[form], lambda asked: self._writer.write(
+                self._cutouts.find(asked, identity)
+            )
         options = parse_picture(job.parameters, form)
         return MEDIA_TYPES[form], lambda asked: [
-            self._pictures.draw(self._cutouts.find(asked), options)
+            self._pictures.draw(self._cutouts.find(asked, identity), options)
         ]
 
     def _write(

@@ -15,7 +15,9 @@ from app.pixels.wcs_cards import find_sky_axes
 from app.recipes.cutout import CutoutRequest, PixelBox, Place
 from app.recipes.recipe import ImageRef, PlaneRef
 from app.recipes.values import Interval
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import DatasetRow, difference_path
+from app.services.access import GATE, Gate
 from app.stores.images import find_plane
 from app.stores.plane_files import PlaneFiles, StoredUnit, Window
 from app.stores.tables.datasets import DatasetStore
@@ -51,13 +53,14 @@ class Cutout:
 class CutoutService:
     """Finds what cutouts hold."""
 
-    def __init__(self, *, datasets: DatasetStore, files: PlaneFiles) -> None:
+    def __init__(self, *, datasets: DatasetStore, files: PlaneFiles, gate: Gate = GATE) -> None:
         self._datasets = datasets
+        self._gate = gate
         self._files = files
         self._known = lru_cache(maxsize=REMEMBERED)(_read_ref)
 
-    def find(self, request: CutoutRequest) -> Cutout:
-        """What a request means.
+    def find(self, request: CutoutRequest, identity: Identity = ANYBODY) -> Cutout:
+        """What a request of someone means.
 
         Raises
         ------
@@ -65,12 +68,15 @@ class CutoutService:
             The image has no pixels there: on the sky, in wavelength, time or polarisation.
         DatasetNotFoundError
             The identifier is not known.
+        AuthenticationError, ForbiddenError
+            They may not have the pixels.
         ParameterError
             The image has no pixels here, or no such plane.
         ImageFormatError
             The file cannot be read.
         """
         row = self._datasets.get(request.dataset_id)
+        self._gate.require(identity, row)
         ref, grid = self._image_of(row)
         bounds = _bounds(grid, request.place)
         chosen, with_psf = _choose_planes(ref, self._names(ref, request), request)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ServiceError, TransientError
+from app.schema.access import OPERATOR
 from app.schema.rows import DatasetRow
 from app.services.build_planner import BuildPlanner, default_difference
 from app.services.build_sizes import bytes_per_pixel
@@ -99,7 +100,7 @@ class DifferenceListing:
     def _key(self, name: str) -> str | None:
         """The recipe of the default difference of an exposure; None when there is none."""
         try:
-            recipe, _ = self._planner.prepare("difference", default_difference(name))
+            recipe, _ = self._planner.prepare("difference", default_difference(name), OPERATOR)
         except TransientError:
             raise
         except ServiceError:

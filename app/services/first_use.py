@@ -8,7 +8,9 @@ from pathlib import Path
 
 from app.errors import ServiceError, TransientError
 from app.recipes.values import Parameters
+from app.schema.access import ANYBODY, Identity, may_use
 from app.schema.rows import DatasetRow, science_of_virtual
+from app.services.access import GATE, Gate
 from app.services.build_planner import default_difference, matched_template
 from app.services.builds import BuildService
 from app.services.jobs import JobService
@@ -36,26 +38,32 @@ class FirstUseService:
         differences: DifferenceStore,
         builds: BuildService,
         jobs: JobService,
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self._datasets = datasets
         self._differences = differences
         self._builds = builds
         self._jobs = jobs
         self._starting = threading.Lock()
 
-    def find(self, dataset_id: str) -> DatasetRow | Missing:
-        """The difference of an exposure, by the identifier of either. A stale one only where none
-        can be built any more.
+    def find(self, dataset_id: str, identity: Identity = ANYBODY) -> DatasetRow | Missing:
+        """The difference of an exposure for someone, by the identifier of either. A stale one only
+        where none can be built any more.
 
         Raises what :meth:`BuildPlanner.prepare` raises.
         """
         exposure = science_of_virtual(dataset_id) or dataset_id
         current = self._datasets.differences_of([exposure]).get(fold(exposure))
+        if current is not None:
+            self._gate.require(identity, current)
         there = current is not None and Path(current.file_path).is_file()
         if current is not None and there and not current.is_stale:
             return current
         try:
-            recipe, plan = self._builds.prepare("difference", default_difference(exposure))
+            recipe, plan = self._builds.prepare(
+                "difference", default_difference(exposure), identity
+            )
         except TransientError:
             raise
         except ServiceError:
@@ -69,27 +77,34 @@ class FirstUseService:
         self._differences.settle(Settlement(built={exposure: product.dataset_id}))
         return product
 
-    def find_template(self, exposure: str) -> DatasetRow | Missing:
+    def find_template(self, exposure: str, identity: Identity = ANYBODY) -> DatasetRow | Missing:
         """The template that the default difference of an exposure subtracts, as a product of its
         own. Raises what :meth:`BuildPlanner.prepare` raises."""
         parameters = matched_template(exposure)
-        recipe, _ = self._builds.prepare("difference", parameters)
+        recipe, _ = self._builds.prepare("difference", parameters, identity)
         return self._builds.find_product(recipe.key()) or Missing(recipe.key(), parameters)
 
-    def start(self, missing: Missing, service_url: str) -> Job:
-        """The job that builds it: a new one, the one under way, or the one that failed. What failed
+    def start(self, missing: Missing, service_url: str, identity: Identity = ANYBODY) -> Job:
+        """The job that builds it: a new one, the one under way, or the one that failed, but nobody
+        else's. What failed
         by its data is not tried again: the same inputs would fail the same way."""
         with self._starting:
-            known = self._find_job(missing.key)
+            known = self._find_job(missing.key, identity)
             if known is not None:
                 return known
             job = self._jobs.create(
-                "difference", missing.parameters, service_url=service_url, recipe_key=missing.key
+                "difference",
+                missing.parameters,
+                identity=identity,
+                service_url=service_url,
+                recipe_key=missing.key,
             )
             return self._jobs.start(job.job_id)
 
-    def _find_job(self, key: str) -> Job | None:
+    def _find_job(self, key: str, identity: Identity) -> Job | None:
         for job in self._jobs.of_recipe(key, (Phase.QUEUED, Phase.EXECUTING, Phase.ERROR)):
+            if not may_use(identity, job.owner):
+                continue
             if job.error is None or not job.error.transient:
                 return job
         return None

@@ -14,6 +14,7 @@ from app.recipes.forecast import Forecast, forecast
 from app.recipes.photometry import depth_of
 from app.recipes.recipe import BuildKind, BuildPlan
 from app.recipes.values import Parameters
+from app.schema.access import ANYBODY, Identity
 from app.schema.columns import boolean, integer, real, text
 from app.schema.obscore import OBSCORE
 from app.schema.rows import DatasetRow
@@ -109,9 +110,11 @@ class ForecastService:
         self._quotes = quotes
         self._datasets = datasets
 
-    def dry_run(self, kind: BuildKind, parameters: Parameters) -> DryRun:
+    def dry_run(
+        self, kind: BuildKind, parameters: Parameters, identity: Identity = ANYBODY
+    ) -> DryRun:
         """What a build would be. Raises what :meth:`BuildService.prepare` raises."""
-        recipe, plan = self._builds.prepare(kind, parameters)
+        recipe, plan = self._builds.prepare(kind, parameters, identity)
         product = self._builds.find_product(recipe.key())
         built = product is not None
         return DryRun(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.errors import EngineBusyError, JobNotFoundError, ParameterError, PhaseError
+from app.schema.access import ANYBODY, Identity, require_build, require_use
 from app.services.parameters import ParameterSet
 from app.stores.jobs import JobStore
 from app.stores.results import ResultStore
@@ -28,6 +29,7 @@ MAX_LISTED: Final = 1000
 """Longest job list; older jobs are reached with AFTER and PHASE."""
 LONGEST_DURATION_S: Final = 2**31 - 1
 """The largest execution duration a job document can hold (xs:int)."""
+BUILDS: Final = frozenset({"template", "difference"})
 _TRIES: Final = 10
 _LOOK_S: Final = 1.0
 """How often who waits looks whether another server changed the job."""
@@ -79,16 +81,21 @@ class JobService:
         kind: JobKind,
         parameters: Iterable[tuple[str, str]],
         *,
+        identity: Identity = ANYBODY,
         service_url: str | None = None,
         run_id: str | None = None,
         recipe_key: str | None = None,
     ) -> Job:
-        """A new PENDING job; ``recipe_key`` is that of its recipe, where it is known already."""
+        """A new PENDING job of someone; ``recipe_key`` is that of its recipe, where it is known
+        already. Raises AuthenticationError or ForbiddenError where they may not build."""
+        if kind in BUILDS:
+            require_build(identity)
         now = self._clock()
         job = Job(
             job_id=uuid.uuid4().hex,
             kind=kind,
             phase=Phase.PENDING,
+            owner=identity.name,
             run_id=run_id,
             service_url=service_url,
             parameters=tuple(parameters),
@@ -101,11 +108,16 @@ class JobService:
         log.info("%s job created", kind, extra={"fields": {"job": job.job_id}})
         return job
 
-    def get(self, job_id: str, kind: JobKind | None = None) -> Job:
-        """The job; JobNotFoundError if there is none, or none of that ``kind``."""
+    def get(
+        self, job_id: str, kind: JobKind | None = None, identity: Identity | None = None
+    ) -> Job:
+        """The job; JobNotFoundError if there is none, or none of that ``kind``, and
+        AuthenticationError or ForbiddenError if it is not for the one who asks."""
         job = self._jobs.get(job_id)
         if kind is not None and job.kind != kind:
             raise JobNotFoundError(job_id)
+        if identity is not None:
+            require_use(identity, job.owner, f"job {job_id}")
         return job
 
     def quoted(self, job: Job) -> Job:
@@ -116,14 +128,18 @@ class JobService:
         self,
         kind: JobKind,
         *,
+        identity: Identity = ANYBODY,
         phases: Collection[Phase] | None = None,
         after: datetime | None = None,
         last: int | None = None,
     ) -> list[Job]:
-        """Jobs of a kind, newest first: those created after ``after``, at most ``last`` and never
-        more than :data:`MAX_LISTED`."""
+        """Someone's jobs of a kind (an operator's are everybody's), newest first: those created
+        after ``after``, at most ``last`` and never more than :data:`MAX_LISTED`."""
         limit = MAX_LISTED if last is None else min(last, MAX_LISTED)
-        return self._jobs.list_jobs(kinds=(kind,), phases=phases, after=after, last=limit)
+        owners = None if identity.sees_all else (identity.name,)
+        return self._jobs.list_jobs(
+            kinds=(kind,), phases=phases, after=after, last=limit, owners=owners
+        )
 
     def of_recipe(self, key: str, phases: Collection[Phase]) -> list[Job]:
         """See :meth:`JobStore.of_recipe`."""

@@ -10,7 +10,9 @@ from math import hypot, isnan, nan
 from typing import Final
 
 from app.errors import RecipeError
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import DatasetRow
+from app.services.access import GATE, Gate
 from app.services.builds_candidates import image_ref_of
 from app.services.catalog_rows import CatalogRows, literal
 from app.services.forced_photometry import ForcedPhotometer, Measurement
@@ -49,24 +51,33 @@ class LightCurveService:
     """Finds the images of a place through the spatial index and measures them in threads."""
 
     def __init__(
-        self, *, datasets: DatasetStore, rows: CatalogRows, photometer: ForcedPhotometer
+        self,
+        *,
+        datasets: DatasetStore,
+        rows: CatalogRows,
+        photometer: ForcedPhotometer,
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self._datasets = datasets
         self._rows = rows
         self._photometer = photometer
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="photometry")
 
-    def measure(self, request: LightCurveRequest) -> Generator[list[Epoch], None, None]:
-        """Epochs by position, then by time; images without pixels at a place give none.
+    def measure(
+        self, request: LightCurveRequest, identity: Identity = ANYBODY
+    ) -> Generator[list[Epoch], None, None]:
+        """Epochs by position, then by time; images without pixels at a place give none, nor do
+        those whose pixels someone may not have.
 
         They come as they are measured, in short lists. Raises LimitError when MAX_IMAGES contain a
         position.
         """
         for number, point in enumerate(request.positions, 1):
-            yield from self._measure_at(number, point, request)
+            yield from self._measure_at(number, point, request, identity)
 
     def _measure_at(
-        self, number: int, point: Point, request: LightCurveRequest
+        self, number: int, point: Point, request: LightCurveRequest, identity: Identity
     ) -> Iterator[list[Epoch]]:
         found = find_images(self._rows, point, request)
         for start in range(0, len(found), AT_ONCE):
@@ -74,7 +85,8 @@ class LightCurveService:
             differences = [name for name, kind in kinds.items() if kind == "difference"]
             science_of = self._datasets.science_of(differences)
             names = list(dict.fromkeys((*kinds, *science_of.values())))
-            rows = {row.dataset_id: row for row in self._datasets.get_many(names)}
+            seen = self._gate.visible(identity, self._datasets.get_many(names))
+            rows = {row.dataset_id: row for row in seen}
             measured = self._measure_rows(list(rows.values()), point, request)
             left = self._star_residuals(differences)
             epochs = []

@@ -36,6 +36,21 @@ def link_elsewhere(row: DatasetRow) -> Link:
     )
 
 
+def withheld_link(row: DatasetRow, service_url: str) -> Link:
+    """An image that is not for the one who asks: where it is got with a token that may see it."""
+    asked = urlencode({"ID": row.dataset_id}, quote_via=quote)
+    return Link(
+        ID=row.dataset_id,
+        semantics="#this",
+        access_url=f"{service_url}/soda/sync?{asked}",
+        description=f"{row.rights.data_rights.capitalize()} image: a token that may see it is "
+        "needed",
+        content_type="application/fits",
+        content_qualifier="#image",
+        local_semantics="image",
+    )
+
+
 def text_of(value: Value) -> str | None:
     """A value as text."""
     return None if value is None else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
@@ -12,16 +12,13 @@ from urllib.parse import quote, urlencode
 
 from app.errors import NotFoundError, quoted
 from app.recipes.recipe import ImageRef
-from app.schema.obscore import CALIBRATED
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import (
     DatasetRow,
     difference_path,
     virtual_id,
 )
-from app.services.build_descriptors import build_descriptors
-from app.services.cutout_descriptor import cutout_descriptor, has_pixels
-from app.services.described import is_on_sky
-from app.services.light_curve_descriptor import light_curve_descriptor
+from app.services.access import GATE, Gate
 from app.services.link_rows import (
     fault_link,
     link_elsewhere,
@@ -29,12 +26,12 @@ from app.services.link_rows import (
     picture_links,
     service_link,
     text_of,
+    withheld_link,
 )
-from app.services.psf_descriptor import psf_descriptor
+from app.services.link_services import services_of
 from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
-from app.services.stamp_descriptor import stamp_descriptor
 from app.stores.data_folder import mark_used
 from app.stores.files import PublishedFile, find_file, get_file
 from app.stores.tables.datasets import DatasetStore
@@ -107,7 +104,9 @@ class LinkService:
         signer: FileSigner,
         max_ids: int = MAX_IDS,
         seconds_of: Callable[[float], float | None] = _nobody_knows,
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self._datasets = datasets
         self._signer = signer
         self._max_ids = max_ids
@@ -115,37 +114,46 @@ class LinkService:
         self.keep_s: Final = signer.keep_s
         """So many seconds links may be kept."""
 
-    def find_links(self, ids: Sequence[str], service_url: str) -> LinkTable:
-        """Links of each identifier, in the order asked; an unknown one has a row that says so."""
+    def find_links(
+        self, ids: Sequence[str], service_url: str, identity: Identity = ANYBODY
+    ) -> LinkTable:
+        """Links of each identifier, in the order asked; an unknown one has a row that says so.
+        Files of images that are not for everybody are signed only for those who may have them."""
         unique = list(dict.fromkeys(identifier.strip() for identifier in ids))
         asked = unique[: self._max_ids]
         rows = self._datasets.resolve(asked)
         found = list({fold(row.dataset_id): row for row in rows.values()}.values())
         relations = Relations.of(self._datasets, found)
-        services, descriptors = _services(found, service_url)
+        services, descriptors = services_of(found, service_url)
         links: list[Link] = []
         for identifier in asked:
             row = rows.get(fold(identifier))
             if row is None:
                 links.append(fault_link(identifier))
                 continue
-            own = [*self._own_links(row, service_url), *relations.links(row, service_url)]
-            own += [service_link(row, each) for each in services.get(fold(row.dataset_id), ())]
+            own = [*self._own_links(row, service_url, identity)]
+            own += relations.links(row, service_url)
+            offered = services.get(fold(row.dataset_id), ())
+            own += self._guarded((service_link(row, each) for each in offered), row, identity)
             if fold(identifier) != fold(row.dataset_id):  # a promise that was kept
                 own = [replace(link, ID=identifier) for link in own]
             links += own
         return LinkTable(tuple(links), descriptors, len(unique) > len(asked))
 
-    def file_url(self, dataset_id: str, service_url: str) -> str:
-        """A fresh address of the dataset's file; where it lies if that is elsewhere (empty when
-        nobody said), what builds it if it is not there. Raises DatasetNotFoundError."""
+    def file_url(self, dataset_id: str, service_url: str, identity: Identity = ANYBODY) -> str:
+        """A fresh address of the dataset's file for someone; where it lies if that is elsewhere
+        (empty when nobody said), what builds it if it is not there. Raises DatasetNotFoundError,
+        AuthenticationError, ForbiddenError."""
         row = self._datasets.get(dataset_id)
         if row.is_external:
             return str(row.columns.get("access_url") or "")
+        self._gate.require(identity, row)
         return self._address(row, service_url)
 
-    def package_url(self, row: DatasetRow, service_url: str) -> str:
-        """A fresh address of all files of a dataset that is here."""
+    def package_url(self, row: DatasetRow, service_url: str, identity: Identity = ANYBODY) -> str:
+        """A fresh address of all files of a dataset that is here, for someone. Raises
+        AuthenticationError, ForbiddenError."""
+        self._gate.require(identity, row)
         token = self._signer.sign(FileRef(row.dataset_id, PACKAGE))
         return f"{service_url}/packages/{token}/{quote(_package_name(row))}.tar"
 
@@ -187,20 +195,36 @@ class LinkService:
         files = (TarMember(f"{folder}/{_file_name(path)}", get_file(path)) for path in _paths(row))
         return (*files, TarMember(f"{folder}/about.json", known.encode()))
 
-    def _own_links(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
+    def _own_links(self, row: DatasetRow, service_url: str, identity: Identity) -> Iterator[Link]:
         """What there is of a dataset itself."""
         if row.is_external:
             yield link_elsewhere(row)
         elif row.is_buildable:
-            yield self._promise(row, service_url)
+            yield from self._guarded([self._promise(row, service_url)], row, identity)
         else:
-            yield self._this(row, service_url)
-            yield from self._companions(row, service_url)
-            yield from self._calibrations(row, service_url)
-            yield from _planes(row, service_url)
-            yield from picture_links(row, service_url)
-            yield self._package(row, service_url)
+            is_theirs = self._gate.may_read(identity, row.rights)
+            if is_theirs:
+                yield self._this(row, service_url)
+                yield from self._companions(row, service_url)
+                yield from self._calibrations(row, service_url)
+            asked = [*_planes(row, service_url), *picture_links(row, service_url)]
+            if not is_theirs:
+                asked.insert(0, withheld_link(row, service_url))
+            yield from self._guarded(asked, row, identity)
+            if is_theirs:
+                yield self._package(row, service_url, identity)
         yield page_link(row, service_url)
+
+    def _guarded(
+        self, links: Iterable[Link], row: DatasetRow, identity: Identity
+    ) -> Iterator[Link]:
+        """Links that ask for a token where the image is not for everybody."""
+        if self._gate.is_public(row.rights):
+            yield from links
+            return
+        is_theirs = self._gate.may_read(identity, row.rights)
+        for link in links:
+            yield replace(link, link_auth="true", link_authorized=is_theirs)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:
         title = row.columns.get("obs_title") or row.columns.get("dataproduct_subtype") or "Image"
@@ -291,11 +315,11 @@ class LinkService:
             link_authorized=True,
         )
 
-    def _package(self, row: DatasetRow, service_url: str) -> Link:
+    def _package(self, row: DatasetRow, service_url: str, identity: Identity) -> Link:
         return Link(
             ID=row.dataset_id,
             semantics="#package",
-            access_url=self.package_url(row, service_url),
+            access_url=self.package_url(row, service_url, identity),
             description="All files of this image and what is known of it, in a tar",
             content_type="application/x-tar",
             local_semantics="package",
@@ -357,28 +381,3 @@ def _package_name(row: DatasetRow) -> str:
 
 def _file_name(path: str) -> str:
     return PurePath(path).name
-
-
-def _services(
-    rows: Sequence[DatasetRow], service_url: str
-) -> tuple[dict[str, tuple[ServiceDescriptor, ...]], tuple[ServiceDescriptor, ...]]:
-    """Folded identifier -> descriptors of the services that take the dataset; and all of them,
-    which the datasets share."""
-    here = [row for row in rows if not (row.is_external or row.is_buildable)]
-    calibrated = [row for row in here if row.columns.get("calib_level") == CALIBRATED]
-    on_sky = [row for row in here if is_on_sky(row)]
-    found: dict[str, tuple[ServiceDescriptor, ...]] = {}
-    descriptors: list[ServiceDescriptor] = []
-    for some, describe in (
-        (calibrated, build_descriptors),
-        ([row for row in here if has_pixels(row)], cutout_descriptor),
-        (on_sky, psf_descriptor),
-        (on_sky, light_curve_descriptor),
-        (on_sky, stamp_descriptor),
-    ):
-        told = describe(some, service_url) if some else ()
-        descriptors += told
-        for row in some:
-            name = fold(row.dataset_id)
-            found[name] = (*found.get(name, ()), *told)
-    return found, tuple(descriptors)

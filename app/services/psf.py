@@ -17,7 +17,9 @@ from app.pixels.grid import Grid
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, PsfShape
 from app.recipes.recipe import ImageRef
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import DatasetRow
+from app.services.access import GATE, Gate
 from app.services.builds_candidates import image_ref_of
 from app.services.image_psf import ImagePsfs, Origin
 from app.sky.shapes import Point
@@ -111,17 +113,20 @@ class PsfAnswer:
 class PsfService:
     """Evaluates the PSFs of images."""
 
-    def __init__(self, *, datasets: DatasetStore, psfs: ImagePsfs) -> None:
+    def __init__(self, *, datasets: DatasetStore, psfs: ImagePsfs, gate: Gate = GATE) -> None:
+        self._gate = gate
         self._datasets = datasets
         self._psfs = psfs
 
-    def evaluate(self, dataset_id: str, place: Place) -> PsfAnswer:
-        """The PSF at a place.
+    def evaluate(self, dataset_id: str, place: Place, identity: Identity = ANYBODY) -> PsfAnswer:
+        """The PSF at a place, for someone.
 
         Raises
         ------
         DatasetNotFoundError
             The identifier is not known.
+        AuthenticationError, ForbiddenError
+            They may not have the pixels.
         ParameterError
             The image has no pixels here, or the place is not on it.
         NotFoundError
@@ -132,6 +137,7 @@ class PsfService:
             The file cannot be read.
         """
         row = self._datasets.get(dataset_id)
+        self._gate.require(identity, row)
         ref = _image_of(row)
         grid = Grid.from_text(ref.grid)
         x, y, point = _on_image(row, grid, place)

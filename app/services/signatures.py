@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -31,10 +31,13 @@ class FileRef:
 
 
 class FileSigner:
-    """Makes and checks tokens."""
+    """Makes and checks tokens. ``keys`` gives the keys that are good now, the one to sign with
+    first."""
 
-    def __init__(self, *, key: bytes, clock: Callable[[], datetime], lifetime_s: int) -> None:
-        self._key = key
+    def __init__(
+        self, *, keys: Callable[[], Sequence[bytes]], clock: Callable[[], datetime], lifetime_s: int
+    ) -> None:
+        self._keys = keys
         self._clock = clock
         self._lifetime_s = lifetime_s
         self.keep_s = lifetime_s // 2
@@ -43,22 +46,26 @@ class FileSigner:
     def sign(self, ref: FileRef) -> str:
         """A token that is good for the lifetime of links."""
         expiry = int(self._clock().timestamp()) + self._lifetime_s
-        return self._token(ref, expiry)
+        return _signed(self._keys()[0], ref, expiry)
 
     def open(self, token: str) -> FileRef:
         """The file a token stands for. Raises SignatureError when it is forged or expired."""
         ref, expiry = _parse(token)
-        if not hmac.compare_digest(self._token(ref, expiry).encode(), token.encode()):
+        given = token.encode()
+        if not any(
+            hmac.compare_digest(_signed(key, ref, expiry).encode(), given) for key in self._keys()
+        ):
             raise SignatureError("its signature is wrong; get a new one from the DataLink document")
         if self._clock().timestamp() > expiry:
             raise SignatureError("it has expired; get a new one from the DataLink document")
         return ref
 
-    def _token(self, ref: FileRef, expiry: int) -> str:
-        name = f"{ref.part}{_PART}{ref.dataset_id}".encode()
-        body = f"{expiry}{_SEPARATOR}{base64.urlsafe_b64encode(name).decode().rstrip('=')}"
-        signature = hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
-        return f"{body}{_SEPARATOR}{signature}"
+
+def _signed(key: bytes, ref: FileRef, expiry: int) -> str:
+    name = f"{ref.part}{_PART}{ref.dataset_id}".encode()
+    body = f"{expiry}{_SEPARATOR}{base64.urlsafe_b64encode(name).decode().rstrip('=')}"
+    signature = hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+    return f"{body}{_SEPARATOR}{signature}"
 
 
 def _parse(token: str) -> tuple[FileRef, int]:

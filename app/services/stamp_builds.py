@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.errors import LimitError, ServiceError, TransientError
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import DatasetRow
 from app.services.first_use import FirstUseService, Missing
 from app.services.stamp_epochs import Role, StampEpoch, StampEpochs
@@ -41,7 +42,9 @@ class StampBuilder:
     def __init__(self, *, first_use: FirstUseService) -> None:
         self._first_use = first_use
 
-    def start(self, epochs: StampEpochs, service_url: str) -> StampBuilds:
+    def start(
+        self, epochs: StampEpochs, service_url: str, identity: Identity = ANYBODY
+    ) -> StampBuilds:
         """Jobs for every epoch without a current difference or without its matched template: new
         ones, those under way, or those that failed by their data.
 
@@ -59,20 +62,20 @@ class StampBuilder:
         reasons: dict[Wanted, str] = {}
         for (exposure, role), epoch in wanted.items():
             try:
-                found = self._find(epoch.science.dataset_id, role)
+                found = self._find(epoch.science.dataset_id, role, identity)
             except TransientError:
                 raise
             except ServiceError as fault:
                 reasons[exposure, role] = str(fault)
                 continue
             if isinstance(found, Missing):
-                jobs[exposure, role] = self._first_use.start(found, service_url)
+                jobs[exposure, role] = self._first_use.start(found, service_url, identity)
         return StampBuilds(jobs=jobs, reasons=reasons)
 
-    def _find(self, exposure: str, role: Role) -> DatasetRow | Missing:
+    def _find(self, exposure: str, role: Role, identity: Identity) -> DatasetRow | Missing:
         if role == "difference":
-            return self._first_use.find(exposure)
-        return self._first_use.find_template(exposure)
+            return self._first_use.find(exposure, identity)
+        return self._first_use.find_template(exposure, identity)
 
 
 def _lacking(epoch: StampEpoch) -> Sequence[Role]:

@@ -10,8 +10,10 @@ from typing import Final, Literal
 from app.errors import ParameterError, RecipeError
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
+from app.schema.access import ANYBODY, Identity
 from app.schema.obscore import CALIBRATED
 from app.schema.rows import DatasetRow, ProductInput
+from app.services.access import GATE, Gate
 from app.services.builds_candidates import image_ref_of
 from app.services.builds_rows import MATCHED_SUBTYPE, SUBTYPES
 from app.services.catalog_rows import CatalogRows
@@ -68,23 +70,32 @@ class StampEpochs:
 class EpochFinder:
     """Finds them through the spatial index and provenance."""
 
-    def __init__(self, *, datasets: DatasetStore, rows: CatalogRows, images: ImageStore) -> None:
+    def __init__(
+        self,
+        *,
+        datasets: DatasetStore,
+        rows: CatalogRows,
+        images: ImageStore,
+        gate: Gate = GATE,
+    ) -> None:
+        self._gate = gate
         self._datasets = datasets
         self._rows = rows
         self._images = images
 
-    def find(self, request: StampRequest, most: int) -> StampEpochs:
-        """The epochs of a request, ``most`` of them: of a place the latest.
+    def find(self, request: StampRequest, most: int, identity: Identity = ANYBODY) -> StampEpochs:
+        """The epochs of a request, ``most`` of them: of a place the latest. Of images whose pixels
+        someone may not have there are none.
 
         Raises ParameterError for an ID that is none of an exposure or a difference,
-        DatasetNotFoundError, LimitError.
+        DatasetNotFoundError, AuthenticationError, ForbiddenError, LimitError.
         """
-        chosen = self._chosen(request.ids)
+        chosen = self._chosen(request.ids, identity)
         found: list[StampEpoch] = []
         empty: list[int] = []
         truncated = False
         for number, point in enumerate(request.positions, 1):
-            there = self._science_at(point, request, chosen)
+            there = self._science_at(point, request, chosen, identity)
             empty += [] if there else [number]
             kept = there[max(0, len(there) - (most - len(found))) :]
             truncated |= len(kept) < len(there)
@@ -92,15 +103,16 @@ class EpochFinder:
                 StampEpoch(position=number, point=point, science=row, ref=ref, grid=grid)
                 for row, ref, grid in kept
             ]
-            found += self._completed(epochs, point, request, chosen)
+            found += self._completed(epochs, point, request, chosen, identity)
         return StampEpochs(tuple(found), truncated, tuple(empty))
 
-    def _chosen(self, ids: Sequence[str]) -> dict[str, DatasetRow | None]:
+    def _chosen(self, ids: Sequence[str], identity: Identity) -> dict[str, DatasetRow | None]:
         """Folded identifier of each exposure that is meant -> its difference, if that was named."""
         rows = self._datasets.resolve(ids)
         chosen: dict[str, DatasetRow | None] = {}
         for name in ids:
             row = rows.get(fold(name)) or self._datasets.get(name)
+            self._gate.require(identity, row)
             if row.columns.get("calib_level") == CALIBRATED:
                 chosen.setdefault(fold(row.dataset_id), None)
                 continue
@@ -116,7 +128,11 @@ class EpochFinder:
         return chosen
 
     def _science_at(
-        self, point: Point, request: StampRequest, chosen: Mapping[str, DatasetRow | None]
+        self,
+        point: Point,
+        request: StampRequest,
+        chosen: Mapping[str, DatasetRow | None],
+        identity: Identity,
     ) -> list[tuple[DatasetRow, ImageRef, Grid]]:
         """The exposures of a place that have pixels there."""
         names = [
@@ -125,7 +141,7 @@ class EpochFinder:
             if not request.ids or fold(name) in chosen
         ]
         found = []
-        for row in self._datasets.get_many(names):
+        for row in self._gate.visible(identity, self._datasets.get_many(names)):
             try:
                 ref = image_ref_of(row)
             except RecipeError:  # it has no pixel grid on the sky
@@ -143,11 +159,15 @@ class EpochFinder:
         point: Point,
         request: StampRequest,
         chosen: Mapping[str, DatasetRow | None],
+        identity: Identity,
     ) -> Iterator[StampEpoch]:
         """With differences and templates."""
         names = [epoch.science.dataset_id for epoch in epochs]
-        current = self._datasets.differences_of(names) if names else {}
-        made = self._products(names)
+        found = self._datasets.differences_of(names) if names else {}
+        current = {
+            name: row for name, row in found.items() if self._gate.may_read(identity, row.rights)
+        }
+        made = self._products(names, identity)
         coadds: dict[str, DatasetRow] | None = None
         for each in epochs:
             name = fold(each.science.dataset_id)
@@ -157,10 +177,10 @@ class EpochFinder:
             if epoch.difference is not None:
                 yield self._with_subtracted(epoch, epoch.difference, products)
                 continue
-            coadds = self._coadds(point, request) if coadds is None else coadds
+            coadds = self._coadds(point, request, identity) if coadds is None else coadds
             yield _with_coadd(epoch, coadds.get(str(epoch.ref.band)))
 
-    def _products(self, names: Sequence[str]) -> dict[str, list[DatasetRow]]:
+    def _products(self, names: Sequence[str], identity: Identity) -> dict[str, list[DatasetRow]]:
         """Folded identifier of each exposure -> what was subtracted or matched with it, the newest
         first."""
         uses = self._datasets.products_of_all(names) if names else {}
@@ -169,7 +189,8 @@ class EpochFinder:
             for name, each in uses.items()
         }
         wanted = [product for each in made.values() for product in each]
-        rows = {fold(row.dataset_id): row for row in self._datasets.get_many(wanted)}
+        seen = self._gate.visible(identity, self._datasets.get_many(wanted))
+        rows = {fold(row.dataset_id): row for row in seen}
         return {
             name: sorted(
                 (rows[product] for product in each if product in rows),
@@ -210,12 +231,16 @@ class EpochFinder:
         cards = self._images.read_cards(image_ref_of(row), MATCH_CARDS)
         return cards if len(cards) == len(MATCH_CARDS) else {}
 
-    def _coadds(self, point: Point, request: StampRequest) -> dict[str, DatasetRow]:
+    def _coadds(
+        self, point: Point, request: StampRequest, identity: Identity
+    ) -> dict[str, DatasetRow]:
         """Band -> the newest template of the place."""
         choice = StampRequest(positions=(point,), bands=request.bands, kinds=("template",))
         names = [name for name, _ in find_images(self._rows, point, choice)]
         rows = sorted(
-            (row for row in self._datasets.get_many(names) if row.image_ref),
+            self._gate.visible(
+                identity, [row for row in self._datasets.get_many(names) if row.image_ref]
+            ),
             key=lambda row: (str(row.columns.get("obs_creation_date") or ""), row.dataset_id),
         )
         return {str(row.columns.get("lsst_band")): row for row in rows}

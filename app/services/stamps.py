@@ -20,6 +20,7 @@ from app.pixels.warp import warp
 from app.recipes.photometry import flux_factor, zero_point_of
 from app.recipes.recipe import ImageRef
 from app.recipes.target import cut
+from app.schema.access import ANYBODY, Identity
 from app.schema.rows import DatasetRow
 from app.services.builds_candidates import image_ref_of
 from app.services.stamp_epochs import EpochFinder, Role, StampEpoch, StampEpochs
@@ -63,10 +64,10 @@ class StampService:
         self._finder = finder
         self._images = images
 
-    def find(self, request: StampRequest, most: int) -> StampEpochs:
+    def find(self, request: StampRequest, most: int, identity: Identity = ANYBODY) -> StampEpochs:
         """Which there are; see :meth:`EpochFinder.find`. Raises LimitError for stamps that are too
         large as well."""
-        found = self._finder.find(request, most)
+        found = self._finder.find(request, most, identity)
         for epoch in found.epochs:
             request.size.side_px(epoch.grid)
         return found

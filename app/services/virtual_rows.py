@@ -19,6 +19,7 @@ _HANDED_DOWN: Final = (
     "t_max",
     "t_exptime",
     "lsst_band",
+    "obs_release_date",
 )
 
 
@@ -55,4 +56,5 @@ def virtual_row(science: DatasetRow, *, bytes_per_pixel: float) -> DatasetRow | 
         image_ref=ImageRef(dataset_id=name, planes=(), grid="").to_text(),
         origin="virtual",
         difference_of=science.dataset_id,
+        restricted_by=science.rights.collections,
     )

@@ -56,12 +56,12 @@ class JobStore:
         phases: Collection[Phase] | None = None,
         after: datetime | None = None,
         last: int | None = None,
-        owner: str | None = None,
+        owners: Collection[str | None] | None = None,
     ) -> list[Job]:
         """Jobs of the kinds, newest first (UWS 1.1, 2.2.2.1).
 
         ``phases`` None means all but ARCHIVED; ``after`` keeps those created later, ``last`` the
-        newest so many, ``owner`` those of one person.
+        newest so many, ``owners`` those of these people (None: of nobody).
         """
         query = sa.select(table).where(table.c.kind.in_(list(kinds)))
         if phases is None:
@@ -70,8 +70,11 @@ class JobStore:
             query = query.where(table.c.phase.in_([phase.value for phase in phases]))
         if after is not None:
             query = query.where(table.c.creation_time > instant_text(after))
-        if owner is not None:
-            query = query.where(table.c.owner == owner)
+        if owners is not None:
+            query = query.where(
+                table.c.owner.in_([each for each in owners if each is not None])
+                | (table.c.owner.is_(None) if None in owners else sa.false())
+            )
         query = query.order_by(table.c.creation_time.desc(), table.c.job_id.desc()).limit(last)
         with read_transaction(self._engine) as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]

@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import SignatureError
 from app.services.signatures import FileRef, FileSigner
-from app.stores.secrets import load_signing_key
+from app.stores.secrets import SLACK_S, SigningKeys
 from tests.http.archive import LINK_LIFETIME_S, Archive, Clock
 from tests.waiting import web
 
@@ -84,7 +84,7 @@ def test_no_changed_character_opens_a_file(archive: Archive, url: str) -> None:
 
 
 def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
-    signer = FileSigner(key=b"k" * 32, clock=Clock(), lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=Clock(), lifetime_s=60)
     token = signer.sign(FileRef(IMAGE, 1))
     assert signer.open(token) == FileRef(IMAGE, 1)
     for position, character in enumerate(token):
@@ -105,7 +105,7 @@ def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
         with pytest.raises(SignatureError):
             signer.open(damaged)
     with pytest.raises(SignatureError, match="wrong"):
-        FileSigner(key=b"x" * 32, clock=Clock(), lifetime_s=60).open(token)
+        FileSigner(keys=lambda: [b"x" * 32], clock=Clock(), lifetime_s=60).open(token)
 
 
 def test_an_expired_link_says_so(archive: Archive, url: str) -> None:
@@ -133,8 +133,29 @@ def test_a_file_that_went_away(archive: Archive) -> None:
 
 
 def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    def load(folder: Path) -> tuple[bytes, ...]:
+        return SigningKeys(data_dir=folder, lifetime_s=60).good(0.0)
+
     with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(load_signing_key, [tmp_path / "data"] * 32))
-    assert len(keys) == 1 and len(keys.pop()) == 32
+        keys = set(pool.map(load, [tmp_path / "data"] * 32))
+    assert len(keys) == 1 and [len(key) for key in keys.pop()] == [32]
     (path,) = (tmp_path / "data").iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_new_key_signs_and_the_old_one_is_good_while_its_links_are(tmp_path: Path) -> None:
+    clock = Clock()
+    server = SigningKeys(data_dir=tmp_path, lifetime_s=3600)
+    signer = FileSigner(keys=lambda: server.good(clock().timestamp()), clock=clock, lifetime_s=3600)
+    before = signer.sign(FileRef("x"))
+    assert SigningKeys(data_dir=tmp_path, lifetime_s=3600).rotate(clock().timestamp()) == 1
+    after = signer.sign(FileRef("x"))
+    assert after.split(".")[2] != before.split(".")[2]
+    assert signer.open(before) == signer.open(after) == FileRef("x")
+    assert len(server.good(clock().timestamp())) == 2
+    clock.ahead += timedelta(seconds=3600 + SLACK_S + 1)
+    assert len(server.good(clock().timestamp())) == 1
+    with pytest.raises(SignatureError, match="wrong"):
+        signer.open(before)
+    assert server.rotate(clock().timestamp()) == 1
+    assert len((tmp_path / "signing.key").read_text().splitlines()) == 2

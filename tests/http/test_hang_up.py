@@ -20,7 +20,6 @@ from app.services.query import QueryService
 from app.services.signatures import FileSigner
 from app.stores.metadata import MetadataStores
 from app.stores.results import ResultStore
-from app.stores.secrets import load_signing_key
 from tests.http.archive import LIFETIME_S, Clock, make_uploads, serving
 from tests.waiting import wait_for
 
@@ -47,7 +46,7 @@ def url(stores: MetadataStores, tmp_path: Path) -> Iterator[str]:
         lifetime_s=LIFETIME_S,
         execution_limits_s={},
     )
-    signer = FileSigner(key=load_signing_key(tmp_path), clock=clock, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"key" * 8], clock=clock, lifetime_s=60)
     app = FastAPI()
     install_fault_handlers(app)
     app.include_router(

@@ -158,7 +158,7 @@ def serving(folder: Path, stores: MetadataStores) -> Iterator[TestClient]:
         execution_limits_s={},
         on_change=dispatcher.notify,
     )
-    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
     app = FastAPI()
     install_fault_handlers(app)
     app.include_router(

@@ -71,7 +71,7 @@ def serving(
     field: Field, *, sync_limit_s: float = 900.0, wait_s: float = 900.0
 ) -> Iterator[TestClient]:
     """A client of the builds of ``field``."""
-    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
     links = LinkService(
         datasets=field.stores.datasets,
         signer=signer,

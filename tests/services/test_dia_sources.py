@@ -120,7 +120,7 @@ def test_differences_of_the_same_exposure_keep_their_own_sources(field: Field) -
 
 def test_links_of_a_difference_lead_to_its_sources(field: Field) -> None:
     product_id = build(field)
-    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
     links = LinkService(datasets=field.stores.datasets, signer=signer)
     found = links.find_links([product_id], "http://x").links
     (link,) = [each for each in found if each.local_semantics == "dia-sources"]

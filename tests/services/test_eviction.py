@@ -95,7 +95,7 @@ def test_what_is_asked_for_counts_as_used(field: Field, way: str) -> None:
     written = path.stat().st_mtime_ns
     links = LinkService(
         datasets=field.stores.datasets,
-        signer=FileSigner(key=b"k" * 32, clock=now, lifetime_s=60),
+        signer=FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60),
     )
     if way == "job":
         assert field.run("difference", ID=SCIENCE.dataset_id).phase is Phase.COMPLETED

@@ -243,7 +243,7 @@ def test_links_builds_and_doctor_know_that_the_image_is_elsewhere(
     rows = [row(n, s_region="CIRCLE ICRS 40 10 1") for n in range(3)]
     rows[2]["access_url"] = None
     run(service, write(tmp_path / "x.parquet", rows))
-    signer = FileSigner(key=b"k" * 32, clock=lambda: datetime.now(UTC), lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=lambda: datetime.now(UTC), lifetime_s=60)
     links = LinkService(datasets=stores.datasets, signer=signer)
     table = links.find_links([str(r["obs_publisher_did"]) for r in rows], "https://here.org")
     first, _, third = (link for link in table.links if link.semantics == "#this")

@@ -47,7 +47,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 @pytest.fixture(scope="module")
 def client(field: Field) -> Iterator[TestClient]:
     """A client of the sky map of ``field``."""
-    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
     links = LinkService(datasets=field.stores.datasets, signer=signer)
     app = FastAPI()
     install_fault_handlers(app)

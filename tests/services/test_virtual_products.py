@@ -208,7 +208,7 @@ def test_the_difference_of_a_withdrawn_exposure_stays_and_says_so(field: Field) 
     withdraw(field, SCIENCE.dataset_id)
     found = field.first_use.find(promised(SCIENCE))
     assert isinstance(found, DatasetRow) and found.dataset_id == product and found.is_stale
-    signer = FileSigner(key=b"k" * 32, clock=now, lifetime_s=60)
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
     links = LinkService(datasets=field.stores.datasets, signer=signer)
     this = links.find_links([promised(SCIENCE)], "http://x").links[0]
     assert promised(SCIENCE) == this.ID

@@ -624,7 +624,7 @@ class JobStoreContract:
         assert ids(after=NOW - timedelta(seconds=50)) == ["new"]
         assert ids(phases=[Phase.QUEUED, Phase.COMPLETED]) == ["middle", "old"]
         assert ids(phases=[Phase.ARCHIVED]) == ["archived"]
-        assert ids(owner="ada") == ["new"]
+        assert ids(owners=["ada"]) == ["new"]
 
     def test_replace_compares_the_phase(self, stores: MetadataStores) -> None:
         job = new_job("a", phase=Phase.PENDING)

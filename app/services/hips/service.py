@@ -24,6 +24,7 @@ import numpy as np
 from app.errors import ComputationError, UsageError
 from app.pixels.hips import joined
 from app.pixels.preview import Brightness
+from app.services.access import GATE, Gate
 from app.services.builds_candidates import CandidateFinder
 from app.services.hips.block import BlockTask, Level, make_block, measure
 from app.services.hips.pictures import brightness_of, draw_all, find_brightness_of, write_allsky
@@ -81,7 +82,9 @@ class HipsService:
         authority: str,
         workers: int,
         clock: Callable[[], datetime],
+        gate: Gate = GATE,
     ) -> None:
+        self._gate = gate
         self._finder = finder
         self._data_dir = data_dir
         self._authority = authority
@@ -91,7 +94,8 @@ class HipsService:
     def plan(
         self, collection: str, *, band: str | None, order: int | None, title: str | None
     ) -> Survey:
-        """What would be made. Raises NotFoundError, and UsageError where a band is to be chosen."""
+        """What would be made, of the images that are for everybody. Raises NotFoundError, and
+        UsageError where a band is to be chosen."""
         bands = self._finder.bands_of(collection)
         if band is None and len(bands) > 1:
             raise UsageError(f"--band: choose one of {', '.join(bands)}")
@@ -104,7 +108,8 @@ class HipsService:
             title=title,
             order=order,
         )
-        return plan_survey(request, self._finder.of_collection(collection, chosen))
+        found = self._finder.of_collection(collection, chosen)
+        return plan_survey(request, [each for each in found if self._gate.is_public(each.rights)])
 
     def place_of(self, survey: Survey) -> Path:
         """The folder that the service shows."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.errors import ImageFormatError
+from app.schema.access import DATA_RIGHTS
 from app.schema.obscore import OBSCORE
 from app.schema.rows import Value
 from app.services.ingest.cards import Cards, CardValue
@@ -157,7 +159,8 @@ def _zero_point(
 def find_columns(settings: Settings, cards: Cards) -> tuple[dict[str, Value], Cards]:
     """The ObsCore columns that the profile maps, and the cards with ``calib_level`` as a fact.
 
-    A value that its column cannot hold is none.
+    A value that its column cannot hold is none. Raises ImageFormatError where it cannot be told who
+    may have the image.
     """
     level = _column_value("calib_level", find_value(settings.columns["calib_level"], cards))
     cards = cards.with_facts(calib_level=level)
@@ -166,7 +169,23 @@ def find_columns(settings: Settings, cards: Cards) -> tuple[dict[str, Value], Ca
         value = _column_value(name, find_value(rules, cards))
         if value is not None:
             columns[name] = value
+    _check_rights(settings, cards, columns)
     return columns, cards
+
+
+def _check_rights(settings: Settings, cards: Cards, columns: dict[str, Value]) -> None:
+    """An image must not become public because its profile or its header is mistaken."""
+    rights, rule = columns.get("data_rights"), settings.columns.get("obs_release_date")
+    if rights is not None:
+        columns["data_rights"] = word = str(rights).strip().lower()
+        if word not in DATA_RIGHTS:
+            allowed = ", ".join(DATA_RIGHTS)
+            raise ImageFormatError(
+                str(cards.find("path")), f"data_rights {rights!r}: one of {allowed}"
+            )
+    date = None if rule is None else find_value(rule, cards)
+    if date is not None and "obs_release_date" not in columns:
+        raise ImageFormatError(str(cards.find("path")), f"obs_release_date {date!r} is no date")
 
 
 def _column_value(name: str, value: CardValue | None) -> Value:

@@ -81,6 +81,16 @@ class Profile:
         self.companions = companions
         self.exclude = exclude
 
+    def with_columns(self, columns: Mapping[str, str]) -> Profile:
+        """The same, with constants for columns of every image."""
+        content = {"columns": {name: {"value": value} for name, value in columns.items()}}
+        return Profile(
+            base=self._base,
+            overrides=(*self._overrides, (("*",), content)),
+            companions=self.companions,
+            exclude=self.exclude,
+        )
+
     def settings_for(self, name: str) -> Settings:
         """The rules for a file, by its path below the folder that is ingested ('/' between)."""
         from app.services.ingest.profile_reader import read_settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -57,11 +57,13 @@ class IngestService:
         profile: Path | None = None,
         progress: Progress | None = None,
         force: bool = False,
+        columns: Mapping[str, str] | None = None,
     ) -> IngestReport:
         """Publish the images in files and folders as rows of a collection.
 
         A file whose size and time are those of the last ingest is not opened, unless ``force``
-        (needed after a change of the profile). A file that cannot be published is in the report
+        (needed after a change of the profile, or of ``columns``, the same for every image). A file
+        that cannot be published is in the report
         with its reason and never stops the run; neither does Ctrl-C leave anything half done:
         rows are written in batches, each whole, and the report says that it was interrupted.
         Raises UsageError for a path that does not exist, a bad profile or collection name, and
@@ -72,7 +74,7 @@ class IngestService:
                 f"collection {collection!r}: letters, digits and . _ ~ - (with / between), "
                 f"and not {RESERVED!r}"
             )
-        reading = load_profile(profile)
+        reading = load_profile(profile).with_columns(columns or {})
         files = find_files(paths, reading)
         known = self._datasets.known_files(collection)
         run = _Run(files, dict(known), Publication(self._datasets, collection, known), progress)
