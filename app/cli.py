@@ -255,6 +255,21 @@ def announce(
     announcements.write(Announcement(down_at=moments[0], back_at=moments[1], note=note))
 
 
+@app.command("registry-record")
+def registry_record(
+    output: Annotated[Path | None, typer.Option(help="Write it here, not to the terminal.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the record of the service for the VO's registry (VOResource, XML)."""
+    from app.wiring_registry import registry_record as make_record
+
+    document = make_record(load_config(data_dir=data_dir))
+    if output is not None:
+        write_report(output, document.decode())
+    else:
+        sys.stdout.buffer.write(document)
+
+
 @app.command("warm-up")
 def warm_up() -> None:
     """Compile what builds need, once after an installation (about a minute)."""

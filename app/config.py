@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -76,6 +77,20 @@ class Config(BaseSettings):
     """Queries that take longer stand on the page of the operator."""
     shutdown_wait_s: NonNegativeFloat = 10.0
     """How long requests under way may go on when the server is told to stop."""
+    registry_publisher: str = ""
+    """Who publishes the service, in its record for the VO's registry."""
+    registry_contact: str = ""
+    """Whom to ask about it."""
+    registry_email: str = ""
+    """Where to write to them."""
+    registry_description: str = ""
+    """What the images are: a paragraph for people."""
+    registry_short_name: str = ""
+    """At most 16 characters; default: the title."""
+    registry_subjects: tuple[str, ...] = ("surveys",)
+    """Words of the Unified Astronomy Thesaurus."""
+    registry_created: datetime | None = None
+    """When the record was first made; settle it with the first one."""
     link_lifetime_s: PositiveInt = 3600
     """How long a signed file link is valid."""
     max_rows: PositiveInt = 1_000_000

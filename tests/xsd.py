@@ -78,6 +78,17 @@ def assert_valid_availability(document: bytes) -> etree._Element:
     return _validated(document, "VOSIAvailability-v1.0.xsd")
 
 
+def assert_valid_record(document: bytes) -> etree._Element:
+    """Valid record of a registry: VOResource 1.1 with VODataService 1.2 and TAPRegExt."""
+    names = (
+        "RegistryInterface-v1.0.xsd",
+        "VOResource-v1.1.xsd",
+        "VODataService-v1.2.xsd",
+        "TAPRegExt-v1.0-Erratum1.xsd",
+    )
+    return _validated(document, *names)
+
+
 def assert_valid_capabilities(document: bytes) -> etree._Element:
     """Valid VOSI capabilities with TAPRegExt."""
     names = ("VOSICapabilities-v1.0.xsd", "TAPRegExt-v1.0-Erratum1.xsd", "VODataService-v1.1.xsd")
