@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DEMO_DIR ?= .demo
 
-.PHONY: install demo test check bench bench-templates bench-differences lock clean
+.PHONY: install demo test check docs licences sbom bench bench-templates bench-differences lock clean
 
 install: $(PACKAGE)
 
@@ -36,6 +36,15 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+
+licences: install
+	$(BIN)/python .ci/supply.py licences > docs/licences.md
+
+sbom: install
+	$(BIN)/python .ci/supply.py sbom > sbom.cdx.json
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
