@@ -41,8 +41,9 @@ RUN pip install --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY app app
 COPY migrations migrations
+COPY .ci/supply.py .ci/supply.py
 RUN pip install --no-deps --no-build-isolation . \
- && python -c "import re, tomllib; groups = tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']; print(*(re.split('[<>=~]', each)[0] for each in groups['dev']), 'pip', sep='\n')" > /tmp/unneeded \
+ && python .ci/supply.py unneeded > /tmp/unneeded \
  && python -m pip uninstall --yes --quiet -r /tmp/unneeded
 
 FROM python:3.12-slim-bookworm AS service
@@ -51,15 +52,17 @@ LABEL org.opencontainers.image.title="Skyloom" \
 RUN useradd --uid 10001 --create-home --home-dir /home/skyloom skyloom \
  && install -d -o skyloom -g skyloom /data
 COPY --from=build /opt/skyloom/venv /opt/skyloom/venv
+# The root may be read-only: what is written goes to /data, /tmp and, for code that is compiled anew,
+# the folder of numba (each a volume or tmpfs then).
 ENV PATH=/opt/skyloom/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     SKYLOOM_DATA_DIR=/data \
     NUMBA_CACHE_DIR=/home/skyloom/numba
-USER skyloom
+USER 10001:10001
 RUN skyloom warm-up
 WORKDIR /data
-VOLUME /data
+VOLUME ["/data", "/home/skyloom/numba"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
-  CMD ["python", "-c", "import sys, urllib.request; body = urllib.request.urlopen('http://127.0.0.1:8000/tap/availability', timeout=4).read(); sys.exit(b'>true<' not in body)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
 CMD ["skyloom", "serve", "--host", "0.0.0.0", "--port", "8000"]
