@@ -75,7 +75,13 @@ def init(data_dir: DataDir = None) -> None:
 @app.command()
 def ingest(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files and folders of FITS images.")
+        list[str] | None,
+        typer.Argument(
+            help="Files and folders of FITS images; addresses https://…, s3://bucket/prefix."
+        ),
+    ] = None,
+    addresses: Annotated[
+        Path | None, typer.Option(help="A text file with an address in each line.")
     ] = None,
     collection: Annotated[str | None, typer.Option(help="obs_collection of the rows.")] = None,
     rows: Annotated[
@@ -100,10 +106,11 @@ def ingest(
     (each with its reason in the summary and the report), 2 the call itself is wrong.
     """
     if rows is not None:
-        if paths or collection or profile or force or data_rights or release_date:
+        if paths or addresses or collection or profile or force or data_rights or release_date:
             raise UsageError("--rows stands alone: the rows of the table say everything")
         raise typer.Exit(cli_tables.ingest_rows(rows, report, data_dir))
-    if not paths or not collection:
+    images = [*(paths or ()), *read_addresses(addresses)]
+    if not images or not collection:
         raise UsageError("give the images and their --collection, or --rows FILE")
     from app.wiring_database import initialise
     from app.wiring_images import open_ingest
@@ -115,7 +122,7 @@ def ingest(
     initialise(config)
     with open_ingest(config) as service, progress_bar("ingest") as progress:
         outcome = service.run(
-            paths,
+            images,
             collection=collection,
             profile=profile,
             progress=progress,
@@ -140,6 +147,17 @@ def rights_columns(data_rights: str | None, release_date: str | None) -> dict[st
             raise UsageError(f"--release-date {release_date!r}: write it like 2027-03-01")
         columns["obs_release_date"] = release_date
     return columns
+
+
+def read_addresses(file: Path | None) -> list[str]:
+    """The lines of a file that are not empty and do not begin with #."""
+    if file is None:
+        return []
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UsageError(f"--addresses {file}: it cannot be read as text") from fault
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def show_ingest(outcome: Any) -> None:

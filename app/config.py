@@ -134,6 +134,24 @@ class Config(BaseSettings):
     """Built products that are kept in all; the longest unused go first; 0: no limit."""
     products_unused_days: NonNegativeFloat = 0.0
     """Built products that nobody used for so long go; 0: none does."""
+    remote_cache_bytes: PositiveInt = 10 * 2**30
+    """What is kept on disk (in ``cache/remote``) of images that lie behind HTTP(S) addresses and in
+    S3-style storage; the longest unused go first, those that are read stay."""
+    remote_timeout_s: PositiveFloat = 30.0
+    """How long such a storage may take for one request."""
+    remote_retries: NonNegativeInt = 3
+    """How often a request is repeated that was not answered, or with a status from 500 up."""
+    remote_fresh_s: NonNegativeFloat = 60.0
+    """How long it is not asked again whether a file there was replaced."""
+    remote_gap_bytes: NonNegativeInt = 0
+    """Bytes between two pieces of a file there that are rather read than left out by a request of
+    their own: more of them make fewer requests."""
+    s3_endpoint: str | None = None
+    """Address of an S3-compatible storage; default: AWS_ENDPOINT_URL, else Amazon's."""
+    s3_region: str | None = None
+    """Default: AWS_REGION, else us-east-1."""
+    s3_anonymous: bool = False
+    """Requests to S3 are not signed. Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
     skymap_pixel_scale_arcsec: PositiveFloat = 0.2
     """The defaults of the sky map are those of Rubin's ``lsst_cells_v1``, with its numbers."""
     skymap_patch_px: PositiveInt = 3000
@@ -162,7 +180,7 @@ class Config(BaseSettings):
             raise UsageError(f"setting SKYLOOM_CONFIG: there is no file {named!r}")
         return (init_settings, env_settings, _read_settings(settings_cls, path))
 
-    @field_validator("base_url")
+    @field_validator("base_url", "s3_endpoint")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):

@@ -49,7 +49,7 @@ from app.stores.secrets import SigningKeys
 from app.uws.job import Job, JobKind
 from app.wiring_care import make_eviction
 from app.wiring_database import now
-from app.wiring_images import make_planner, make_skymap, make_stamps
+from app.wiring_images import make_planner, make_remote, make_skymap, make_stamps
 from app.wiring_operations import Operations, make_operations, watch_stores
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
@@ -144,7 +144,7 @@ def build_services(config: Config) -> Services:
     builds = BuildService(datasets=stores.datasets, planner=planner, engine=engine, clock=now)
     uploads = make_uploads(config, results)
     quotes = make_quotes(config, stores, queries, uploads, builds)
-    images = ImageStore(data_dir=config.data_dir.absolute())
+    images = ImageStore(data_dir=config.data_dir.absolute(), remote=make_remote(config))
     cuts = make_cutouts(config, stores, images)
     identities = make_identities(config, stores)
     jobs, dispatcher = make_jobs(
@@ -206,12 +206,17 @@ def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> 
         keys=lambda: keys.good(time.time()), clock=now, lifetime_s=config.link_lifetime_s
     )
     seconds_of = partial(quotes.seconds_of_pixels, "difference")
-    return LinkService(datasets=stores.datasets, signer=signer, seconds_of=seconds_of)
+    return LinkService(
+        datasets=stores.datasets,
+        signer=signer,
+        remote=make_remote(config),
+        seconds_of=seconds_of,
+    )
 
 
 def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> Cutouts:
     """Cutouts of the images of a store; what is known of their files is shared."""
-    planes = PlaneFiles(data_dir=config.data_dir.absolute())
+    planes = PlaneFiles(data_dir=config.data_dir.absolute(), remote=make_remote(config))
     return Cutouts(
         service=CutoutService(datasets=stores.datasets, files=planes),
         writer=CutoutWriter(files=planes, images=images),
@@ -240,8 +245,15 @@ def make_engine(config: Config) -> Engine:
         stack_memory_bytes=config.stack_memory_bytes, warp_cache_bytes=config.warp_cache_bytes
     )
     if config.dask_scheduler:
-        return ClusterEngine(address=config.dask_scheduler, data_dir=data_dir, limits=limits)
-    return EmbeddedEngine(workers=config.workers, data_dir=data_dir, limits=limits)
+        return ClusterEngine(
+            address=config.dask_scheduler,
+            data_dir=data_dir,
+            remote=make_remote(config),
+            limits=limits,
+        )
+    return EmbeddedEngine(
+        workers=config.workers, data_dir=data_dir, remote=make_remote(config), limits=limits
+    )
 
 
 def make_uploads(config: Config, results: ResultStore) -> UploadService:

@@ -15,7 +15,7 @@ from app.services.eviction import EvictionRule, EvictionService
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.product_store import ProductStore
 from app.wiring_database import make_data_folder, now
-from app.wiring_images import make_listing, open_listing
+from app.wiring_images import make_listing, make_remote, open_listing
 
 
 def examine(config: Config, *, deep: bool, repair: bool) -> list[Finding]:
@@ -30,6 +30,7 @@ def examine(config: Config, *, deep: bool, repair: bool) -> list[Finding]:
         data_dir=config.data_dir,
         deep=deep,
         repair=Repair(relist=relist) if repair else None,
+        remote=make_remote(config),
     )
 
 

@@ -29,6 +29,8 @@ from app.services.withdrawal import WithdrawalService
 from app.sky.skymap import SkyMap
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.remote.files import RemoteFiles, open_remote_files
+from app.stores.remote.settings import RemoteSettings
 from app.wiring_database import initialise, make_data_folder, no_data_folder, now
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,21 @@ def make_planner(config: Config, stores: MetadataStores, finder: CandidateFinder
         data_dir=config.data_dir.absolute(),
         max_pixels=config.max_build_pixels,
     )
+
+
+def make_remote(config: Config) -> RemoteFiles:
+    """What reads images that lie elsewhere."""
+    settings = RemoteSettings(
+        cache_bytes=config.remote_cache_bytes,
+        timeout_s=config.remote_timeout_s,
+        retries=config.remote_retries,
+        fresh_s=config.remote_fresh_s,
+        gap_bytes=config.remote_gap_bytes,
+        s3_endpoint=config.s3_endpoint,
+        s3_region=config.s3_region,
+        s3_anonymous=config.s3_anonymous,
+    )
+    return open_remote_files(config.data_dir.absolute() / "cache" / "remote", settings)
 
 
 def make_stamps(stores: MetadataStores, rows: CatalogRows, images: ImageStore) -> StampService:
@@ -123,6 +140,7 @@ def open_ingest(config: Config) -> Iterator[IngestService]:
             datasets=stores.datasets,
             authority=config.authority,
             workers=config.workers,
+            remote=make_remote(config),
             afterwards=make_listing(config, stores).update,
         )
     finally:
@@ -139,6 +157,7 @@ def open_hips(config: Config) -> Iterator[HipsService]:
                 datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
             ),
             data_dir=config.data_dir.absolute(),
+            remote=make_remote(config),
             authority=config.authority,
             workers=config.workers,
             clock=now,

@@ -106,9 +106,9 @@ def bytes_read(process: int) -> int:
     return int(next(line for line in lines if line.startswith("rchar")).split()[1])
 
 
-def peer(path: Path) -> Callable[[str], bytes]:
+def peer(path: Path | str, **options: bool) -> Callable[[str], bytes]:
     """Cutouts by astropy, the file open and its WCS known."""
-    hdulist = fits.open(path)
+    hdulist = fits.open(path, **options)
     wcs = WCS(hdulist[1].header)
 
     def cut(circle: str) -> bytes:

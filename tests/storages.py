@@ -29,13 +29,15 @@ BUCKET = "survey"
 
 @dataclass
 class HttpStorage:
-    """A folder behind an address. ``faults``: what is wrong with all requests; a gate that is not
-    set keeps requests waiting; ``redirect`` is where they are sent instead."""
+    """A folder behind an address. ``fault``: what is wrong with all requests; a gate that is not
+    set keeps them waiting; ``redirect`` is where they are sent instead; ``latency_s`` passes before
+    each answer."""
 
     folder: Path
     url: str = ""
     fault: Fault | None = None
     redirect: str | None = None
+    latency_s: float = 0.0
     gate: threading.Event = field(default_factory=threading.Event)
     sent_bytes: int = 0
     requests: Counter[str] = field(default_factory=Counter)
@@ -73,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         storage = self.storage
         storage.count(self)
         storage.gate.wait()
+        threading.Event().wait(storage.latency_s)
         path = storage.folder / unquote(self.path).lstrip("/")
         if storage.redirect is not None:
             self._end(302, {"Location": storage.redirect + self.path})

@@ -169,7 +169,8 @@ class _StreamedResponse(Response):
         self, first: bytes, body: _Body, client: _Client, headers: Mapping[str, str]
     ) -> None:
         super().__init__(headers=headers)
-        del self.headers["content-length"]
+        if "Content-Length" not in headers:
+            del self.headers["content-length"]
         self._first = first
         self._pieces = body
         self._client = client

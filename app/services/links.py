@@ -33,7 +33,9 @@ from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
 from app.stores.data_folder import mark_used
-from app.stores.files import PublishedFile, find_file, get_file
+from app.stores.files import PublishedFile, RemoteFile, find_file, get_file
+from app.stores.remote.addresses import name_of
+from app.stores.remote.files import RemoteFiles
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
 from app.stores.tar_pieces import TarMember
@@ -87,15 +89,15 @@ class LinkTable:
 class Download:
     """A file that may be sent."""
 
-    file: PublishedFile
+    file: PublishedFile | RemoteFile
     name: str
     media_type: str
     build_state: str | None
 
 
 class LinkService:
-    """Finds links and opens signed ones. ``seconds_of`` tells how long the build of a difference
-    of so many pixels takes."""
+    """Finds links and opens signed ones, ``remote`` those of files elsewhere. ``seconds_of`` tells
+    how long the build of a difference of so many pixels takes."""
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class LinkService:
         datasets: DatasetStore,
         signer: FileSigner,
         max_ids: int = MAX_IDS,
+        remote: RemoteFiles | None = None,
         seconds_of: Callable[[float], float | None] = _nobody_knows,
         gate: Gate = GATE,
     ) -> None:
@@ -110,6 +113,7 @@ class LinkService:
         self._datasets = datasets
         self._signer = signer
         self._max_ids = max_ids
+        self._remote = remote
         self._seconds_of = seconds_of
         self.keep_s: Final = signer.keep_s
         """So many seconds links may be kept."""
@@ -161,15 +165,15 @@ class LinkService:
         """The file of a token that is asked for under its own ``name``.
 
         Raises SignatureError when the token is forged or expired, NotFoundError when the file is
-        gone.
+        gone, RemoteUnavailableError.
         """
         ref = self._signer.open(token)
         row = self._datasets.get(ref.dataset_id)
         paths = [] if row.is_external or row.is_buildable else _all_paths(row)
-        if not 0 <= ref.part < len(paths) or _file_name(paths[ref.part]) != name:
+        if not 0 <= ref.part < len(paths) or name_of(paths[ref.part]) != name:
             raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
-        file = get_file(path)
+        file = get_file(path, self._remote)
         _note_use(row)
         return Download(
             file=file,
@@ -192,7 +196,10 @@ class LinkService:
         folder = _package_name(row)
         inputs = [asdict(each) for each in self._datasets.inputs_of(row.dataset_id)]
         known = json.dumps({"ObsCore": dict(row.columns), "inputs": inputs}, indent=1, default=str)
-        files = (TarMember(f"{folder}/{_file_name(path)}", get_file(path)) for path in _paths(row))
+        files = (
+            TarMember(f"{folder}/{name_of(path)}", get_file(path, self._remote))
+            for path in _paths(row)
+        )
         return (*files, TarMember(f"{folder}/about.json", known.encode()))
 
     def _own_links(self, row: DatasetRow, service_url: str, identity: Identity) -> Iterator[Link]:
@@ -329,7 +336,7 @@ class LinkService:
 
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
-        return f"{service_url}/files/{token}/{quote(_file_name(_all_paths(row)[part]))}"
+        return f"{service_url}/files/{token}/{quote(name_of(_all_paths(row)[part]))}"
 
 
 def _note_use(row: DatasetRow) -> None:
@@ -376,8 +383,4 @@ def _all_paths(row: DatasetRow) -> list[str]:
 
 
 def _package_name(row: DatasetRow) -> str:
-    return _file_name(row.file_path).split(".")[0]
-
-
-def _file_name(path: str) -> str:
-    return PurePath(path).name
+    return name_of(row.file_path).split(".")[0]

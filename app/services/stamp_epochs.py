@@ -21,6 +21,7 @@ from app.services.place_images import find_images, middle_mjd
 from app.services.stamp_request import StampRequest
 from app.sky.shapes import Point
 from app.stores.images import ImageStore
+from app.stores.remote.addresses import is_remote
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
 
@@ -264,7 +265,7 @@ def _is_there(row: DatasetRow, subtype: str) -> bool:
     return (
         row.columns.get("dataproduct_subtype") == subtype
         and not row.is_buildable
-        and Path(row.file_path).is_file()
+        and (is_remote(row.file_path) or Path(row.file_path).is_file())
     )
 
 

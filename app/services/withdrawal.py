@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.errors import DatasetNotFoundError, UsageError
 from app.schema.rows import DatasetRow
+from app.stores.remote.addresses import Address, is_remote
 from app.stores.tables.datasets import DatasetStore
 
 
@@ -56,8 +57,15 @@ class WithdrawalService:
             if not rows:
                 raise DatasetNotFoundError(name)
             return rows
-        path = Path(name)
-        rows = self._datasets.of_file(str(path.parent.resolve() / path.name))
+        rows = self._datasets.of_file(_stored_path(name))
         if not rows:
             raise UsageError(f"{name}: no dataset is of this file")
         return rows
+
+
+def _stored_path(name: str) -> str:
+    """A file as rows tell where it lies."""
+    if is_remote(name):
+        return str(Address.of(name))
+    path = Path(name)
+    return str(path.parent.resolve() / path.name)

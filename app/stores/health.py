@@ -22,6 +22,7 @@ class StoredFile:
 
     path: str
     size_bytes: int
+    mtime_ns: int
     checksum: str
     built: bool
 
@@ -82,6 +83,7 @@ def stored_files(engine: sa.Engine) -> list[StoredFile]:
         sa.select(
             obscore.c.file_path,
             sa.func.max(obscore.c.file_size).label("size_bytes"),
+            sa.func.max(obscore.c.file_mtime_ns).label("mtime_ns"),
             sa.func.max(obscore.c.file_checksum).label("checksum"),
             sa.func.max(sa.case((obscore.c.origin == "built", 1), else_=0)).label("built"),
         )
@@ -94,6 +96,7 @@ def stored_files(engine: sa.Engine) -> list[StoredFile]:
             StoredFile(
                 path=r.file_path,
                 size_bytes=r.size_bytes,
+                mtime_ns=r.mtime_ns,
                 checksum=r.checksum,
                 built=bool(r.built),
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from app.errors import ImageFormatError
+from app.errors import ImageFormatError, ServiceError
 from app.stores.fits_files import PACKED_SUFFIXES, open_fits
 from app.stores.remote.addresses import is_remote, name_of
 from app.stores.remote.files import OpenRemote, RemoteFiles
@@ -56,12 +56,22 @@ class ImageFiles:
         """What tells a file from the one that replaces it. Raises OSError, of files elsewhere also
         RemoteUnavailableError and ImageFormatError."""
         if is_remote(path):
-            return self._elsewhere(path).facts(path).identity
+            return self.elsewhere(path).facts(path).identity
         return identity_of((self.data_dir / path).stat())
+
+    def may_exist(self, path: str) -> bool:
+        """False for a file that is known to be gone."""
+        try:
+            self.identity(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ServiceError):
+            return True
+        return True
 
     def open(self, path: str) -> AbstractContextManager[OpenFile]:
         """A file. Raises as :meth:`identity` does."""
-        return self._elsewhere(path).open(path) if is_remote(path) else _local(self.data_dir / path)
+        return self.elsewhere(path).open(path) if is_remote(path) else _local(self.data_dir / path)
 
     @contextmanager
     def open_fits(self, path: str, **options: Any) -> Iterator[Any]:
@@ -75,12 +85,13 @@ class ImageFiles:
 
     @contextmanager
     def _reader(self, path: str) -> Iterator[io.BufferedReader]:
-        with self._elsewhere(path).open(path) as opened:
+        with self.elsewhere(path).open(path) as opened:
             if path.endswith(PACKED_SUFFIXES):
                 opened.need([(0, opened.size_bytes)])
             yield io.BufferedReader(_Reader(opened), AHEAD_BYTES)
 
-    def _elsewhere(self, path: str) -> RemoteFiles:
+    def elsewhere(self, path: str) -> RemoteFiles:
+        """What reads an address. Raises ImageFormatError where nothing does."""
         if self.remote is None:
             raise ImageFormatError(name_of(path), "it lies elsewhere, which is not looked for here")
         return self.remote

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import NotFoundError
-from app.stores.files import PublishedFile
+from app.stores.files import PublishedFile, RemoteFile
 
-PIECE_BYTES: Final = 1 << 20
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -20,7 +18,7 @@ class TarMember:
     """A file of the tar: its ``name`` there, and what it holds."""
 
     name: str
-    content: PublishedFile | bytes
+    content: PublishedFile | RemoteFile | bytes
 
     @property
     def size_bytes(self) -> int:
@@ -33,7 +31,7 @@ class TarMember:
         info = tarfile.TarInfo(self.name)
         info.size, info.mode = self.size_bytes, 0o644
         held = self.content
-        info.mtime = int(mtime_s if isinstance(held, bytes) else held.facts.st_mtime)
+        info.mtime = int(mtime_s if isinstance(held, bytes) else held.modified_s)
         return info.tobuf(tarfile.PAX_FORMAT)
 
 
@@ -46,26 +44,16 @@ def tar_size(members: Sequence[TarMember], mtime_s: float) -> int:
 def tar_pieces(members: Sequence[TarMember], mtime_s: float) -> Iterator[bytes]:
     """The tar; ``mtime_s`` (Unix time) is that of what is no file.
 
-    Raises NotFoundError when a file is not any more what it was when it was found.
+    Raises NotFoundError when a file is not any more what it was when it was found, of files
+    elsewhere ImageFormatError or RemoteUnavailableError.
     """
     for each in members:
         yield each.header(mtime_s)
         held = each.content
-        yield from [held] if isinstance(held, bytes) else _file_pieces(held)
+        yield from [held] if isinstance(held, bytes) else held.pieces()
         yield bytes(_padded(each.size_bytes) - each.size_bytes)
     yield _END
 
 
 def _padded(size: int) -> int:
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _file_pieces(found: PublishedFile) -> Iterator[bytes]:
-    left = found.size_bytes
-    with found.path.open("rb") as file:
-        while left > 0:
-            piece = file.read(min(left, PIECE_BYTES))
-            if not piece:
-                raise NotFoundError("The whole of a file of this dataset")
-            left -= len(piece)
-            yield piece

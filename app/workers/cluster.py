@@ -8,6 +8,7 @@ from typing import Any
 
 from app.errors import EngineBusyError
 from app.recipes.recipe import BuildPlan
+from app.stores.remote.files import RemoteFiles
 from app.workers.dask_client import DaskRunner, quieten
 from app.workers.engine import Build
 from app.workers.memory import NANNY_SETTINGS
@@ -24,9 +25,18 @@ class ClusterEngine:
     They need this package, and the data folder and the images under the same paths as here.
     """
 
-    def __init__(self, *, address: str, data_dir: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        data_dir: Path,
+        remote: RemoteFiles | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._address = address
-        self._runner = DaskRunner(connect=self._connect, data_dir=data_dir, limits=limits)
+        self._runner = DaskRunner(
+            connect=self._connect, data_dir=data_dir, remote=remote, limits=limits
+        )
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build. Raises EngineBusyError when the scheduler does not answer."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.errors import EngineBusyError, ServiceError, StoppedError
 from app.recipes.recipe import BuildPlan, BuildReport
+from app.stores.remote.files import RemoteFiles
 from app.workers.engine import Build
 from app.workers.graph import Graph, Threads, Told, submit_graph
 from app.workers.remote import PROGRESS_TOPIC, Submission
@@ -117,7 +118,8 @@ class DaskRunner:
 
     ``connect`` returns a connected ``distributed.Client`` and is called again after the
     connection broke; ``lost`` tells when builds under way have no hope left.
-    ``limits`` is what a build may take of its machine. All workers together have ``cores``; None:
+    ``limits`` is what a build may take of its machine, ``remote`` what reads images that lie
+    elsewhere. All workers together have ``cores``; None:
     each has as many as it was started with threads.
     """
 
@@ -127,6 +129,7 @@ class DaskRunner:
         connect: Callable[[], Any],
         data_dir: Path,
         limits: Limits,
+        remote: RemoteFiles | None = None,
         lost: Callable[[], bool] = lambda: False,
         cores: int | None = None,
     ) -> None:
@@ -134,6 +137,7 @@ class DaskRunner:
         self._cores = cores
         self._limits = limits
         self._lost = lost
+        self._remote = remote
         self._data_dir = data_dir.absolute()
         self._mark = self._data_dir / "work" / f"server-{uuid.uuid4().hex}"
         self._lock = threading.Lock()
@@ -151,6 +155,7 @@ class DaskRunner:
             data_dir=str(self._data_dir),
             mark=str(self._mark),
             limits=self._limits,
+            remote=self._remote,
         )
         try:
             client = self.client()

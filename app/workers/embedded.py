@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.recipes.recipe import BuildPlan
+from app.stores.remote.files import RemoteFiles
 from app.workers.dask_client import QUIET, DaskRunner, quieten
 from app.workers.engine import Build
 from app.workers.memory import NANNY_SETTINGS
@@ -38,7 +39,14 @@ class EmbeddedEngine:
     a worker that Dask has given up by another one.
     """
 
-    def __init__(self, *, workers: int, data_dir: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int,
+        data_dir: Path,
+        remote: RemoteFiles | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._workers = workers
         self._data_dir = data_dir
         self._cluster: Any = None
@@ -46,6 +54,7 @@ class EmbeddedEngine:
         self._runner = DaskRunner(
             connect=self._start,
             data_dir=data_dir,
+            remote=remote,
             limits=limits,
             lost=self._deserted,
             cores=os.cpu_count() or 1,

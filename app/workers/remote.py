@@ -24,6 +24,7 @@ from app.recipes.recipe import BuildPlan, BuildReport
 from app.recipes.target import template_grid
 from app.stores.coadd_rows import CoaddRowsStore
 from app.stores.images import ImageStore
+from app.stores.remote.files import RemoteFiles
 from app.stores.warps import WarpStore
 from app.workers.engine import Progress
 from app.workers.gather import warp_ahead
@@ -50,6 +51,7 @@ class Submission:
     data_dir: str
     mark: str
     limits: Limits
+    remote: RemoteFiles | None = None
 
 
 def dask_setup(worker: Worker) -> None:
@@ -127,7 +129,7 @@ def _work(submission: Submission, plan: BuildPlan, *, progress: Progress) -> Wor
     return Work(
         plan=plan,
         grid=template_grid(plan.recipe),
-        images=ImageStore(data_dir=Path(submission.data_dir)),
+        images=ImageStore(data_dir=Path(submission.data_dir), remote=submission.remote),
         warps=WarpStore(folder=_cache(submission), max_bytes=submission.limits.warp_cache_bytes),
         limits=submission.limits,
         should_stop=_stop_check(),

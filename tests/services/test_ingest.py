@@ -26,6 +26,7 @@ from app.services.ingest.service import IngestService
 from app.sky.predicates import contains_point
 from app.sky.shapes import Point
 from app.sky.stcs import parse_region
+from app.stores.image_files import ImageFiles
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 
@@ -368,13 +369,13 @@ def test_workers_give_the_same_rows_and_survive_a_killed_reader(tmp_path: Path) 
     paths = [write_image(tmp_path / f"{n}.fits", seed=n) for n in range(4)]
     paths.insert(2, write_image(tmp_path / "deadly.fits"))
     files = [FoundFile(str(p), p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    reader = DeadlyReader(parse_profile(""), "test.org", "night")
+    reader = DeadlyReader(parse_profile(""), "test.org", "night", ImageFiles(tmp_path))
     from collections import deque
 
     results = list(read_in_pool(reader, deque(files), 2))
     assert [result.file for result in results] == files
     assert results[2].reason == "its reader crashed or was killed"
-    plain = FileReader(parse_profile(""), "test.org", "night")
+    plain = FileReader(parse_profile(""), "test.org", "night", ImageFiles(tmp_path))
     for file, result in zip(files, results, strict=True):
         if "deadly" not in file.name:
             assert result == plain.read(file)

@@ -15,6 +15,7 @@ from app.errors import ImageFormatError
 from app.stores import health
 from app.stores.data_folder import leftovers, product_files, results_without, sha256_of, size_of
 from app.stores.fits_checksums import wrong_checksums
+from app.stores.remote.addresses import is_remote
 from app.stores.tables.product_store import ProductStore, StoredProduct
 
 SETTLED_S: Final = 3600.0
@@ -52,12 +53,13 @@ class Census:
 def take_census(
     engine: sa.Engine, data_dir: Path, *, deep: bool = False, settled_s: float = SETTLED_S
 ) -> Census:
-    """Compare rows and files; ``deep`` reads every file and compares its checksums too.
+    """Compare rows and the files of this machine; ``deep`` reads every file and compares its
+    checksums too.
 
     Raises StoreUnavailableError.
     """
     store = ProductStore(engine=engine, data_dir=data_dir)
-    files = health.stored_files(engine)
+    files = [file for file in health.stored_files(engine) if not is_remote(file.path)]
     images = [file for file in files if not file.built]
     sizes = {file.path: size_of(data_dir / file.path) for file in images}
     changed, corrupt = [], []

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 
 from app.errors import ServiceError
 from app.services.doctor.census import SETTLED_S, take_census
+from app.services.doctor.elsewhere import SUBJECT, elsewhere_findings
 from app.services.doctor.files import file_findings, mend
 from app.services.doctor.finding import INIT, Finding
 from app.services.doctor.versions import version_findings
 from app.stores import health
 from app.stores.database import open_engine, sqlite_file
 from app.stores.migrations import current_revision, head_revision
+from app.stores.remote.files import RemoteFiles
 
 _LITTLE_SPACE: Final = 5 * 1024**3
 _NO_SPACE: Final = 200 * 1024**2
@@ -34,12 +36,18 @@ class Repair:
 
 
 def doctor(
-    url: str, *, data_dir: Path, deep: bool = False, repair: Repair | None = None
+    url: str,
+    *,
+    data_dir: Path,
+    deep: bool = False,
+    repair: Repair | None = None,
+    remote: RemoteFiles | None = None,
 ) -> list[Finding]:
     """Examine the database and the data folder; every finding, good ones included.
 
-    ``deep`` reads every file and compares checksums. Nothing is changed but by a ``repair``. What
-    cannot be examined because something before it failed is left out.
+    ``deep`` reads every file here and compares checksums; of files elsewhere ``remote`` asks what
+    their storages tell of them. Nothing is changed but by a ``repair``. What cannot be examined
+    because something before it failed is left out.
     """
     findings = list(_data_folder(data_dir))
     path = sqlite_file(url)
@@ -48,13 +56,17 @@ def doctor(
         return [missing, *findings]
     engine = open_engine(url, pool_size=1)
     try:
-        return [*_database(engine, data_dir, deep, repair), *findings]
+        return [*_database(engine, data_dir, deep, repair, remote), *findings]
     finally:
         engine.dispose()
 
 
 def _database(
-    engine: sa.Engine, data_dir: Path, deep: bool, repair: Repair | None
+    engine: sa.Engine,
+    data_dir: Path,
+    deep: bool,
+    repair: Repair | None,
+    remote: RemoteFiles | None,
 ) -> Iterator[Finding]:
     """The database first; its contents only when it is at the right revision."""
     name = engine.url.render_as_string(hide_password=True)
@@ -75,6 +87,8 @@ def _database(
     files = list(_guarded("files", lambda: _files(engine, data_dir, deep, repair)))
     yield from _guarded("tables", lambda: _contents(engine))
     yield from files
+    if remote is not None:
+        yield from _guarded(SUBJECT, lambda: elsewhere_findings(engine, remote))
 
 
 def _files(

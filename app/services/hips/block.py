@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import CoverageError, ImageFormatError
+from app.errors import CoverageError, ImageFormatError, RemoteUnavailableError
 from app.pixels.background import sky_level
 from app.pixels.bands import limit_threads
 from app.pixels.grid import Grid
@@ -24,6 +24,7 @@ from app.recipes.photometry import flux_factor
 from app.recipes.recipe import ImageRef
 from app.stores.hips_files import HipsFolder, Tile
 from app.stores.images import ImageStore
+from app.stores.remote.files import RemoteFiles
 
 _MARGIN_PX = 8
 """Around what a block sees of an image: half a stencil, and what positions may be off."""
@@ -46,6 +47,7 @@ class BlockTask:
     what it is made of, empty when images are missing."""
 
     data_dir: Path
+    remote: RemoteFiles | None
     folder: Path
     block: Tile
     order: int
@@ -57,16 +59,16 @@ class BlockTask:
     threads: int
 
 
-def measure(data_dir: Path, text: str, threads: int) -> Level | str:
+def measure(data_dir: Path, remote: RemoteFiles | None, threads: int, text: str) -> Level | str:
     """The level of an image; a text tells what is wrong with it."""
     ref = ImageRef.from_text(text)
     try:
         with limit_threads(threads):
-            image = ImageStore(data_dir=data_dir).read(ref)
+            image = ImageStore(data_dir=data_dir, remote=remote).read(ref)
             return Level(sky_level(image).mean, input_weight(image))
     except CoverageError:
         return Level(0.0, 0.0)
-    except ImageFormatError as fault:
+    except (ImageFormatError, RemoteUnavailableError) as fault:
         return f"{ref.dataset_id}: {fault}"
 
 
@@ -91,7 +93,7 @@ def _stacked(task: BlockTask) -> tuple[Plane, list[str]]:
     """The pixels of a block, and what was wrong with images."""
     width = TILE_PX << (task.finest - task.block.order)
     grid = HealpixGrid(task.block.order, task.block.number, width)
-    images = ImageStore(data_dir=task.data_dir)
+    images = ImageStore(data_dir=task.data_dir, remote=task.remote)
     total, faults = WeightedSum(grid.shape), []
     for text, level in task.images:
         ref = ImageRef.from_text(text)
@@ -99,7 +101,7 @@ def _stacked(task: BlockTask) -> tuple[Plane, list[str]]:
             continue
         try:
             _add(total, images, ref, level, grid, flux_factor(ref, task.zero_point_mag))
-        except ImageFormatError as fault:
+        except (ImageFormatError, RemoteUnavailableError) as fault:
             faults.append(f"{ref.dataset_id}: {fault}")
     area = pixel_scale_arcsec(task.block.order, width) ** 2
     return total.mean(area), faults

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from app.services.hips.survey import (
 )
 from app.sky.moc import MAX_ORDER, MOC, WRITERS, map_of
 from app.stores.hips_files import MOC_FILE, HipsFolder, Tile
+from app.stores.remote.files import RemoteFiles
 
 PICTURES_AT_ONCE: Final = 32
 _MOC_DEPTH: Final = 3
@@ -79,6 +81,7 @@ class HipsService:
         *,
         finder: CandidateFinder,
         data_dir: Path,
+        remote: RemoteFiles | None = None,
         authority: str,
         workers: int,
         clock: Callable[[], datetime],
@@ -87,6 +90,7 @@ class HipsService:
         self._gate = gate
         self._finder = finder
         self._data_dir = data_dir
+        self._remote = remote
         self._authority = authority
         self._workers = workers
         self._clock = clock
@@ -184,9 +188,8 @@ class HipsService:
         texts = sorted({i.ref.to_text() for block in todo for i in survey.images_of(block)})
         levels: dict[str, Level] = {}
         faults: list[str] = []
-        measured = pool.map(
-            measure, [self._data_dir] * len(texts), texts, [self._threads] * len(texts)
-        )
+        look = partial(measure, self._data_dir, self._remote, self._threads)
+        measured = pool.map(look, texts)
         for text, found in zip(texts, measured, strict=True):
             if isinstance(found, str):
                 faults.append(found)
@@ -205,6 +208,7 @@ class HipsService:
         texts = [image.ref.to_text() for image in survey.images_of(block)]
         return BlockTask(
             data_dir=self._data_dir,
+            remote=self._remote,
             folder=folder.path,
             block=block,
             order=survey.order,

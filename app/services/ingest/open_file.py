@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from astropy.io.fits import Header
@@ -24,9 +24,11 @@ from app.services.ingest.hdus import (
 )
 from app.services.ingest.profile import Settings
 from app.services.ingest.valid_pixels import Valid, find_data_flagged, find_valid
-from app.stores.fits_files import format_faults, open_fits, require_whole_headers
+from app.stores.fits_files import format_faults, require_whole_headers
+from app.stores.image_files import ImageFiles
+from app.stores.remote.addresses import name_of
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,14 @@ class Plane:
 class OpenFile:
     """A science file; ``files`` closes it and whatever companions were opened."""
 
-    def __init__(self, file: FoundFile, settings: Settings, files: ExitStack) -> None:
+    def __init__(
+        self, file: FoundFile, settings: Settings, store: ImageFiles, files: ExitStack
+    ) -> None:
         self.file = file
         self.settings = settings
+        self._store = store
         self._files = files
-        self.hdulist = files.enter_context(open_fits(Path(file.path)))
+        self.hdulist = files.enter_context(store.open_fits(file.path))
         require_whole_headers(self.hdulist)
         self.units = list_units(self.hdulist, settings)
         self._companions: dict[str, tuple[Any, list[ImageUnit], int]] = {}
@@ -88,20 +93,20 @@ class OpenFile:
         for role, path in self.file.companions:
             if role == "ignore":
                 continue
-            with format_faults(Path(path).name):
+            with format_faults(name_of(path)):
                 hdulist, units, size = self._open_companion(path)
             unit = partner_in(image, units)
             if unit is None:
-                raise ImageFormatError("", f"no HDU of its companion {Path(path).name} fits it")
+                raise ImageFormatError("", f"no HDU of its companion {name_of(path)} fits it")
             planes[role] = Plane(plane_of(unit, path, role), unit, hdulist, size)
         return planes
 
     def _open_companion(self, path: str) -> tuple[Any, list[ImageUnit], int]:
         if path not in self._companions:
-            hdulist = self._files.enter_context(open_fits(Path(path)))
+            hdulist = self._files.enter_context(self._store.open_fits(path))
             require_whole_headers(hdulist)
             units = list_units(hdulist, self.settings)
-            self._companions[path] = (hdulist, units, Path(path).stat().st_size)
+            self._companions[path] = (hdulist, units, self._store.identity(path)[1])
         return self._companions[path]
 
     def mask_planes_of(self, planes: list[Plane]) -> tuple[tuple[str, int], ...]:
@@ -131,7 +136,7 @@ class OpenFile:
         """
         valid: Valid | None = None
         for plane in planes:
-            with format_faults(Path(plane.ref.path).name):
+            with format_faults(name_of(plane.ref.path)):
                 found = self._valid_in(plane, names)
             if found is not None:
                 valid = found if valid is None else valid & found
@@ -145,10 +150,12 @@ class OpenFile:
         return find_data_flagged(plane.hdulist, plane.unit, plane.size, named, codes)
 
 
-def checksum_of(path: str) -> str:
+def checksum_of(files: ImageFiles, path: str) -> str:
     """SHA-256 of a file (hex), read in pieces."""
     digest = hashlib.sha256()
-    with format_faults(Path(path).name), Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    with format_faults(name_of(path)), files.open(path) as file:
+        for start in range(0, file.size_bytes, _CHUNK):
+            stop = min(start + _CHUNK, file.size_bytes)
+            file.need([(start, stop)])
+            digest.update(os.pread(file.descriptor, stop - start, start))
     return digest.hexdigest()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from app.errors import UsageError
 from app.schema.rows import DatasetRow
 from app.services.ingest.read_file import FileResult
 from app.services.ingest.report import FileOutcome, Status
+from app.stores.image_files import ImageFiles
+from app.stores.remote.addresses import name_of
 from app.stores.tables.datasets import DatasetStore
 
 BATCH_ROWS = 200
@@ -20,10 +21,12 @@ class Publication:
     def __init__(
         self,
         datasets: DatasetStore,
+        files: ImageFiles,
         collection: str,
         known: Mapping[str, tuple[int, int]],
     ) -> None:
         self._datasets = datasets
+        self._files = files
         self._collection = collection
         self._known = known
         self._owners: dict[str, str] = {}
@@ -71,8 +74,8 @@ class Publication:
             key = row.dataset_id.lower()
             holder = stored.get(key)
             owner = self._owners.get(key) or (None if holder is None else holder.file_path)
-            if owner not in {None, result.file.path} and Path(str(owner)).exists():
-                return Path(str(owner)).name
+            if owner not in {None, result.file.path} and self._files.may_exist(str(owner)):
+                return name_of(str(owner))
         return None
 
     def _write(self, results: Sequence[FileResult]) -> None:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from urllib.parse import quote
 
-from app.errors import ImageFormatError, RegionError
+from app.errors import ImageFormatError, RegionError, RemoteUnavailableError
 from app.pixels.grid import Grid
 from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow, Value, links_path
@@ -35,6 +34,8 @@ from app.sky.predicates import bounding_circle, centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
 from app.stores.fits_files import format_faults
+from app.stores.image_files import ImageFiles
+from app.stores.remote.addresses import name_of
 from app.votable.datalink import MEDIA_TYPE
 
 _SUFFIX = re.compile(r"\.(?:fits|fit|fts)(?:\.(?:gz|bz2|fz))?$", re.IGNORECASE)
@@ -59,6 +60,7 @@ class FileReader:
     profile: Profile
     authority: str
     collection: str
+    files: ImageFiles
 
     def read(self, file: FoundFile) -> FileResult:
         """Never raises for what is wrong with a file: that is the result's reason."""
@@ -69,16 +71,18 @@ class FileReader:
                 return self._read(file, files)
         except ImageFormatError as fault:
             return FileResult(file, reason=_reason(fault, file))
+        except RemoteUnavailableError as fault:
+            return FileResult(file, reason=str(fault))
 
     def _read(self, file: FoundFile, files: ExitStack) -> FileResult:
-        opened = OpenFile(file, self.profile.settings_for(file.name), files)
+        opened = OpenFile(file, self.profile.settings_for(file.name), self.files, files)
         images = opened.images()
-        checksum = checksum_of(file.path)
+        checksum = checksum_of(self.files, file.path)
         rows, notes = [], []
         for image in images:
             part = "" if len(images) == 1 else f":{_part(image)}"
             try:
-                with format_faults(Path(file.path).name):
+                with format_faults(name_of(file.path)):
                     row, missing = self._row(opened, image, part, checksum)
                 rows.append(row)
                 notes += [f"it names a frame that is not there: {name}" for name in missing]
@@ -166,7 +170,7 @@ class FileReader:
 def _reason(fault: ImageFormatError, file: FoundFile) -> str:
     """The reason alone, but with the name of the file at fault when it is another one."""
     name, reason = str(fault.args[0]), str(fault.args[1])
-    return reason if name in {"", Path(file.path).name} else f"{name}: {reason}"
+    return reason if name in {"", name_of(file.path)} else f"{name}: {reason}"
 
 
 def _part(image: ImageUnit) -> str:

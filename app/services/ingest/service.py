@@ -8,12 +8,17 @@ from contextlib import closing
 from pathlib import Path
 
 from app.errors import UsageError
+from app.services.ingest.elsewhere import find_elsewhere
 from app.services.ingest.files import FoundFile, find_files
 from app.services.ingest.pool import read_all
+from app.services.ingest.profile import Profile
 from app.services.ingest.profile_reader import load_profile
 from app.services.ingest.publication import Publication
 from app.services.ingest.read_file import FileReader
 from app.services.ingest.report import FileOutcome, IngestReport, Status
+from app.stores.image_files import ImageFiles
+from app.stores.remote.addresses import is_remote
+from app.stores.remote.files import RemoteFiles
 from app.stores.tables.datasets import DatasetStore
 
 Progress = Callable[[int, int], None]
@@ -33,7 +38,8 @@ class IngestService:
     """Reads a group's files into the metadata store.
 
     ``authority`` is the IVOA authority of the identifiers, ``workers`` the number of processes
-    that read files. ``afterwards`` is called when a run has written all its rows.
+    that read files, ``remote`` what reads those that lie elsewhere. ``afterwards`` is called when
+    a run has written all its rows.
     """
 
     def __init__(
@@ -42,16 +48,18 @@ class IngestService:
         datasets: DatasetStore,
         authority: str,
         workers: int = 1,
+        remote: RemoteFiles | None = None,
         afterwards: Callable[[], object] = _nothing_follows,
     ) -> None:
         self._datasets = datasets
         self._authority = authority
         self._workers = workers
+        self._files = ImageFiles(Path(), remote)
         self._afterwards = afterwards
 
     def run(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | str],
         *,
         collection: str,
         profile: Path | None = None,
@@ -59,15 +67,16 @@ class IngestService:
         force: bool = False,
         columns: Mapping[str, str] | None = None,
     ) -> IngestReport:
-        """Publish the images in files and folders as rows of a collection.
+        """Publish the images in files and folders as rows of a collection; texts may also be
+        addresses (``https://…``, ``s3://bucket/key`` or ``s3://bucket/prefix``).
 
         A file whose size and time are those of the last ingest is not opened, unless ``force``
         (needed after a change of the profile, or of ``columns``, the same for every image). A file
         that cannot be published is in the report
         with its reason and never stops the run; neither does Ctrl-C leave anything half done:
         rows are written in batches, each whole, and the report says that it was interrupted.
-        Raises UsageError for a path that does not exist, a bad profile or collection name, and
-        StoreUnavailableError.
+        Raises UsageError for a path that does not exist, a bad profile or collection name,
+        StoreUnavailableError, and RemoteUnavailableError when a prefix cannot be listed.
         """
         if not _COLLECTION.fullmatch(collection) or collection == RESERVED:
             raise UsageError(
@@ -75,16 +84,30 @@ class IngestService:
                 f"and not {RESERVED!r}"
             )
         reading = load_profile(profile).with_columns(columns or {})
-        files = find_files(paths, reading)
+        files = self._find(paths, reading)
         known = self._datasets.known_files(collection)
-        run = _Run(files, dict(known), Publication(self._datasets, collection, known), progress)
-        reader = FileReader(reading, self._authority, collection)
+        run = _Run(
+            files,
+            dict(known),
+            Publication(self._datasets, self._files, collection, known),
+            progress,
+        )
+        reader = FileReader(reading, self._authority, collection, self._files)
         report = run.execute(reader, self._workers, force=force, collection=collection)
         if report.inserted + report.updated + report.removed:
             self._datasets.refresh_statistics()
         if not report.interrupted:
             self._afterwards()
         return report
+
+    def _find(self, paths: Sequence[Path | str], profile: Profile) -> list[FoundFile]:
+        """What lies here, then what lies elsewhere."""
+        addresses = [path for path in paths if isinstance(path, str) and is_remote(path)]
+        here = [Path(path) for path in paths if path not in addresses]
+        found = find_files(here, profile)
+        if addresses:
+            found += find_elsewhere(addresses, profile, self._files.elsewhere(addresses[0]))
+        return found
 
 
 class _Run:

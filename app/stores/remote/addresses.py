@@ -26,7 +26,10 @@ class Address:
     def of(cls, text: str) -> Address:
         """Raises UsageError for an address that is none, or that holds more than a place: what it
         says is stored, and a user name, a password or a signature would be stored with it."""
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise UsageError("an address has no host that can be read") from None
         if parts.username is not None or parts.password is not None:
             raise UsageError("an address must not hold a user name or a password")
         if parts.scheme != "s3" and (parts.query or parts.fragment):

@@ -62,6 +62,11 @@ class RemoteFacts:
         below = 0 if self.etag is None else self._digest() % _SECOND_NS
         return self.modified_s * _SECOND_NS + below
 
+    @property
+    def mark(self) -> str:
+        """A name of this version of the file."""
+        return hashlib.sha256(repr(self.identity).encode()).hexdigest()[:32]
+
     def _digest(self) -> int:
         told = (self.etag or "").removeprefix("W/").encode()
         return int.from_bytes(hashlib.sha256(told).digest()[:7], "big")
