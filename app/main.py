@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -80,6 +82,18 @@ class Application(FastAPI):
             state=self.services.operations.state,
             access_log=self._access_log,
         )
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, in which every operation has a name of its own: FastAPI gives one to a
+        route, whatever methods it takes, and warns of what it did."""
+        if self.openapi_schema is None:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Duplicate Operation ID", UserWarning)
+                found = super().openapi()
+            for path, operations in found["paths"].items():
+                for method, operation in operations.items():
+                    operation["operationId"] = method + re.sub(r"\W+", "_", path).rstrip("_")
+        return super().openapi()
 
 
 def create_app(config: Config) -> Application:

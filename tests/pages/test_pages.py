@@ -364,3 +364,11 @@ def test_images_of_other_services_are_shown_without_a_preview(tmp_path: Path) ->
     for path in ("/", "/search?POS=200+20"):
         page = client.get(path).text
         assert "obs-1" in page and "/previews" not in page
+
+
+def test_openapi_names_every_operation_apart(site: Site) -> None:
+    paths = site.client.get("/openapi.json").json()["paths"]
+    names = [each["operationId"] for path in paths.values() for each in path.values()]
+    assert len(names) > len(paths) > 50
+    assert len(set(names)) == len(names)
+    assert {"get_sia_query", "head_sia_query", "get_tap_async_job_id"} < set(names)
