@@ -167,7 +167,7 @@ class _ReadPages:
         self._holdings = HoldingsCounter(queries=queries)
         self._query_places = CapacityLimiter(QUERY_PLACES)
 
-    def landing(self, request: Request) -> Response:
+    def landing(self, request: Request, identity: Asking) -> Response:
         """What the service holds and how to ask it."""
         service_url = self._writer.service_url(request)
         holdings = self._holdings.count(service_url)
@@ -182,7 +182,7 @@ class _ReadPages:
             "example_pos": position,
             "query": adql,
             "place": None,
-            "latest": self._latest(service_url),
+            "latest": self._latest(service_url, identity),
             "pyvo_snippet": pyvo_snippet(service_url, position),
             "curl_snippet": curl_snippet(service_url, position),
             "build_snippet": build_snippet(service_url, example[0]) if example else None,
@@ -213,7 +213,7 @@ class _ReadPages:
         sample = find_sample(self._queries, self._writer.service_url(request))
         return Response(b"".join(write_targets(sample)), media_type="application/x-votable+xml")
 
-    def search(self, request: Request, asked: Asked) -> Response:
+    def search(self, request: Request, asked: Asked, identity: Asking) -> Response:
         """Images that the form asks for, as cards."""
         service_url = self._writer.service_url(request)
         ask = partial(fetch, self._queries, service_url=service_url, maxrec=MAX_IMAGES)
@@ -225,7 +225,7 @@ class _ReadPages:
             "form": form,
             "states": CHOICES,
             "example_pos": _NOWHERE,
-            "cards": self._cards(records),
+            "cards": self._cards(records, identity),
             "truncated": records.truncated,
             "adql": search_adql(form, top=1000),
         }
@@ -302,14 +302,20 @@ class _ReadPages:
         GATE.require(identity, row)
         return row
 
-    def _latest(self, service_url: str) -> Any:
+    def _latest(self, service_url: str, identity: Identity) -> Any:
         adql = search_adql(SearchForm(state=THERE, sort="newest"), top=LATEST)
-        return self._cards(fetch(self._queries, adql, service_url=service_url, maxrec=LATEST))
+        found = fetch(self._queries, adql, service_url=service_url, maxrec=LATEST)
+        return self._cards(found, identity)
 
-    def _cards(self, records: Records) -> list[Card]:
+    def _cards(self, records: Records, identity: Identity) -> list[Card]:
         names = [str(record["obs_publisher_did"]) for record in records.by_name()]
         rows = self._datasets.get_many(names)
-        return to_cards(records, {row.dataset_id for row in rows if row.is_external})
+        hidden = {
+            row.dataset_id
+            for row in rows
+            if row.is_external or not GATE.may_read(identity, row.rights)
+        }
+        return to_cards(records, hidden)
 
     def _position(self, service_url: str) -> str:
         """Somewhere to look at, as ``lon lat``."""

@@ -144,9 +144,9 @@ def search_adql(form: SearchForm, *, top: int) -> str:
     return f"SELECT TOP {top} {CARD_COLUMNS}\nFROM ivoa.ObsCore{where}\nORDER BY {order}"
 
 
-def to_cards(records: Records, external: Collection[str]) -> list[Card]:
-    """Rows of :func:`search_adql` as cards. ``external`` are the identifiers of images that lie at
-    other services: no preview can be drawn of them."""
+def to_cards(records: Records, hidden: Collection[str]) -> list[Card]:
+    """Rows of :func:`search_adql` as cards. ``hidden`` are the identifiers of images whose pixels
+    lie at other services or are not for the one who asks: they have no preview."""
     return [
         Card(
             dataset_id=str(record["obs_publisher_did"]),
@@ -156,7 +156,7 @@ def to_cards(records: Records, external: Collection[str]) -> list[Card]:
             when=_when(record["t_min"]),
             seeing=_seeing(record["s_resolution"]),
             state=STATES.get(str(record["build_state"]), ""),
-            has_preview=str(record["obs_publisher_did"]) not in external
+            has_preview=str(record["obs_publisher_did"]) not in hidden
             and record["build_state"] != BUILDABLE,
             outline=outline_json(str(record["s_region"] or "")),
         )

@@ -489,3 +489,27 @@ def test_compressed_copies_give_the_same_region(stores: MetadataStores, tmp_path
         for r in rows
     }
     assert len(masks) == 1
+
+
+def test_who_may_have_an_image_is_told_by_options_or_profile(
+    stores: MetadataStores, tmp_path: Path
+) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        "[columns]\ndata_rights = { cards = ['RIGHTS'] }\n"
+        "obs_release_date = { cards = ['RELEASE'] }\n"
+    )
+    write_image(tmp_path / "held.fits", RIGHTS="Proprietary", RELEASE="2027-03-01")
+    write_image(tmp_path / "wrong.fits", RIGHTS="ours", seed=2)
+    write_image(tmp_path / "when.fits", RELEASE="next year", seed=3)
+    report = ingest(stores, tmp_path, profile=profile)
+    refused = dict(report.refused)
+    assert "'ours': one of public, secure, proprietary" in refused[str(tmp_path / "wrong.fits")]
+    assert "'next year' is no date" in refused[str(tmp_path / "when.fits")]
+    (row,) = stores.datasets.of_file(str(tmp_path / "held.fits"))
+    assert row.columns["data_rights"] == "proprietary"
+    assert str(row.columns["obs_release_date"]).startswith("2027-03-01")
+    ingest(stores, tmp_path, profile=profile, columns={"data_rights": "secure"}, force=True)
+    for name in ("held.fits", "wrong.fits"):
+        (row,) = stores.datasets.of_file(str(tmp_path / name))
+        assert row.columns["data_rights"] == "secure"
