@@ -17,6 +17,7 @@ from app.schema.rows import DatasetRow
 from app.services.ingest.open_file import checksum_of
 from app.sky.predicates import bounding_circle, centroid
 from app.sky.stcs import format_region
+from app.stores.image_files import ImageFiles
 
 CENTRE = (150.0, 2.0)
 SCALE_ARCSEC = 0.4
@@ -158,7 +159,7 @@ def image_ref(path: Path, exposure: Exposure) -> ImageRef:
         zero_point_mag=float(zero_point) if exposure.zero_point else None,
         mask_planes=tuple(MASK_PLANES.items()),
         bunit="adu",
-        checksum=checksum_of(str(path)),
+        checksum=checksum_of(ImageFiles(path.parent), str(path)),
     )
 
 
