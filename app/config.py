@@ -48,6 +48,8 @@ class Config(BaseSettings):
 
     database_url: str | None = None
     """``sqlite:///file`` or ``postgresql://…``; default: ``skyloom.sqlite3`` in the data folder."""
+    database_reader: str = "skyloom_reader"
+    """The role of PostgreSQL under which queries run: it sees what is published."""
     data_dir: Path = Path("skyloom-data")
     """Products, results, caches and the signing key."""
     dask_scheduler: str | None = None

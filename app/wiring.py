@@ -125,7 +125,7 @@ class Services:
 
 def build_services(config: Config) -> Services:
     """Construct the services over an initialised database. Nothing is started yet."""
-    stores = open_stores(config.effective_database_url)
+    stores = open_stores(config.effective_database_url, reader_role=config.database_reader)
     results = ResultStore(data_dir=config.data_dir)
     operations = make_operations(config)
     engine = make_engine(config)

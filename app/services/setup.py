@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.stores.database import open_engine, sqlite_file
+import sqlalchemy as sa
+
+from app.stores.database import open_engine, read_transaction, sqlite_file
 from app.stores.migrations import Upgrade, upgrade
 from app.stores.pgsphere import ensure_pgsphere
+from app.stores.postgres_roles import DEFAULT_READER, ensure_reader
 from app.stores.sqlite_compiled import start_loading
+from app.stores.tables.catalog_store import read_published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,7 @@ class SetupReport:
     database: str
     extension_created: bool
     upgrade: Upgrade
+    role_refused: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -36,10 +41,11 @@ class SetupReport:
         done.append("refreshed TAP_SCHEMA")
         if self.upgrade.regions_indexed:
             done.append(f"indexed {self.upgrade.regions_indexed} regions that searches missed")
+        done += [self.role_refused] if self.role_refused else []
         return [f"{self.database}: {line}" for line in done]
 
 
-def init_database(url: str) -> SetupReport:
+def init_database(url: str, *, reader_role: str = DEFAULT_READER) -> SetupReport:
     """Create or upgrade the database; run again, it changes nothing.
 
     Raises StoreUnavailableError, whose message says what to do, when the database cannot be
@@ -51,11 +57,20 @@ def init_database(url: str) -> SetupReport:
         start_loading()  # compiles what queries on SQLite call, while the tables are made
     engine = open_engine(url, pool_size=1)
     try:
-        created = engine.dialect.name == "postgresql" and ensure_pgsphere(engine)
+        postgres = engine.dialect.name == "postgresql"
+        created = postgres and ensure_pgsphere(engine)
+        upgraded = upgrade(engine)
         return SetupReport(
             database=engine.url.render_as_string(hide_password=True),
             extension_created=created,
-            upgrade=upgrade(engine),
+            upgrade=upgraded,
+            role_refused=_ensure_reader(engine, reader_role) if postgres else None,
         )
     finally:
         engine.dispose()
+
+
+def _ensure_reader(engine: sa.Engine, role: str) -> str | None:
+    with read_transaction(engine) as connection:
+        published = [each.table.physical for each in read_published(connection)]
+    return ensure_reader(engine, role, published)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from app.adql.sqlite_functions import FUNCTIONS
 from app.adql.sqlite_more_functions import AGGREGATES, MORE_FUNCTIONS
 from app.errors import StoreUnavailableError
 from app.stores.database_faults import database_faults
+from app.stores.sqlite_guard import guard
 from app.stores.sqlite_native import native_sqlite
 from app.stores.sqlite_statements import forget_statements
 
@@ -49,10 +51,10 @@ def open_engine(url: str, *, pool_size: int = 20) -> sa.Engine:
 
 
 def open_reader(engine: sa.Engine, *, pool_size: int) -> sa.Engine:
-    """An engine for the queries of users. On PostgreSQL its connections can only read and each
-    statement is a transaction of its own, which saves two round trips; SQLite has one engine."""
+    """An engine for the queries of users: its connections can only read, and on SQLite each has
+    its guard (:mod:`app.stores.sqlite_guard`)."""
     if engine.dialect.name == "sqlite":
-        return engine
+        return _open_sqlite(engine.url, pool_size, reads_only=True)
     return _open_postgres(engine.url, pool_size, reads_only=True)
 
 
@@ -110,7 +112,10 @@ def _parse_url(url: str) -> sa.URL:
     )
 
 
-def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
+def _open_sqlite(url: sa.URL, pool_size: int, *, reads_only: bool = False) -> sa.Engine:
+    if reads_only:
+        only = {"mode": "ro", "uri": "true"}
+        url = url.set(database=f"file:{quote(str(url.database))}", query=only)
     engine = sa.create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
@@ -123,6 +128,8 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
     )
     native_sqlite()  # listens for connections from now on
     event.listen(engine, "connect", _prepare_sqlite)
+    if reads_only:
+        event.listen(engine, "connect", _guard_sqlite)
     event.listen(engine, "checkout", _refresh_sqlite)
     event.listen(engine, "close", _forget_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -145,6 +152,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) 
     native = native_sqlite()
     if native is not None:
         native.adopt(entry.info)
+
+
+def _guard_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    guard(connection, entry.info)
 
 
 def _refresh_sqlite(

@@ -22,12 +22,15 @@ _SQLITE_UNAVAILABLE = frozenset(
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
     }
 )
 
-_SQLITE_OWN_FAULTS = ("no such", "syntax error", "ambiguous column", "unrecognized token", "near ")
-"""A statement that SQLite cannot read is a fault of this program, not of the data."""
+_SQLITE_OWN_FAULTS = (
+    *("prohibited", "not authorized", "no such", "syntax error", "ambiguous column"),
+    *("unrecognized token", "near "),
+)
+"""A statement that SQLite cannot read, or may not run, is a fault of this program, not of the
+data."""
 
 _TOO_DEEP = "parser stack overflow"
 

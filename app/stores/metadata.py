@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from app.stores.database import open_engine, open_reader
 from app.stores.jobs import JobStore
+from app.stores.postgres_roles import DEFAULT_READER
 from app.stores.tables.base import TableStore
 from app.stores.tables.catalog_store import CatalogStore
 from app.stores.tables.coverage_store import CoverageStore
@@ -38,15 +39,20 @@ class MetadataStores:
         self.reader.dispose()
 
 
-def open_stores(url: str, *, pool_size: int = 20) -> MetadataStores:
-    """The stores of an initialised database. Connects when first used."""
+def open_stores(
+    url: str, *, pool_size: int = 20, reader_role: str = DEFAULT_READER
+) -> MetadataStores:
+    """The stores of an initialised database. Connects when first used. Queries on PostgreSQL run
+    under ``reader_role``, where that is there."""
     engine = open_engine(url, pool_size=pool_size)
     reader = open_reader(engine, pool_size=pool_size)
     sqlite = engine.dialect.name == "sqlite"
     return MetadataStores(
         engine=engine,
         reader=reader,
-        tables=SqliteTableStore(engine=reader) if sqlite else PostgresTableStore(engine=reader),
+        tables=SqliteTableStore(engine=reader)
+        if sqlite
+        else PostgresTableStore(engine=reader, role=reader_role),
         datasets=DatasetStore(engine=engine),
         differences=DifferenceStore(engine=engine),
         jobs=JobStore(engine=engine),

@@ -29,6 +29,7 @@ from benchmarks.faults.sky import COLLECTION, write_field
 
 IMAGES = 5
 LATEST_KILL_S = 4.0
+FIRST_BUILD_S = 900.0
 
 
 @dataclass
@@ -58,6 +59,11 @@ class Drill:
         images = sorted(answer.text.split()[1:])
         if len(images) != IMAGES:
             raise DrillError(f"{len(images)} images: {answer.text}")
+        for kind in ("template", "difference"):  # what builds need is compiled before the faults
+            address = f"{self.site.url}/builds/{kind}/sync"
+            first = httpx.get(address, params={"ID": images[0]}, timeout=FIRST_BUILD_S)
+            if first.status_code >= 400:
+                raise DrillError(first.text)
         return images
 
     def run_round(self, images: list[str], victim: str, after_s: float) -> None:

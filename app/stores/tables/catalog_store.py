@@ -14,6 +14,7 @@ from app.schema.definitions import table_from_text, table_to_text
 from app.schema.fields import Catalog, Table
 from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction
+from app.stores.postgres_roles import show_to_readers
 from app.stores.tables.physical import (
     catalog_version,
     discarded_table,
@@ -126,6 +127,7 @@ def register(connection: sa.Connection, entry: PublishedTable) -> None:
             "published": entry.published,
         },
     )
+    show_to_readers(connection, table.physical)
     refresh(connection)
 
 

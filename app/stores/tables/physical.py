@@ -67,6 +67,13 @@ obscore: Final = _table(
     required=REQUIRED,
 )
 
+HIDDEN_COLUMNS: Final = frozenset(
+    {column.name for column in obscore.columns}
+    - {field.physical for field in OBSCORE.fields}
+    - {"row_id"}
+)
+"""Columns of ObsCore's table that are the service's own; statements of users join by ``row_id``."""
+
 changed_place: Final = sa.Table(
     "changed_place",
     METADATA,

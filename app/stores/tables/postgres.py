@@ -20,6 +20,7 @@ from app.schema.uploads import UploadedTable
 from app.stores.database import postgres_connection
 from app.stores.database_faults import database_faults
 from app.stores.postgres_native import NativeLibpq, native_libpq
+from app.stores.postgres_roles import DEFAULT_READER, Reader
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
 from app.stores.tables.batches import to_batch
 from app.stores.tables.control import StatementControl
@@ -29,14 +30,16 @@ from app.stores.tables.uploads import load_postgres
 _CHUNK_ROWS = 256
 """Rows that libpq hands over at a time."""
 _CANCEL_TIMEOUT_S = 5.0
-_LIMIT_MS = "statement_timeout_ms"
-"""What the pool notes of a connection: the time limit that it has."""
 
 
 class PostgresTableStore(TableStore):
     """:class:`app.stores.tables.base.TableStore` on PostgreSQL."""
 
     target = "postgres"
+
+    def __init__(self, *, engine: sa.Engine, role: str = DEFAULT_READER) -> None:
+        super().__init__(engine=engine)
+        self._reader = Reader(engine, role)
 
     def stream(
         self,
@@ -78,6 +81,17 @@ class PostgresTableStore(TableStore):
         with database_faults(), self._reading(None, uploads) as cursor:
             return planned_cost(cursor, self._as_psycopg(query))
 
+    def _bounds(self, limit_ms: int, uploads: Sequence[UploadedTable]) -> Iterator[str]:
+        """Statements that bind a transaction before a user's statement is run in it."""
+        role = self._reader.name()
+        if role is not None:
+            for upload in uploads:
+                yield f'GRANT SELECT ON pg_temp."{upload.table.physical}" TO {role}'
+            yield f"SET LOCAL ROLE {role}"
+        if uploads:
+            yield "SET TRANSACTION READ ONLY"
+        yield f"SET LOCAL statement_timeout = {limit_ms:d}"
+
     def _as_psycopg(self, query: CompiledQuery) -> sa.Compiled:
         return sa.text(query.sql).bindparams(**query.binds).compile(self._engine)
 
@@ -87,20 +101,21 @@ class PostgresTableStore(TableStore):
     ) -> Iterator[psycopg.Cursor[tuple[object]]]:
         """A cursor that can only read, with the server's own time limit set.
 
-        Uploads come in a transaction of their own, with which they go.
+        The transaction can only read, sees what the role of readers may see, and takes uploads
+        along when it ends.
         """
         pooled = self._engine.raw_connection()
         limit_ms = 0 if time_limit_s is None else max(1, round(time_limit_s * 1000))
         try:
             connection = postgres_connection(pooled)
             cursor = connection.cursor()
-            if pooled.info.get(_LIMIT_MS) != limit_ms:
-                _send(connection, f"SET statement_timeout = {limit_ms:d}")
-                pooled.info[_LIMIT_MS] = limit_ms
+            bounds = "; ".join(self._bounds(limit_ms, uploads))
             if uploads:
                 _send(connection, "BEGIN READ WRITE")
                 load_postgres(cursor, uploads)
-                _send(connection, "SET TRANSACTION READ ONLY")
+                _send(connection, bounds)
+            else:
+                _send(connection, f"BEGIN READ ONLY; {bounds}")
             yield cursor
         finally:
             if pooled.is_valid:

@@ -16,6 +16,7 @@ from app.errors import StoppedError, TimeLimitError
 from app.schema.uploads import UploadedTable
 from app.stores.database_faults import database_faults
 from app.stores.sqlite_compiled import start_loading
+from app.stores.sqlite_guard import guard_of
 from app.stores.sqlite_native import native_sqlite
 from app.stores.sqlite_statements import StatementShelf, shelf_of
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
@@ -63,22 +64,26 @@ class SqliteTableStore(TableStore):
 
     def cost(self, query: CompiledQuery, uploads: Sequence[UploadedTable] = ()) -> float:
         """See :meth:`app.stores.tables.base.TableStore.cost`."""
-        with database_faults(), self._reading(uploads) as (connection, _):
+        with database_faults(), self._reading(uploads, guarded=False) as (connection, _):
             return visited_rows(connection, query, uploads)
 
     @contextmanager
-    def _reading(self, uploads: Sequence[UploadedTable]) -> Iterator[_Connection]:
-        """A pooled connection that cannot write, and what the pool notes of it."""
+    def _reading(
+        self, uploads: Sequence[UploadedTable], *, guarded: bool = True
+    ) -> Iterator[_Connection]:
+        """A pooled connection that cannot write and, ``guarded``, sees only what is published; and
+        what the pool notes of it."""
         pooled = self._engine.raw_connection()
         connection = pooled.driver_connection
         if not isinstance(connection, sqlite3.Connection):
             raise TypeError(f"not a SQLite connection: {type(connection).__name__}")
+        guard = guard_of(pooled.info)
         try:
             load_sqlite(connection, uploads)
-            connection.execute("PRAGMA query_only = ON")
+            guard.open = not guarded
             yield connection, pooled.info
         finally:
-            connection.execute("PRAGMA query_only = OFF")
+            guard.open = True
             drop_sqlite(connection, uploads)
             pooled.close()
 
