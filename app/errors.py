@@ -30,6 +30,7 @@
     │  ├ RemoteUnavailableError (file, reason)
     │  ├ EngineBusyError       (reason)
     │  ├ StorageFullError      (file)
+    │  ├ StorageReadOnlyError  (file)
     │  ├ TooBusyError          ()
     │  ├ StoppingError         ()   the server ends
     │  ├ StoppedError          ()   the job was aborted while it ran
@@ -237,6 +238,10 @@ class StoppingError(TransientError):
 
 class StorageFullError(TransientError):
     """No space is left to write {0}"""
+
+
+class StorageReadOnlyError(TransientError):
+    """Nothing can be written now, the storage is read only: {0}"""
 
 
 class StoppedError(TransientError):

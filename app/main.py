@@ -40,6 +40,7 @@ from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.http.watching import Watch
+from app.operations.checks import writable
 from app.pages.document import PageWriter
 from app.pages.operator_view import operator_router
 from app.pages.router import pages_router
@@ -147,6 +148,7 @@ def mount(app: FastAPI, services: Services, config: Config, writer: PageWriter) 
     surveys = HipsShelf(folder=config.data_dir.absolute() / SHELF)
     availability = Availability(
         services.queries.ping,
+        writes=writable(config.data_dir.absolute()),
         state=services.operations.state,
         announcements=services.operations.announcements,
     )

@@ -61,8 +61,6 @@ def watch_stores(
 ) -> None:
     """Have the figures tell of jobs, connections and caches too."""
     pools = {"own": stores.engine, "queries": stores.reader}
-    if stores.reader is stores.engine:
-        del pools["queries"]
     operations.metrics.registry.register(
         LookedUp(jobs=stores.jobs, pools=pools, caches=caches, state=operations.state)
     )

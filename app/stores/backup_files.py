@@ -16,9 +16,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from app.errors import StorageFullError, UsageError
-from app.stores.data_folder import FULL
+from app.errors import UsageError
 from app.stores.database_faults import database_faults
+from app.stores.files_atomic import storage_faults
 
 DATABASE: Final = "skyloom.sqlite3"
 MANIFEST: Final = "manifest.json"
@@ -48,22 +48,22 @@ def write_backup(file: Path, members: Mapping[str, Path], about: Mapping[str, An
     """Write ``members`` (name -> file) and a list of them to a new file that only its owner may
     read; its size in bytes.
 
-    Raises UsageError when there is a file already or it cannot be written, StorageFullError.
+    Raises UsageError when there is a file already or it cannot be written, StorageFullError,
+    StorageReadOnlyError.
     """
     if file.exists():
         raise UsageError(f"{file}: there is a file already")
     temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "wb") as raw:
-            _fill(raw, members, about)
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.link(temporary, file)  # fails where the name was taken meanwhile
-        return file.stat().st_size
+        with storage_faults(file.name):
+            descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+            with os.fdopen(descriptor, "wb") as raw:
+                _fill(raw, members, about)
+                raw.flush()
+                os.fsync(raw.fileno())
+            os.link(temporary, file)  # fails where the name was taken meanwhile
+            return file.stat().st_size
     except OSError as fault:
-        if fault.errno in FULL:
-            raise StorageFullError(file.name) from fault
         raise UsageError(f"{file}: {fault.strerror}") from fault
     finally:
         with suppress(OSError):

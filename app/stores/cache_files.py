@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import tempfile
@@ -11,33 +10,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from app.errors import StorageFullError
+from app.stores.files_atomic import storage_faults
 
-FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What systems say of a full disk or quota."""
 _ALLOCATED_UNIT: Final = 512
 
 
 def write_unflushed(path: Path, fill: Callable[[IO[bytes]], None]) -> int:
     """Write beside ``path``, then rename. Returns a descriptor, open and locked as in use.
 
-    Raises StorageFullError when the disk or the quota is full. Whatever is raised, nothing is left
-    behind.
+    Raises StorageFullError when the disk or the quota is full, StorageReadOnlyError. Whatever is
+    raised, nothing is left behind.
     """
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-        with os.fdopen(descriptor, "wb") as file:
-            lock_shared(descriptor)
-            fill(file)
-            file.flush()
-            Path(temporary).replace(path)
-            return os.dup(descriptor)
-    except OSError as fault:
-        if fault.errno in FULL:
-            raise StorageFullError(path.name) from fault
-        raise
+        with storage_faults(path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+            with os.fdopen(descriptor, "wb") as file:
+                lock_shared(descriptor)
+                fill(file)
+                file.flush()
+                Path(temporary).replace(path)
+                return os.dup(descriptor)
     finally:
         with suppress(OSError):
             Path(temporary).unlink()

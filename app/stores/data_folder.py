@@ -7,7 +7,6 @@ is what a killed process left.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -23,8 +22,6 @@ RESULTS: Final = "results"
 _WRITTEN: Final = (PRODUCTS, RESULTS, "cache", "hips")
 """Folders whose files are written beside their names."""
 _ASIDE: Final = ".aside."
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says when there is no room."""
 _CHUNK: Final = 1 << 20
 _NOTED_EVERY_NS: Final = 3600 * 10**9
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from app.errors import StorageFullError, StorageReadOnlyError
 from app.stores.files_atomic import write_atomically
 
 _AT_ONCE = 2
@@ -48,7 +49,10 @@ class FileCache:
             found = _read(path)
             if found is None:
                 found = make()
-                write_atomically(path, found)
+                try:
+                    write_atomically(path, found)
+                except (StorageFullError, StorageReadOnlyError):
+                    return found  # made anew each time, while the disk takes nothing
                 self._room -= len(found)
                 if self._room < 0:
                     self._evict(keep=path)
@@ -77,7 +81,8 @@ def _read(path: Path) -> bytes | None:
     """The bytes of a file, now marked as used; None when it is not there."""
     try:
         content = path.read_bytes()
-        os.utime(path)
     except FileNotFoundError:
         return None
+    with suppress(OSError):
+        os.utime(path)
     return content

@@ -6,17 +6,19 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from app.errors import StorageFullError
+from app.errors import StorageFullError, StorageReadOnlyError
 
 LARGE_BYTES: Final = 1 << 18
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What systems say of a full disk or quota."""
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +32,37 @@ class WrittenFile:
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> WrittenFile:
     """Write beside ``path``, flush to the disk, then rename: readers see the old file or the new.
 
-    Raises StorageFullError when the disk or the quota is full. Whatever is raised, nothing is
-    left behind.
+    Raises StorageFullError when the disk or the quota is full, StorageReadOnlyError. Whatever is
+    raised, nothing is left behind.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        written = _fill(descriptor, [content] if isinstance(content, bytes) else content)
-        temporary.replace(path)
-        temporary = None
-        _flush_folder(path.parent)
-        return written
-    except OSError as fault:
-        if fault.errno in _FULL:
-            raise StorageFullError(path.name) from fault
-        raise
+        with storage_faults(path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            temporary = Path(name)
+            written = _fill(descriptor, [content] if isinstance(content, bytes) else content)
+            temporary.replace(path)
+            temporary = None
+            _flush_folder(path.parent)
+            return written
     finally:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+@contextmanager
+def storage_faults(name: str) -> Iterator[None]:
+    """Tell a disk that is full, or read only, by the ``name`` of what was to be written."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno in FULL:
+            raise StorageFullError(name) from fault
+        if fault.errno in _READ_ONLY:
+            raise StorageReadOnlyError(name) from fault
+        raise
 
 
 def _fill(descriptor: int, pieces: Iterable[bytes | memoryview]) -> WrittenFile:

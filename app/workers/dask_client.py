@@ -14,6 +14,7 @@ from typing import Any
 
 from app.errors import EngineBusyError, ServiceError, StoppedError
 from app.recipes.recipe import BuildPlan, BuildReport
+from app.stores.files_atomic import storage_faults
 from app.stores.remote.files import RemoteFiles
 from app.workers.engine import Build
 from app.workers.graph import Graph, Threads, Told, submit_graph
@@ -147,8 +148,9 @@ class DaskRunner:
 
     def submit(self, job_id: str, plan: BuildPlan) -> Build:
         """Start a build. Raises EngineBusyError when the scheduler does not answer."""
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
-        self._mark.touch()
+        with storage_faults(self._mark.name):
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.touch()
         submission = Submission(
             token=f"build-{job_id}-{uuid.uuid4().hex}",
             job_id=job_id,

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import StorageFullError
-from app.stores.cache_files import FULL, lock_shared
+from app.stores.cache_files import lock_shared
+from app.stores.files_atomic import FULL
 
 BLOCK_BYTES: Final = 512
 """Rows of a small cutout are some hundred bytes: of larger blocks most bytes would be in vain."""
