@@ -8,8 +8,6 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import reference_pages  # noqa: E402  (beside this file)
-
 project = "Skyloom"
 author = "the Skyloom developers"
 extensions = ["myst_parser"]
@@ -26,4 +24,6 @@ nitpicky = True
 
 def setup(app: Sphinx) -> None:
     """Write the pages that are generated from the code before any page is read."""
+    import reference_pages  # beside this file
+
     app.connect("config-inited", lambda _app, _config: reference_pages.write(HERE / "reference"))

@@ -1,5 +1,5 @@
 """Around every request: its identifier, its line in the access log, its figures, and the refusal of
-new ones while the server stops. Plain ASGI: nothing is buffered, and it costs some 20 µs."""
+new ones while the server stops. Plain ASGI: nothing is held back, and it costs 10 to 45 µs."""
 
 from __future__ import annotations
 
