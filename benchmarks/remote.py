@@ -22,7 +22,7 @@ from benchmarks.figures import Figure, workspace
 from tests.flows.service import Service
 from tests.storages import http_storage
 
-TURNS = 15
+TURNS = 9
 LATENCY_S = 0.02
 
 
