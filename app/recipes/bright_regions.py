@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.errors import LimitError, ParameterError, quoted
-from app.pixels.bright_objects import Box, BrightObject, Disc
+from app.pixels.bright_shapes import Box, BrightObject, Disc
 from app.sky.frames import find_icrs
 from app.sky.numbers import parse_finite
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import LimitError, ParameterError
-from app.pixels.bright_objects import BrightObject
+from app.pixels.bright_shapes import BrightObject
 from app.recipes.recipe import (
     BuildPlan,
     DifferenceOptions,

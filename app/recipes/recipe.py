@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Final, Literal
 
-from app.pixels.bright_objects import BrightObject
+from app.pixels.bright_shapes import BrightObject
 from app.pixels.kernels import REGULARISATION, BasisName
 from app.schema.access import Rights
 from app.schema.rows import SourceRow

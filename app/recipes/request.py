@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from app.errors import ParameterError, RegionError, quoted, shortened
-from app.pixels.bright_objects import BrightObject
+from app.pixels.bright_shapes import BrightObject
 from app.recipes.bright_regions import parse_bright_regions
 from app.recipes.matching_parameters import (
     MATCHING_NAMES,

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.adql.compile import compile_query
 from app.errors import LimitError, ParameterError, quoted
-from app.pixels.bright_objects import Box, BrightObject, Disc
+from app.pixels.bright_shapes import Box, BrightObject, Disc
 from app.recipes.bright_regions import LARGEST_DEG, MAX_OBJECTS
 from app.schema.catalog import CatalogSource
 from app.schema.fields import Field, Table

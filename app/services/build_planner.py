@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, RegionError
-from app.pixels.bright_objects import BrightObject
+from app.pixels.bright_shapes import BrightObject
 from app.pixels.grid import Grid
 from app.recipes.coadds import select_coadds
 from app.recipes.matching_parameters import check_widths

@@ -14,8 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from distributed import Worker, get_worker
+from typing import TYPE_CHECKING
 
 from app.errors import ComputationError
 from app.logs import about, configure_as_parent
@@ -32,6 +31,9 @@ from app.workers.memory import memory_kept
 from app.workers.sub_regions import Ahead, Preparation, Rows, prepare, rows_ahead
 from app.workers.tasks import build_product
 from app.workers.work import Limits, Work
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +117,16 @@ def run_build(
         return report
 
 
+def _this_worker() -> Worker:
+    """The worker that runs the task. Dask is imported where it works: a server that does not build
+    starts without it."""
+    from distributed import get_worker
+
+    return get_worker()
+
+
 def _own_threads() -> int:
-    return int(get_worker().state.nthreads)
+    return int(_this_worker().state.nthreads)
 
 
 def _work(submission: Submission, plan: BuildPlan, *, progress: Progress) -> Work:
@@ -147,7 +157,7 @@ def _cache(submission: Submission) -> Path:
 
 
 def _reporter(submission: Submission) -> Progress:
-    worker = get_worker()
+    worker = _this_worker()
 
     def report(stage: str, done: int, total: int) -> None:
         worker.log_event(PROGRESS_TOPIC, {"token": submission.token, "at": [stage, done, total]})
@@ -161,7 +171,7 @@ def _uncounted(_stage: str, _done: int, _total: int) -> None:
 
 def _stop_check() -> Callable[[], bool]:
     """Whether this task was cancelled: its build was stopped or failed, or its server is gone."""
-    worker = get_worker()
+    worker = _this_worker()
     key, tasks = worker.get_current_task(), worker.state.tasks
 
     def should_stop() -> bool:

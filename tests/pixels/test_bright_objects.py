@@ -7,7 +7,8 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from app.pixels.bright_objects import Box, Disc, mark_bright_objects
+from app.pixels.bright_objects import mark_bright_objects
+from app.pixels.bright_shapes import Box, Disc
 from app.pixels.image import MaskedImage, bits
 
 SHAPE = (240, 300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import LimitError, ParameterError
-from app.pixels.bright_objects import Box, Disc
+from app.pixels.bright_shapes import Box, Disc
 from app.recipes.bright_regions import parse_bright_regions
 from app.recipes.request import parse_difference, parse_template
 

@@ -11,7 +11,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, ImageFormatError, RecipeError, StoppedError
-from app.pixels.bright_objects import Disc, mark_bright_objects
+from app.pixels.bright_objects import mark_bright_objects
+from app.pixels.bright_shapes import Disc
 from app.pixels.grid import Grid
 from app.pixels.image import MaskedImage, bits
 from app.pixels.lattice import group_by_lattice, offset_px
