@@ -44,11 +44,14 @@ class SqliteGuard:
     def __call__(
         self, action: int, first: str | None, second: str | None, _base: str | None, _by: str | None
     ) -> int:
-        """SQLITE_OK or SQLITE_DENY."""
+        """SQLITE_OK, SQLITE_DENY, or SQLITE_IGNORE: NULL stands for a column that is the service's
+        own, since SQLite itself names every column of a table in a join within brackets."""
         if self.open or action in _HARMLESS:
             return sqlite3.SQLITE_OK
         table = (first or "").lower()
         if action == sqlite3.SQLITE_READ:
+            if table == "obscore" and (second or "").lower() in HIDDEN_COLUMNS:
+                return sqlite3.SQLITE_IGNORE
             allowed = _may_read(table, (second or "").lower())
         elif action == sqlite3.SQLITE_FUNCTION:
             allowed = (second or "").lower() not in _FORBIDDEN_FUNCTIONS
@@ -58,9 +61,8 @@ class SqliteGuard:
 
 
 def _may_read(table: str, column: str) -> bool:
-    if table in _INTERNAL:
-        return (table, column) == ("sqlite_master", "rowid")  # its own numbers, for the same end
-    return table != "obscore" or column not in HIDDEN_COLUMNS
+    own_numbers = (table, column) == ("sqlite_master", "rowid")  # for the same end
+    return own_numbers or table not in _INTERNAL
 
 
 def guard(connection: sqlite3.Connection, info: MutableMapping[Any, Any]) -> None:

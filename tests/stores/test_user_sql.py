@@ -24,8 +24,6 @@ ANYWHERE = (
     "SELECT parameters FROM job",
     "SELECT digest FROM access_token",
     "SELECT version_num FROM alembic_version",
-    "SELECT file_path FROM obscore",
-    "SELECT obs_id FROM obscore WHERE image_ref LIKE '%'",
     "SELECT (SELECT max(job_id) FROM job) FROM obscore",
     "SELECT obs_id FROM obscore UNION SELECT job_id FROM job",
     "WITH t AS (SELECT * FROM job) SELECT count(*) FROM t",
@@ -45,7 +43,11 @@ ON_SQLITE = (
     "SELECT load_extension('x')",
     "DELETE FROM obscore_s_region_outline",
     "DELETE FROM obscore_s_region_outline_node",
-    "SELECT * FROM obscore",
+)
+HIDDEN = (
+    "SELECT file_path FROM obscore",
+    "SELECT obs_id FROM obscore WHERE image_ref LIKE '%'",
+    "SELECT coalesce(file_path, image_ref) FROM (SELECT * FROM obscore) AS every",
 )
 ON_POSTGRES = (
     "SELECT * FROM obscore",
@@ -110,6 +112,19 @@ def test_nothing_is_written_and_nothing_internal_is_read(ready: MetadataStores) 
     assert run(ready, "SELECT obs_id FROM obscore") == ["image-0001"]
     tables = sa.inspect(ready.engine).get_table_names()
     assert "obscore" in tables and "mine" not in tables
+
+
+def test_columns_of_the_service_tell_nothing(ready: MetadataStores) -> None:
+    for sql in HIDDEN:
+        try:
+            answer = run(ready, sql)
+        except ServiceError:
+            assert ready.engine.dialect.name == "postgresql", sql
+        else:
+            assert answer in ([], ["None"]), sql
+    nested = "(obscore AS b LEFT JOIN (SELECT 1 AS k) AS c ON c.k = b.calib_level)"
+    joined = f"SELECT a.obs_id FROM obscore AS a JOIN {nested} ON a.obs_id = b.obs_id"
+    assert run(ready, joined) == ["image-0001"]
 
 
 def test_what_one_statement_sets_the_next_does_not_find(ready: MetadataStores) -> None:
