@@ -1,4 +1,4 @@
-"""What a page's handler is asked."""
+"""What a page's handler is asked: asynchronous, or each would change to a thread and back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.schema.access import Identity, identity_in
 from app.services.parameters import ParameterSet
 
 
-def _asked(request: Request) -> ParameterSet:
+async def _asked(request: Request) -> ParameterSet:
     """What the route has read."""
     return cast(ParameterSet, request.state.parameters)
 
 
-def _asking(request: Request) -> Identity:
+async def _asking(request: Request) -> Identity:
     """Who asks."""
     return identity_in(request.state)
 
