@@ -145,6 +145,54 @@ def test_a_full_disk_for_products(service: Service) -> None:
     assert template(service, POS=POSITION, BAND="i").status_code == 200
 
 
+def without_room(data: Path) -> tuple[str, ...]:
+    """A command prefix under which results find a full disk, products, caches and the data folder
+    itself one that is read only; the database can be written."""
+    for name in ("results", "products", "cache", "database", "work"):
+        (data / name).mkdir(parents=True, exist_ok=True)
+    lines = (
+        f'cd "{data}"',
+        "mount --bind . .",
+        f'cd "{data}"',
+        "mount --bind database database",
+        "mount -t tmpfs -o size=8k tmpfs results",
+        "mount -o remount,bind,ro .",
+        'cd / && exec "$@"',
+    )
+    namespace = ("unshare", "--user", "--map-root-user", "--mount")
+    return (*namespace, "sh", "-c", " && ".join(lines), "sh")
+
+
+@pytest.mark.needs("unshare")
+def test_a_full_and_a_read_only_disk_are_told_and_reading_goes_on(
+    tmp_path: Path, images: Path
+) -> None:
+    data = tmp_path / "tight"
+    prefix = without_room(data)
+    database = f"sqlite:///{data / 'database' / 'skyloom.sqlite3'}"
+    service = Service(data_dir=data, environment=SKY_MAP | {"SKYLOOM_DATABASE_URL": database})
+    service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    (data / "signing.key").write_text("ab" * 32)
+    service.prefix = prefix
+    service.start()
+    try:
+        told = web.get(f"{service.url}/tap/availability").text
+        assert "true</" in told and "nothing can be written (Read-only file system)" in told
+        image = identifiers(service, "OBS18a")[0]
+        for _ in range(2):
+            cut = {"ID": image, "POS": POSITION.replace("0.001", "0.003")}
+            assert web.get(f"{service.url}/soda/sync", params=cut).status_code == 200
+        answer = template(service, POS=POSITION, BAND="i")
+        assert answer.status_code == 503 and "read only" in answer.text, answer.text
+        query = {"LANG": "ADQL", "QUERY": "SELECT * FROM TAP_SCHEMA.columns", "PHASE": "RUN"}
+        job = web.post(f"{service.url}/tap/async", data=query).headers["location"]
+        assert phase_at_end(job) == "ERROR"
+        assert "No space is left" in web.get(f"{job}/error").text
+        assert str(data) not in web.get(f"{job}/error").text + answer.text
+    finally:
+        service.stop()
+
+
 def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, images: Path) -> None:
     service = Service(
         data_dir=tmp_path / "killed", environment=SKY_MAP | {"SKYLOOM_LEASE_S": "3600"}
