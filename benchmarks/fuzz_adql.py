@@ -18,12 +18,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.adql.compile import compile_query
 from app.adql.compiled import CompiledQuery
@@ -32,6 +34,7 @@ from app.http.faults import fault_of
 from app.schema.catalog import CATALOG
 from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.sqlite_guard import SqliteGuard, guard_of
 from benchmarks.contains import as_row
 from benchmarks.fuzz_mutations import PREFIXES, mutated
 from tests.postgres import PostgresServer, find_postgres, private_server
@@ -77,19 +80,29 @@ class Target:
         self.stores = stores
         self.breaches: list[str] = []
         if stores.engine.dialect.name == "sqlite":
-            event.listen(stores.engine, "connect", self._watch)
+            event.listen(stores.reader, "connect", self._watch)
 
-    def _watch(self, connection: sqlite3.Connection, _: object) -> None:
+    def _watch(self, connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         virtual = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'"
         for (name,) in connection.execute(virtual).fetchall():
             # An R*Tree declares its columns when it is first used: a write, to the authorizer.
             connection.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone()
-        connection.set_authorizer(self._authorize)
+        connection.set_authorizer(partial(self._authorize, guard_of(entry.info)))
 
     def _authorize(
-        self, action: int, first: str | None, second: str | None, _db: str | None, _t: str | None
+        self,
+        guard: SqliteGuard,
+        action: int,
+        first: str | None,
+        second: str | None,
+        base: str | None,
+        by: str | None,
     ) -> int:
-        """SQLite asks this about everything a statement wants to do."""
+        """SQLite asks this about everything a statement wants to do. The service's own guard goes
+        first; what it lets through or refuses of a user's statement is judged here again."""
+        answer = guard(action, first, second, base, by)
+        if guard.open or answer == sqlite3.SQLITE_IGNORE:
+            return answer
         table, column = first or "", second or ""
         if action == sqlite3.SQLITE_READ:
             of_index = any(table.startswith(f"{name}_") for name in READABLE)
