@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,15 @@ from pathlib import Path
 
 import httpx
 
+from tests.flows.starter import Started, starter
 from tests.waiting import wait_for, web
+
+COMMAND = (sys.executable, "-m", "app.cli")
+
+
+def in_tests() -> bool:
+    """Whether pytest runs: benchmarks measure processes that import what they need themselves."""
+    return "PYTEST_VERSION" in os.environ
 
 
 def free_port() -> int:
@@ -37,7 +46,7 @@ class Service:
     port: int = field(default_factory=free_port)
     prefix: tuple[str, ...] = ()
     """A command that the server runs under (to give it a small disk)."""
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Started | None = None
 
     @property
     def url(self) -> str:
@@ -46,23 +55,31 @@ class Service:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one ``skyloom`` command over the same data folder."""
-        return subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
-            env=self._env(),
-            text=True,
-            capture_output=True,
-            check=check,
-        )
+        if not in_tests():
+            return subprocess.run(
+                [*COMMAND, *arguments], env=self._env(), text=True, capture_output=True, check=check
+            )
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            status = starter().start(arguments, self._env(), out, err).wait()
+            for each in (out, err):
+                each.seek(0)
+            done = subprocess.CompletedProcess(arguments, status, out.read(), err.read())
+        if check:
+            done.check_returncode()
+        return done
 
     def start(self) -> Service:
         """Start serving and wait until the service says that it is available."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        log = (self.data_dir / "serve.log").open("ab")
-        serve = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
-        command = [*self.prefix, *serve]
-        self.process = subprocess.Popen(
-            command, env=self._env(), stdout=log, stderr=log, start_new_session=True
-        )
+        serve = ["serve", "--port", str(self.port)]
+        with (self.data_dir / "serve.log").open("ab") as log:
+            if in_tests() and not self.prefix:
+                self.process = starter().start(serve, self._env(), log, log)
+            else:
+                command = [*self.prefix, *COMMAND, *serve]
+                self.process = subprocess.Popen(
+                    command, env=self._env(), stdout=log, stderr=log, start_new_session=True
+                )
         wait_for(self._answers)
         return self
 
