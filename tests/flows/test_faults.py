@@ -34,24 +34,37 @@ SKY_MAP = {
 pytestmark = pytest.mark.needs("shared")
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """A copy of the ten exposures that a test may spoil, and one more in a band of its own."""
-    folder = tmp_path / "images"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which ``now`` was ingested, then renamed ``kept``: the ten exposures, one more in
+    a band of its own, and a data folder."""
+    folder = tmp_path_factory.mktemp("faults")
+    images = folder / "now" / "images"
+    images.mkdir(parents=True)
     for path in DECAM.glob("DEC-*.fits"):
-        shutil.copy(path, folder)
-    lonely = folder / "DEC-LONELY.mini.fits"
+        shutil.copy(path, images)
+    lonely = images / "DEC-LONELY.mini.fits"
     shutil.copy(DECAM / "DEC-OBS18a.mini.fits", lonely)
     fits.setval(lonely, "FILTER", value="z DECam SDSS c0004 9260.0 1520.0")
+    made = Service(data_dir=folder / "now" / "data", environment=SKY_MAP)
+    made.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    (folder / "now").rename(folder / "kept")
     return folder
 
 
 @pytest.fixture
-def service(tmp_path: Path, images: Path) -> Iterator[Service]:
+def images(ingested: Path) -> Path:
+    """A copy of the images that a test may spoil, where they were ingested."""
+    now = ingested / "now"
+    shutil.rmtree(now, ignore_errors=True)
+    shutil.copytree(ingested / "kept", now, dirs_exist_ok=True)
+    return now / "images"
+
+
+@pytest.fixture
+def service(images: Path) -> Iterator[Service]:
     """The images, ingested; a test starts the server as it needs it."""
-    made = Service(data_dir=tmp_path / "data", environment=SKY_MAP)
-    made.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+    made = Service(data_dir=images.parent / "data", environment=SKY_MAP)
     yield made
     made.stop()
 
@@ -103,23 +116,19 @@ def test_a_band_with_one_image_has_no_difference(service: Service) -> None:
     assert re.search(r"band .?z", answer.text), answer.text
 
 
-def test_expired_links_are_refused(tmp_path: Path, images: Path) -> None:
-    service = Service(data_dir=tmp_path / "brief", environment={"SKYLOOM_LINK_LIFETIME_S": "1"})
-    service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+def test_expired_links_are_refused(service: Service) -> None:
+    service.environment = SKY_MAP | {"SKYLOOM_LINK_LIFETIME_S": "1"}
     service.start()
-    try:
-        answer = web.get(
-            f"{service.url}/datalink/links", params={"ID": identifiers(service, "OBS18a")[0]}
-        )
-        found = re.search(r"http[^<]+/files/[^<]+", answer.text)
-        assert found
-        url = found.group(0).replace("&amp;", "&")
-        time.sleep(2.1)
-        late = web.get(url)
-        assert late.status_code == 403
-        assert "expired" in late.text
-    finally:
-        service.stop()
+    answer = web.get(
+        f"{service.url}/datalink/links", params={"ID": identifiers(service, "OBS18a")[0]}
+    )
+    found = re.search(r"http[^<]+/files/[^<]+", answer.text)
+    assert found
+    url = found.group(0).replace("&amp;", "&")
+    time.sleep(2.1)
+    late = web.get(url)
+    assert late.status_code == 403
+    assert "expired" in late.text
 
 
 def small_disk(folder: Path) -> tuple[str, ...]:
@@ -193,23 +202,17 @@ def test_a_full_and_a_read_only_disk_are_told_and_reading_goes_on(
         service.stop()
 
 
-def test_a_killed_server_finishes_its_jobs_after_a_restart(tmp_path: Path, images: Path) -> None:
-    service = Service(
-        data_dir=tmp_path / "killed", environment=SKY_MAP | {"SKYLOOM_LEASE_S": "3600"}
-    )
-    service.run("ingest", str(images), "--collection", "decam", "--profile", str(PROFILE))
+def test_a_killed_server_finishes_its_jobs_after_a_restart(service: Service) -> None:
+    service.environment = SKY_MAP | {"SKYLOOM_LEASE_S": "3600"}
     service.start()
-    try:
-        job = web.post(
-            f"{service.url}/builds/template/async",
-            data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
-        ).headers["location"]
-        wait_for(lambda: web.get(f"{job}/phase").text == "EXECUTING")
-        service.kill()
-        service.start()
-        assert phase_at_end(job) == "COMPLETED", web.get(f"{job}/error").text
-    finally:
-        service.stop()
+    job = web.post(
+        f"{service.url}/builds/template/async",
+        data={"POS": POSITION, "BAND": "i", "PHASE": "RUN"},
+    ).headers["location"]
+    wait_for(lambda: web.get(f"{job}/phase").text == "EXECUTING")
+    service.kill()
+    service.start()
+    assert phase_at_end(job) == "COMPLETED", web.get(f"{job}/error").text
 
 
 def test_two_at_the_same_moment_share_one_build(service: Service) -> None:
