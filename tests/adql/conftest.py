@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +18,7 @@ from app.sky.predicates import centroid
 from app.sky.shapes import Polygon
 from app.sky.stcs import format_region
 from app.stores.metadata import MetadataStores, open_stores
+from tests.databases import database_at
 from tests.postgres import PostgresServer
 
 Rows = list[tuple[object, ...]]
@@ -116,13 +115,10 @@ def run_query(
 
 
 @pytest.fixture(scope="session")
-def sqlite_stores(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MetadataStores]:
+def sqlite_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetadataStores]:
     """The table on SQLite."""
     path = tmp_path_factory.mktemp("adql") / "skyloom.sqlite3"
-    shutil.copy(sqlite_template, path)
-    stores = load(f"sqlite:///{path}")
+    stores = load(database_at(path))
     yield stores
     stores.close()
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import os
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +20,7 @@ from app.errors import AdqlError, LimitError, ServiceError, TimeLimitError, Usag
 from app.stores.metadata import MetadataStores, open_stores
 from tests.adql.conftest import Rows, make_row, run_query
 from tests.adql.random_queries import QueryMaker
+from tests.databases import database_at
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.needs("postgresql")
@@ -36,16 +35,14 @@ Pair = tuple[MetadataStores, MetadataStores]
 
 @pytest.fixture(scope="module")
 def pair(
-    sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
     postgres_server: PostgresServer,
     postgres_template: str,
 ) -> Iterator[Pair]:
     """The same small table on both engines."""
     path = tmp_path_factory.mktemp("differential") / "skyloom.sqlite3"
-    shutil.copy(sqlite_template, path)
     url = postgres_server.create(template=postgres_template)
-    both = open_stores(f"sqlite:///{path}"), open_stores(url)
+    both = open_stores(database_at(path)), open_stores(url)
     for stores in both:
         rng = random.Random(17)
         stores.datasets.upsert([make_row(number, rng) for number in range(ROWS)])

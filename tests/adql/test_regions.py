@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -24,6 +22,7 @@ from app.sky.stcs import format_region, parse_region
 from app.sky.vectors import add, direction, scale, tangent_axes, unit_vector
 from app.stores.metadata import MetadataStores, open_stores
 from tests.adql.conftest import Ask, ask, make_row
+from tests.databases import database_at
 from tests.postgres import PostgresServer
 
 T = "ivoa.ObsCore"
@@ -61,7 +60,6 @@ def regions(rng: random.Random) -> Iterator[Polygon]:
 
 @pytest.fixture(scope="module")
 def both(
-    sqlite_template: Path,
     postgres_server: PostgresServer,
     postgres_template: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -77,9 +75,8 @@ def both(
         columns["s_ra"], columns["s_dec"] = region.vertices[0]
         rows.append(_with(row, columns))
     path = tmp_path_factory.mktemp("regions") / "skyloom.sqlite3"
-    shutil.copy(sqlite_template, path)
     url = postgres_server.create(template=postgres_template)
-    stores = [open_stores(f"sqlite:///{path}"), open_stores(url)]
+    stores = [open_stores(database_at(path)), open_stores(url)]
     for each in stores:
         each.datasets.upsert(rows)
 

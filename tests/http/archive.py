@@ -26,12 +26,12 @@ from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService, TapExecutor
-from app.services.setup import init_database
 from app.services.signatures import FileSigner
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
+from tests.databases import database_at
 
 DATALINK = "application/x-votable+xml;content=datalink"
 LIFETIME_S = 86400
@@ -73,8 +73,7 @@ def make_uploads(results: ResultStore) -> UploadService:
 @contextmanager
 def open_archive(data_dir: Path, *, max_ids: int = 200) -> Iterator[Archive]:
     """The archive with its dispatcher running; no datasets yet."""
-    url = f"sqlite:///{data_dir / 'archive.sqlite3'}"
-    init_database(url)
+    url = database_at(data_dir / "archive.sqlite3")
     stores, clock = open_stores(url), Clock()
     results = ResultStore(data_dir=data_dir)
     queries = QueryService(

@@ -29,10 +29,10 @@ from app.sky.skymap import SkyMap
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
-from app.stores.migrations import upgrade
 from app.stores.results import ResultStore
 from app.uws.job import Job, JobKind, Phase
 from app.workers.engine import Build, Engine
+from tests.databases import database_at
 from tests.services.survey import (
     AUTHORITY,
     SCALE_ARCSEC,
@@ -148,8 +148,7 @@ def open_field(
     """Services with a running dispatcher over ``folder`` and the database at ``url``, which is a
     SQLite file of the folder, made when missing, unless told."""
     counting = CountingEngine(engine)
-    stores = open_stores(url or f"sqlite:///{folder / 'skyloom.sqlite3'}")
-    upgrade(stores.engine)
+    stores = open_stores(url or database_at(folder / "skyloom.sqlite3"))
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )

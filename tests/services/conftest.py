@@ -11,9 +11,9 @@ from app.workers.embedded import EmbeddedEngine
 from tests.services.builds_fixture import Field, open_field, standard_field
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
-    """One worker process for all tests of a module."""
+    """One worker process for all tests: it takes seconds to start."""
     made = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     yield made
     made.close()

@@ -28,12 +28,12 @@ from app.services.dispatcher import Dispatcher
 from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService
-from app.services.setup import init_database
 from app.services.signatures import FileSigner
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.plane_files import PlaneFiles
 from app.stores.results import ResultStore
+from tests.databases import database_at
 from tests.services.builds_fixture import now
 from tests.services.survey import CENTRE, Exposure, dataset_row, write_exposure
 
@@ -51,7 +51,7 @@ CIRCLE = f"{CENTRE[0]} {CENTRE[1]} 0.004"
 @contextmanager
 def published(folder: Path) -> Iterator[MetadataStores]:
     """Images of every kind, published."""
-    init_database(url := f"sqlite:///{folder / 'skyloom.sqlite3'}")
+    url = database_at(folder / "skyloom.sqlite3")
     opened = open_stores(url)
     rows = [
         dataset_row(write_exposure(folder, each), each) for each in (PLAIN, TILED, WITH_PSF, LOST)

@@ -92,11 +92,10 @@ TRANSIENT = (CENTRE[0] + 12 * SCALE_ARCSEC / 3600.0, CENTRE[1] - 15 * SCALE_ARCS
 
 def add_star(flux: NDArray[np.float64], x: float, y: float, total: float, fwhm_px: float) -> None:
     """Add a Gaussian star, integrated over pixels closely enough for tests."""
-    ny, nx = flux.shape
-    yy, xx = np.mgrid[0:ny, 0:nx]
     sigma = fwhm_px / 2.3548
-    near = (np.abs(xx - x) < 6 * sigma) & (np.abs(yy - y) < 6 * sigma)
-    r2 = (xx[near] - x) ** 2 + (yy[near] - y) ** 2
+    dy, dx = (np.arange(length) - at for length, at in zip(flux.shape, (y, x), strict=True))
+    near = np.ix_(np.abs(dy) < 6 * sigma, np.abs(dx) < 6 * sigma)
+    r2 = dx[near[1]] ** 2 + dy[near[0]] ** 2
     flux[near] += total / (2 * np.pi * sigma**2) * np.exp(-r2 / (2 * sigma**2))
 
 

@@ -35,13 +35,11 @@ MAGNITUDE = 15.0
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures, published."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("field"), engine) as opened:
         standard_field(opened)
         yield opened
-    engine.close()
 
 
 @pytest.fixture(scope="module")

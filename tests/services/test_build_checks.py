@@ -29,12 +29,10 @@ SCIENCE = standard_exposures()[4]
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     with open_field(tmp_path_factory.mktemp("checks"), engine) as opened:
         standard_field(opened)
         yield opened
-    engine.close()
 
 
 def built(field: Field, **options: str) -> DatasetRow:

@@ -22,10 +22,10 @@ from app.schema.rows import DatasetRow
 from app.services.cutout_files import CutoutWriter
 from app.services.cutouts import CutoutService
 from app.services.ingest.service import IngestService
-from app.services.setup import init_database
 from app.stores.images import ImageStore
 from app.stores.metadata import open_stores
 from app.stores.plane_files import PlaneFiles
+from tests.databases import database_at
 from tests.services.test_ingest_real import FOLDERS, REAL, profile_of
 
 pytestmark = pytest.mark.needs("shared")
@@ -49,7 +49,7 @@ class Archive:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """Ingested as their profiles say."""
     folder = tmp_path_factory.mktemp("real")
-    init_database(url := f"sqlite:///{folder / 'skyloom.sqlite3'}")
+    url = database_at(folder / "skyloom.sqlite3")
     stores = open_stores(url)
     service = IngestService(datasets=stores.datasets, authority="test.org", workers=1)
     names = [

@@ -34,9 +34,8 @@ SNAPS = (
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures and two of one visit on the same pixels."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("field"), engine) as opened:
         standard_field(opened)
         rows = [dataset_row(write_exposure(opened.folder / "images", e), e) for e in SNAPS]
@@ -45,7 +44,6 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             [replace(row, columns={**row.columns, **visit}) for row in rows]
         )
         yield opened
-    engine.close()
 
 
 def prepare(field: Field, **parameters: str) -> tuple[Recipe, BuildPlan]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from app.sky.dali import parse_pos
 from app.sky.predicates import intersects
 from app.sky.stcs import parse_region
 from app.stores.metadata import MetadataStores, open_stores
+from tests.databases import database_at
 from tests.postgres import PostgresServer
 
 Row = dict[str, Any]
@@ -71,16 +70,14 @@ ROWS = [make_row(number, random.Random(number)) for number in range(150)]
 
 @pytest.fixture(scope="module")
 def both(
-    sqlite_template: Path,
     postgres_server: PostgresServer,
     postgres_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[list[MetadataStores]]:
     """The rows on SQLite and on PostgreSQL."""
     path = tmp_path_factory.mktemp("discovery") / "skyloom.sqlite3"
-    shutil.copy(sqlite_template, path)
     url = postgres_server.create(template=postgres_template)
-    opened = [open_stores(f"sqlite:///{path}"), open_stores(url)]
+    opened = [open_stores(database_at(path)), open_stores(url)]
     beside = {"file_hdu": 0, "file_size": 1, "file_mtime_ns": 1, "file_checksum": ""}
     for stores in opened:
         stores.datasets.upsert(

@@ -24,10 +24,10 @@ from app.services.dispatcher import Dispatcher
 from app.services.executors import ShouldStop, StopSignal
 from app.stores.jobs import JobStore
 from app.stores.metadata import MetadataStores, open_stores
-from app.stores.migrations import upgrade
 from app.uws.job import Job, JobKind, JobResult, Phase
 from app.uws.transitions import step
 from app.workers.engine import Progress
+from tests.databases import database_at
 from tests.waiting import PATIENCE_S, wait_for
 
 Work = Callable[[Job, ShouldStop, Progress], tuple[JobResult, ...] | None]
@@ -50,8 +50,7 @@ class CallableExecutor:
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[MetadataStores]:
     """A fresh database."""
-    opened = open_stores(f"sqlite:///{tmp_path / 'skyloom.sqlite3'}")
-    upgrade(opened.engine)
+    opened = open_stores(database_at(tmp_path / "skyloom.sqlite3"))
     yield opened
     opened.close()
 

@@ -34,10 +34,10 @@ from app.services.builds_candidates import CandidateFinder
 from app.services.hips.service import HipsReport, HipsService
 from app.services.hips.shelf import HipsShelf
 from app.services.hips.survey import fitting_tile_order
-from app.services.setup import init_database
 from app.sky.stcs import format_region
 from app.stores.hips_files import HipsFolder, Tile
 from app.stores.metadata import MetadataStores, open_stores
+from tests.databases import database_at
 from tests.services.survey import add_star
 
 SCALE_ARCSEC = 0.4
@@ -184,8 +184,7 @@ def scene(fresh_sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest)
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Two images and their survey, which nobody changes."""
     folder = tmp_path_factory.mktemp("hips")
-    url = f"sqlite:///{folder / 'skyloom.sqlite3'}"
-    init_database(url)
+    url = database_at(folder / "skyloom.sqlite3")
     with open_scene(url, folder, place=(150.0, 2.0)) as opened:
         for number in range(2):
             opened.publish(number)

@@ -21,12 +21,12 @@ from app.recipes.recipe import ImageRef
 from app.schema.rows import DatasetRow
 from app.services.ingest.report import IngestReport, Status
 from app.services.ingest.service import IngestService
-from app.services.setup import init_database
 from app.sky.predicates import contains_point
 from app.sky.shapes import Point, Polygon
 from app.sky.stcs import parse_region
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
+from tests.databases import database_at
 from tests.machine import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,8 +66,7 @@ class Ingested:
 
 @pytest.fixture(scope="module")
 def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingested]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('ingest') / 'skyloom.sqlite3'}"
-    init_database(url)
+    url = database_at(tmp_path_factory.mktemp("ingest") / "skyloom.sqlite3")
     stores = open_stores(url)
     service = IngestService(datasets=stores.datasets, authority="test.org", workers=1)
     reports = {

@@ -11,11 +11,11 @@ import pytest
 
 from app.errors import JobNotFoundError, ParameterError, PhaseError
 from app.services.jobs import JobService
-from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
 from app.uws.job import JobError, Phase
 from app.uws.transitions import step
+from tests.databases import database_at
 from tests.waiting import PATIENCE_S
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -23,8 +23,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[MetadataStores]:
-    url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
-    init_database(url)
+    url = database_at(tmp_path / "jobs.sqlite3")
     made = open_stores(url)
     yield made
     made.close()

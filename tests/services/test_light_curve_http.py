@@ -44,9 +44,8 @@ UNPLACED = "ivo://test.local/field?unplaced"
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures and some that cannot be measured as one would like."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("curves"), engine) as opened:
         standard_field(opened)
         opened.add(LOST, UNSCALED, STARLESS)
@@ -56,7 +55,6 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         opened.stores.datasets.upsert([replace(row, columns=columns, image_ref=empty)])
         opened.image(LOST).unlink()
         yield opened
-    engine.close()
 
 
 @pytest.fixture(scope="module")

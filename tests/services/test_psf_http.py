@@ -35,9 +35,8 @@ LOST = Exposure(visit=21, band="y")
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures and some whose PSF cannot be told."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("psf"), engine) as opened:
         standard_field(opened)
         opened.add(STARLESS, LOST)
@@ -53,7 +52,6 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             ]
         )
         yield opened
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from app.errors import (
 from app.services.executors import StopSignal
 from app.services.parameters import ParameterSet
 from app.services.query import QueryService, TapExecutor, parse_query_request
-from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
 from app.uws.job import Job, Phase
+from tests.databases import database_at
 from tests.http.archive import make_uploads
 
 COLUMNS = "SELECT column_name FROM tap_schema.columns"
@@ -31,8 +31,7 @@ COLUMNS = "SELECT column_name FROM tap_schema.columns"
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[MetadataStores]:
-    url = f"sqlite:///{tmp_path / 'query.sqlite3'}"
-    init_database(url)
+    url = database_at(tmp_path / "query.sqlite3")
     made = open_stores(url)
     yield made
     made.close()

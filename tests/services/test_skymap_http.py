@@ -33,15 +33,13 @@ HOME = SKYMAP.locate(Point(*CENTRE))
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures and a template of the patch they lie on."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("field"), engine) as opened:
         standard_field(opened)
         job = opened.run("template", POS=POSITION, BAND="i")
         assert job.phase is Phase.COMPLETED, job.error
         yield opened
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -47,16 +47,14 @@ SIZE = repr(SIDE_PX * SCALE_ARCSEC / 3600)
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory, engine: EmbeddedEngine) -> Iterator[Field]:
     """The standard exposures and one whose file is gone."""
-    engine = EmbeddedEngine(workers=1, data_dir=tmp_path_factory.mktemp("engine"))
     with open_field(tmp_path_factory.mktemp("stamps"), engine) as opened:
         standard_field(opened)
         opened.add(LOST)
         opened.image(LOST).unlink()
         opened.listing.update()
         yield opened
-    engine.close()
 
 
 @pytest.fixture(scope="module")
