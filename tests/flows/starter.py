@@ -80,7 +80,7 @@ class Starter:
         with theirs:
             command = [sys.executable, "-m", "tests.flows.starter", str(theirs.fileno())]
             nothing = subprocess.DEVNULL
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 command, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=nothing, stdout=nothing
             )
 
