@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
 
 from app.errors import StoreUnavailableError
 from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
+from tests.databases import database_at
+from tests.distribution import FileScheduling
 from tests.machine import TOOLS, require, summary_line
 from tests.postgres import PostgresServer, find_postgres, private_server
 
@@ -28,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"needs(*tools): the test uses programs that may be missing: {', '.join(TOOLS)}"
     )
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling | None:
+    """How ``--dist loadfile`` distributes."""
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -90,20 +97,10 @@ def fresh_postgres_url(postgres_server: PostgresServer, postgres_template: str) 
     postgres_server.drop(url)
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An initialised SQLite file: tests get copies."""
-    path = tmp_path_factory.mktemp("sqlite-template") / "skyloom.sqlite3"
-    init_database(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def fresh_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+def fresh_sqlite_url(tmp_path: Path) -> str:
     """An initialised, empty SQLite database for one test."""
-    path = tmp_path / "skyloom.sqlite3"
-    shutil.copy(sqlite_template, path)
-    return f"sqlite:///{path}"
+    return database_at(tmp_path / "skyloom.sqlite3")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

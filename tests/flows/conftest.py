@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,27 +17,11 @@ from tests.flows.service import Service
 def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo as ``skyloom demo`` makes it: simulated, ingested, not yet served.
 
-    Processes that run tests side by side share the simulation: each ingests a copy of the images.
+    Of processes side by side one runs the tests that use it (``tests/distribution.py``).
     """
     folder = tmp_path_factory.mktemp("demo")
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    made = shared / "demo-images"
-    with (shared / "demo-images.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            _make_demo(folder)
-            shutil.copytree(folder / "survey", shared / "copying")
-            (shared / "copying").rename(made)
-            return folder
-    shutil.copytree(made, folder / "survey")
-    _make_demo(folder)
-    return folder
-
-
-def _make_demo(folder: Path) -> None:
     Service(data_dir=folder).run("demo", "--no-serve", "--data-dir", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
