@@ -53,6 +53,84 @@ def paint_binned(
 
 
 @njit(cache=True, nogil=True)
+def _find_tones(
+    line: NDArray[np.float32],
+    black: np.float32,
+    factor: np.float32,
+    last: np.float32,
+    places: NDArray[np.int32],
+) -> bool:
+    """Places of a row's values in the table of tones; whether all are finite.
+
+    In a loop of its own compilers turn it into vector instructions."""
+    infinite, none, finite = np.float32(np.inf), np.float32(0.0), True
+    for x in range(line.size):
+        value = line[x]
+        finite &= abs(value) < infinite
+        place = (value - black) * factor
+        place = place if place > none else none  # what is not a number too
+        places[x] = np.int32(place if place < last else last)
+    return finite
+
+
+@njit(cache=True, nogil=True)
+def _has_bits(line: NDArray[np.int32], bits: np.int32) -> bool:
+    seen = np.int32(0)
+    for x in range(line.size):
+        seen |= line[x] & bits
+    return bool(seen != 0)
+
+
+@njit(cache=True, nogil=True)
+def _add_tones(
+    places: NDArray[np.int32], tones: NDArray[np.uint8], grey: NDArray[np.int32]
+) -> None:
+    for x in range(places.size):
+        grey[x] += tones[places[x]]
+
+
+@njit(cache=True, nogil=True)
+def _finish_squares(
+    grey: NDArray[np.int32],
+    more: NDArray[np.float32],
+    step: int,
+    height: int,
+    out: NDArray[np.uint8],
+) -> None:
+    """The mean colours of a row of squares, from the grey of columns and the colours of squares."""
+    for column in range(out.shape[0]):
+        start, stop = column * step, min(grey.size, column * step + step)
+        total = grey[start:stop].sum()
+        for c in range(3):
+            mean = (total + more[column, c]) / (height * (stop - start))
+            out[column, c] = np.uint8(mean + np.float32(0.5))
+
+
+@njit(cache=True, nogil=True)
+def _add_mixed(
+    flux: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    places: NDArray[np.int32],
+    tones: NDArray[np.uint8],
+    absent: NDArray[np.float32],
+    masks: NDArray[np.int32],
+    colours: NDArray[np.float32],
+    step: int,
+    more: NDArray[np.float32],
+) -> None:
+    """Add the colours of a row, some of whose pixels have no value or a mask bit, to ``more``."""
+    half = np.float32(0.5)
+    for x in range(flux.size):
+        known, chosen = abs(flux[x]) < np.float32(np.inf), -1
+        for k in range(masks.size):
+            chosen = k if mask[x] & masks[k] else chosen
+        tone = np.float32(tones[places[x]])
+        for c in range(3):
+            below = tone if known else absent[c]
+            more[x // step, c] += below if chosen < 0 else half * (below + colours[chosen, c])
+
+
+@njit(cache=True, nogil=True)
 def _paint(
     flux: NDArray[np.float32],
     mask: NDArray[np.int32],
@@ -67,43 +145,23 @@ def _paint(
     stop: int,
     out: NDArray[np.uint8],
 ) -> None:
-    """Rows ``start`` to ``stop`` of the squares: grey is added up, colours are kept beside it."""
+    """Rows ``start`` to ``stop`` of the squares: the grey of each column is added
+    up, colours are kept beside it."""
     ny, nx = flux.shape
     every = np.int32(0)
     for bit in masks:
         every |= bit
-    last, infinite, half = np.float32(tones.size - 1), np.float32(np.inf), np.float32(0.5)
-    black, factor = np.float32(low), np.float32(scale)
-    grey = np.empty(out.shape[1], dtype=np.int32)
+    last = np.float32(tones.size - 1)
+    grey, places = np.empty(nx, dtype=np.int32), np.empty(nx, dtype=np.int32)
     more = np.empty((out.shape[1], 3), dtype=np.float32)
     for row in range(start, stop):
         grey[:] = 0
         more[:] = 0.0
         for y in range(row * step, min(ny, row * step + step)):
-            for column in range(out.shape[1]):
-                total = 0
-                for x in range(column * step, min(nx, column * step + step)):
-                    value, bad = flux[y, x], mask[y, x] & every
-                    known = abs(value) < infinite
-                    if known and bad == 0:
-                        place = min(max((value - black) * factor, np.float32(0.0)), last)
-                        total += tones[int(place)]
-                        continue
-                    tone = np.float32(0.0)
-                    if known:
-                        place = min(max((value - black) * factor, np.float32(0.0)), last)
-                        tone = np.float32(tones[int(place)])
-                    chosen = -1
-                    for k in range(masks.size):
-                        chosen = k if mask[y, x] & masks[k] else chosen
-                    for c in range(3):
-                        below = tone if known else absent[c]
-                        more[column, c] += (
-                            below if chosen < 0 else half * (below + colours[chosen, c])
-                        )
-                grey[column] += total
+            finite = _find_tones(flux[y], np.float32(low), np.float32(scale), last, places)
+            if finite and (every == 0 or not _has_bits(mask[y], every)):
+                _add_tones(places, tones, grey)
+            else:
+                _add_mixed(flux[y], mask[y], places, tones, absent, masks, colours, step, more)
         height = min(ny, row * step + step) - row * step
-        for column in range(out.shape[1]):
-            pixels = height * (min(nx, column * step + step) - column * step)
-            for c in range(3):
-                out[row, column, c] = np.uint8((grey[column] + more[column, c]) / pixels + half)
+        _finish_squares(grey, more, step, height, out[row])

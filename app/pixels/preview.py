@@ -50,7 +50,7 @@ SAMPLE_ROWS: Final = 16
 """What tells the limits: so many pixels of so many bands of so many rows."""
 BAND_ROWS: Final = 256
 """Held at a time, and painted by several threads."""
-PNG_LEVEL: Final = 3
+PNG_LEVEL: Final = 1
 """Noise does not get smaller by more effort."""
 _ASINH_SOFTENING: Final = 0.08
 _SCALE_BARS_ARCSEC: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200)
