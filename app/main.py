@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -35,6 +34,7 @@ from app.http import (
     tap,
 )
 from app.http.availability import Availability
+from app.http.description import complete
 from app.http.faults import answer_error, explain, headers_of, install_fault_handlers
 from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
@@ -85,15 +85,12 @@ class Application(FastAPI):
         )
 
     def openapi(self) -> dict[str, Any]:
-        """The description, in which every operation has a name of its own: FastAPI gives one to a
-        route, whatever methods it takes, and warns of what it did."""
+        """The description. FastAPI gives one name to a route, whatever methods it takes, and warns
+        of what it did; ours are told by :func:`complete`."""
         if self.openapi_schema is None:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Duplicate Operation ID", UserWarning)
-                found = super().openapi()
-            for path, operations in found["paths"].items():
-                for method, operation in operations.items():
-                    operation["operationId"] = method + re.sub(r"\W+", "_", path).rstrip("_")
+                complete(super().openapi())
         return super().openapi()
 
 

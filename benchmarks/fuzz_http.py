@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote, quote_from_bytes
 
-ENDPOINTS: Final = (
-    "/tap/sync", "/tap/sync", "/tap/sync", "/tap/async", "/tap/tables", "/tap/tables/ivoa.ObsCore",
-    "/tap/tables/nothing", "/tap/capabilities", "/tap/availability", "/tap/examples",
-    "/tap/validate", "/tap/async/{job}", "/tap/async/{job}/phase", "/tap/async/{job}/parameters",
-    "/tap/async/{job}/parameters/QUERY", "/tap/async/{job}/executionduration",
-    "/tap/async/{job}/destruction", "/tap/async/{job}/results/result", "/tap/async/{job}/error",
-    "/datalink/links", "/builds/template/sync", "/builds/difference/async", "/", "/search",
-    "/files/x", "/files/..%2f..%2fetc%2fpasswd", "/tap/async/%00", "/tap/async/..%2f..", "/%ff%fe",
-    "/images", "/previews", "/query", "/sky", "/skymap", "/skymap/1/x", "/psf", "/jobs/tap/{job}",
-    "/jobs/template", "/jobs/difference", "/builds/template/async", "/sia/query", "/sia/query",
-    "/sia/capabilities", "/sia/availability", "/sia",
+from tests.http.access_matrix import DECLARED, filled
+
+OFTEN: Final = (
+    *("/tap/sync",) * 3,
+    "/sia/query",
+    "/soda/sync",
+    "/datalink/links",
+    "/stamps",
+    "/moc",
+)
+STRANGE: Final = (
+    "/tap/tables/nothing", "/files/x", "/files/..%2f..%2fetc%2fpasswd", "/tap/async/%00", "/%ff%fe",
+    "/tap/async/..%2f..", "/static/../../../etc/passwd", "/static/..%2f..%2fpyproject.toml", "//",
+    "/hips/demo_i/..%2f..%2f..%2fskyloom.sqlite3", "/hips/../../etc/passwd", "/hips/%2e%2e/%2e%2e",
+    "/files/a.b.c/d", "/packages/9999999999.MA.00/x.tar", "/skymap/1/x", "/skymap/-1/0/r", "/./tap",
+    "/tap/tables/%F0%9F%98%80", "/jobs/__proto__/x", "/" + "a/" * 3000, "/query/vocabulary/x",
+    "*", "http://other.host/tap/sync", "/tap/sync;x=1", "/TAP/SYNC", "/tap//sync", "/tap/sync/",
 )  # fmt: skip
+ENDPOINTS: Final = (*DECLARED, *DECLARED, *OFTEN, *STRANGE)
+"""Every route of the service (a test holds that none is missing there), and addresses that are
+none."""
 METHODS: Final = ("GET", "GET", "POST", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 NAMES: Final = (
     "QUERY", "query", "LANG", "MAXREC", "RESPONSEFORMAT", "FORMAT", "REQUEST", "RUNID", "UPLOAD",
     "PHASE", "WAIT", "AFTER", "LAST", "DESTRUCTION", "EXECUTIONDURATION", "ACTION", "ID", "POS",
     "BAND", "TIME", "TRACT", "PATCH", "KERNEL_ORDER", "SIZE", "SR", "X", "Y",
     "detail", "FIX", "", "\u00e9", "a b", "x" * 3000, "TEMPLATE_IDS", "t1",
-    "POL", "CALIB", "DPTYPE", "TARGET", "FOV",
+    "POL", "CALIB", "DPTYPE", "TARGET", "FOV", "CIRCLE", "POLYGON", "PIXELS", "EXT", "COMPRESS",
+    "STRETCH", "SCALE", "LIMITS", "COLORMAP", "MARKER", "MASK", "Q", "LEVEL", "ROW", "COLUMN",
+    "PLANES", "BUILD", "KIND", "BACKGROUND", "ORDER", "COLLECTION", "PLAN", "SYNTAX", "STATISTIC",
+    "SINCE", "UNTIL", "SORT", "STATE", "MODEL_FWHM", "CANDIDATES", "BRIGHT_REGIONS", "INPUTS",
 )  # fmt: skip
 QUERY: Final = "SELECT TOP 1 table_name FROM TAP_SCHEMA.tables"
 VALUES: Final = (
@@ -41,7 +55,11 @@ VALUES: Final = (
     ";;", ",", "select,param:t1", "t1,param:t1;t1,param:t1", "RUN", "ABORT", "run", "JUMP",
     "COMPLETED", "2026-01-01", "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+14:00",
     "2026-W01-1", "CIRCLE 1 2 3", "CIRCLE nan 0 0", "POLYGON 1", "RANGE -Inf +Inf 0 0",
-    "ivo://x/y?z", "ivo://skyloom.local/a\x7f", "\ud83d\ude00", "x" * 100_000, "min", "max", "2",
+    "ivo://x/y?z", "ivo://skyloom.local/a\x7f", "{image}", "{image}", "{place}",
+    "{place}", "{circle}", "png", "json", "0 9 0 9", "-1e9 1e9 -1e9 1e9", "0 1e300 0 1e300",
+    "CIRCLE 0 90 180", "POLYGON 0 0 0 0 0 0", "1px", "RANGE 0 360 -90 90", "1 2 3 1 2 3 1 2 3",
+    "gif", "true", "rice", "fits", "1e-320", "-0", "jpeg",
+    "\ud83d\ude00", "x" * 100_000, "min", "max", "2",
 )  # fmt: skip
 TYPES: Final = (
     "application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-7",
@@ -76,14 +94,15 @@ class RawRequest:
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
 
-def requests(seed: int, count: int, job: str) -> Iterator[RawRequest]:
-    """``count`` requests; the same seed gives the same ones. ``job`` is the name of a job."""
+def requests(seed: int, count: int, known: Mapping[str, str]) -> Iterator[RawRequest]:
+    """``count`` requests; the same seed gives the same ones. ``known``: what stands for the names
+    in paths and values (``job_id``, ``image``, ``place`` …)."""
     rng = random.Random(seed)
     for _ in range(count):
-        path = rng.choice(ENDPOINTS).replace("{job}", job)
+        path = rng.choice(ENDPOINTS)
         method = rng.choice(METHODS)
-        pairs = _pairs(rng)
-        target = path.encode()
+        pairs = _pairs(rng, path, known)
+        target = filled(path, {k: quote(v, safe="") for k, v in known.items()}).encode()
         request = RawRequest(method, target)
         if method in {"POST", "PUT"} and rng.random() < 0.9:
             kind = rng.choice(TYPES)
@@ -95,19 +114,25 @@ def requests(seed: int, count: int, job: str) -> Iterator[RawRequest]:
         yield request
 
 
-def _pairs(rng: random.Random) -> list[tuple[bytes, bytes]]:
-    pairs = [
-        (rng.choice(NAMES).encode("utf-8", "surrogatepass"), _value(rng))
-        for _ in range(rng.choice((0, 1, 2, 3, 6)))
-    ]
-    if rng.random() < 0.5:
+def _pairs(rng: random.Random, path: str, known: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    pairs = [_pair(rng, known) for _ in range(rng.choice((0, 1, 2, 3, 6)))]
+    endpoint = DECLARED.get(path)
+    if endpoint is not None and rng.random() < 0.6 and not path.startswith("/builds"):
+        sound = [(name, filled(value, known)) for name, value in endpoint.query]
+        pairs += [(name.encode(), value.encode()) for name, value in sound]
+    if path.startswith("/tap") and rng.random() < 0.5:
         pairs += [(b"QUERY", QUERY.encode()), (b"LANG", b"ADQL")]
-    return pairs * (4000 if rng.random() < 0.01 else 1)
+    return pairs * (4000 if rng.random() < 0.005 else 1)
 
 
-def _value(rng: random.Random) -> bytes:
-    text = rng.choice(VALUES).encode("utf-8", "surrogatepass")
-    return rng.choice((text, text, text, text, b"\xff\xfe" + text, text + b"\xc3", text[::-1]))
+def _pair(rng: random.Random, known: Mapping[str, str]) -> tuple[bytes, bytes]:
+    name = rng.choice(NAMES)
+    text = rng.choice(("0", "1", "x")) if name == "WAIT" else rng.choice(VALUES)
+    if re.fullmatch(r"\{\w+\}", text):
+        text = filled(text, known)
+    raw = text.encode("utf-8", "surrogatepass")
+    spoilt = (raw, raw, raw, raw, b"\xff\xfe" + raw, raw + b"\xc3", raw[::-1])
+    return name.encode("utf-8", "surrogatepass"), rng.choice(spoilt)
 
 
 def _urlencoded(rng: random.Random, pairs: list[tuple[bytes, bytes]]) -> bytes:
@@ -174,19 +199,43 @@ def _spoil(rng: random.Random, request: RawRequest) -> None:
                     (b"Content-Encoding", b"gzip"),
                     (b"X", b"y" * 20_000),
                     (b"Host", b"a b"),
+                    (b"Authorization", b"Bearer x"),
+                    (b"Authorization", b"Basic !!!"),
+                    (b"If-None-Match", b'"x", *'),
+                    (b"If-Modified-Since", b"Mon, 99 Foo 99999 25:61:61 GMT"),
+                    (b"If-Range", b"W/x"),
+                    (b"Accept-Encoding", b"gzip;q=nan, br;q=-1"),
+                    (b"X-Forwarded-Host", b"evil.example/\xff"),
+                    (b"Origin", b"null"),
+                    (b"Forwarded", b"host=x;proto=gopher"),
                 )
             )
         )
 
 
-def status_of(port: int, request: RawRequest, *, timeout_s: float = 30.0) -> int | None:
-    """The status of the answer; None when the server closed the connection or waits for more."""
-    received = b""
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and how long it took. ``status`` is None when the server closed the
+    connection or waits for more."""
+
+    status: int | None
+    content: bytes
+    seconds: float
+
+
+MOST_READ: Final = 4 * 2**20
+
+
+def answer_of(port: int, request: RawRequest, *, timeout_s: float = 100.0) -> Answer:
+    """The answer, or the first :data:`MOST_READ` bytes of it."""
+    received = bytearray()
+    start_s = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         with suppress(OSError):  # the server may have answered and closed before it read all
             connection.sendall(request.to_bytes())
             connection.shutdown(socket.SHUT_WR)
         with suppress(OSError):
-            while b"\r\n" not in received and (piece := connection.recv(4096)):
+            while len(received) < MOST_READ and (piece := connection.recv(65536)):
                 received += piece
-    return int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/") else None
+    status = int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/") else None
+    return Answer(status, bytes(received), time.monotonic() - start_s)

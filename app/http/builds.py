@@ -13,9 +13,10 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from app import errors
 from app.errors import NotFoundError, ServiceError, StoppedError
 from app.http.context import ServiceAddress
-from app.http.faults import FaultStyle, answers_in
+from app.http.description import described
+from app.http.faults import VOTABLE_TYPE, FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
-from app.http.plans import PlanAnswers
+from app.http.plans import JSON_TYPE, PlanAnswers
 from app.http.uws import uws_router
 from app.http.uws_parameters import CONTROLS
 from app.http.waiting import wait_until
@@ -23,6 +24,7 @@ from app.recipes.recipe import BuildKind, BuildPlan
 from app.recipes.target import name_patches
 from app.schema.access import Identity, identity_in
 from app.schema.rows import DatasetRow
+from app.services.build_descriptors import build_inputs
 from app.services.builds import BuildService
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.forecasts import ForecastService
@@ -76,6 +78,10 @@ def _add_sync(found: APIRouter, sync: _SyncBuilds) -> None:
         sync.answer,
         methods=ASK,
         summary=f"Build a {sync.kind} (or find it built) and answer with its FITS file",
+        **described(
+            build_inputs((), sync.kind),
+            answers={200: (FITS_MEDIA_TYPE, VOTABLE_TYPE, JSON_TYPE), 303: ()},
+        ),
     )
 
 

@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from app.errors import UnsupportedFormatError, quoted
 from app.http.context import ServiceAddress
+from app.http.description import described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
 from app.schema.access import identity_in
 from app.services.links import LinkService
 from app.votable.datalink import MEDIA_TYPE, write_links
+from app.votable.descriptors import InputParameter
 
 ASK: Final = ["GET", "HEAD", "POST"]
 FORMATS: Final = frozenset({"votable", "application/x-votable+xml", MEDIA_TYPE, "text/xml"})
@@ -26,7 +28,13 @@ def router(*, links: LinkService, address: ServiceAddress) -> APIRouter:
     """The links resource."""
     datalink = APIRouter(tags=["DataLink"], dependencies=[answers_in(FaultStyle.VOTABLE)])
 
-    @datalink.api_route("/datalink/links", methods=ASK, summary="Links of datasets (ID=…)")
+    inputs = (
+        InputParameter(name="ID", description="Identifier of a dataset (obs_publisher_did)"),
+        InputParameter(name="RESPONSEFORMAT", description="VOTable alone"),
+    )
+    told = described(inputs, answers={200: (MEDIA_TYPE, "text/xml")}, repeated=True)
+
+    @datalink.api_route("/datalink/links", methods=ASK, summary="Links of datasets (ID=…)", **told)
     async def find_links(request: Request) -> Response:
         parameters = await read_parameters(request)
         media_type = _media_type(parameters)

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.errors import ParameterError, UnsupportedFormatError
 from app.http.context import ServiceAddress, asks_for_page
+from app.http.description import TABLE_TYPES, described
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.skymap import choose_format
@@ -21,6 +22,7 @@ from app.http.streaming import stream
 from app.schema.access import Identity, identity_in
 from app.services.figure import to_png, to_svg
 from app.services.formats import VOTABLE_SERIALIZATIONS
+from app.services.light_curve_descriptor import light_curve_inputs
 from app.services.light_curve_plot import draw
 from app.services.light_curve_request import LightCurveRequest, parse_light_curve
 from app.services.light_curve_table import FIELDS, batches
@@ -42,7 +44,11 @@ def router(
     """Light curves at positions."""
     found = APIRouter(tags=["Light curves"], dependencies=[answers_in(FaultStyle.VOTABLE)])
 
-    @found.api_route("/lightcurve", methods=ASK, summary="Forced photometry at positions (POS=…)")
+    told = described(light_curve_inputs(), answers={200: (*TABLE_TYPES, *PLOTS.values()), 303: ()})
+
+    @found.api_route(
+        "/lightcurve", methods=ASK, summary="Forced photometry at positions (POS=…)", **told
+    )
     async def light_curve(request: Request) -> Response:
         form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
         parameters, files = items_as_files(*form)

@@ -14,10 +14,15 @@ from starlette.responses import Response
 
 from app.errors import UnsupportedFormatError, quoted
 from app.http.conditional import is_fresh
+from app.http.description import described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.services.coverage import CoverageService
-from app.services.coverage_request import CoverageRequest, parse_coverage
+from app.services.coverage_request import (
+    CoverageRequest,
+    coverage_inputs,
+    parse_coverage,
+)
 from app.sky.moc import WRITERS
 
 ASK: Final = ["GET", "HEAD", "POST"]
@@ -38,7 +43,9 @@ def router(*, coverage: CoverageService) -> APIRouter:
     found = APIRouter(tags=["Coverage"], dependencies=[answers_in(FaultStyle.TEXT)])
     places = CapacityLimiter(AT_ONCE)
 
-    @found.api_route("/moc", methods=ASK, summary="Sky coverage of images, as a MOC")
+    told = described(coverage_inputs(), answers={200: tuple(WRITERS), 304: ()}, repeated=True)
+
+    @found.api_route("/moc", methods=ASK, summary="Sky coverage of images, as a MOC", **told)
     async def moc(request: Request) -> Response:
         parameters = await read_parameters(request)
         media_type = _media_type(request, parameters)

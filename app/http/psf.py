@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterError, UnsupportedFormatError, quoted
+from app.http.description import described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.recipes.request import parse_target
 from app.recipes.values import number
 from app.schema.access import identity_in
 from app.services.psf import Place, PsfService
+from app.services.psf_descriptor import psf_inputs
 from app.sky.shapes import Point
 
 ASK: Final = ["GET", "HEAD", "POST"]
@@ -29,7 +31,9 @@ def router(*, psfs: PsfService) -> APIRouter:
     found = APIRouter(tags=["PSF"], dependencies=[answers_in(FaultStyle.TEXT)])
     places = CapacityLimiter(AT_ONCE)
 
-    @found.api_route("/psf", methods=ASK, summary="PSF of an image at a place")
+    told = described(psf_inputs(), answers={200: tuple(MEDIA_TYPES.values())}, required=("ID",))
+
+    @found.api_route("/psf", methods=ASK, summary="PSF of an image at a place", **told)
     async def psf(request: Request) -> Response:
         parameters = await read_parameters(request)
         media_type = _media_type(request, parameters)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from anyio import to_thread
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +14,7 @@ from app.http import vosi
 from app.http.answers import answer_query
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
+from app.http.description import TABLE_TYPES, PlainRoute, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form
@@ -29,15 +28,6 @@ log = logging.getLogger(__name__)
 
 READ: Final = ["GET", "HEAD"]
 ASK: Final = ["GET", "HEAD", "POST"]
-
-
-class PlainRoute(APIRoute):
-    """A route that OpenAPI tells of and that is called as it is: what FastAPI does for each request
-    takes as long as a small query."""
-
-    def get_route_handler(self) -> Callable[..., Any]:
-        """The endpoint, which takes the request."""
-        return self.endpoint
 
 
 def router(
@@ -99,20 +89,6 @@ def _add_query(
         query,
         methods=ASK,
         summary="Images by position, time, band and more (SIA 2.0)",
-        openapi_extra={"parameters": _described()},
         route_class_override=PlainRoute,
+        **described(describe_discovery("").inputs, answers={200: TABLE_TYPES}, repeated=True),
     )
-
-
-def _described() -> list[dict[str, Any]]:
-    """The parameters as OpenAPI has them: each may be repeated."""
-    return [
-        {
-            "name": each.name,
-            "in": "query",
-            "required": False,
-            "description": each.description,
-            "schema": {"type": "array", "items": {"type": "string"}},
-        }
-        for each in describe_discovery("").inputs
-    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from typing import Final, Literal
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.http import vosi
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
+from app.http.description import described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import OwnThreads, stream
@@ -32,7 +33,6 @@ from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService
 from app.stores.results import ResultStore
-from app.votable.descriptors import InputParameter
 
 ASK: Final = ["GET", "HEAD", "POST"]
 READ: Final = ["GET", "HEAD"]
@@ -61,7 +61,11 @@ def router(
         sync.answer,
         methods=ASK,
         summary="A part of an image",
-        openapi_extra={"parameters": _described(describe_parameters())},
+        **described(
+            describe_parameters(),
+            answers={200: tuple(MEDIA_TYPES.values()), 204: ()},
+            required=("ID",),
+        ),
     )
 
     @soda.api_route("/soda/capabilities", methods=READ, summary="VOSI capabilities")
@@ -143,20 +147,6 @@ class _Sync:
         content = await to_thread.run_sync(draw, limiter=self._drawing)
         headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
-
-
-def _described(inputs: Iterable[InputParameter]) -> list[dict[str, Any]]:
-    """Parameters as OpenAPI has them."""
-    return [
-        {
-            "name": each.name,
-            "in": "query",
-            "required": each.name == "ID",
-            "description": "; ".join((each.description, *each.options)),
-            "schema": {"type": "string"},
-        }
-        for each in inputs
-    ]
 
 
 def _name(asked: CutoutRequest) -> str:

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from app.errors import NoOverlapError, UnsupportedFormatError
 from app.http.context import ServiceAddress, asks_for_page
+from app.http.description import TABLE_TYPES, described
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
 from app.http.streaming import OwnThreads, stream
@@ -27,6 +28,7 @@ from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.jobs import ENDED, JobService
 from app.services.stamp_builds import StampBuilder, StampBuilds, Wanted
+from app.services.stamp_descriptor import stamp_inputs
 from app.services.stamp_epochs import StampEpochs
 from app.services.stamp_files import StampWriter
 from app.services.stamp_pictures import PICTURES, PictureForm, StampPictures
@@ -73,6 +75,15 @@ def router(
         answers.answer,
         methods=ASK,
         summary="Science, template and difference at positions (POS=…)",
+        **described(
+            stamp_inputs(),
+            answers={
+                200: (FITS_MEDIA_TYPE, *PICTURES.values(), *TABLE_TYPES),
+                202: ("text/plain",),
+                204: (),
+                303: (),
+            },
+        ),
     )
     return found
 

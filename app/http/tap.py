@@ -20,6 +20,7 @@ from app.http import vosi
 from app.http.answers import answer_query
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
+from app.http.description import TABLE_TYPES, PlainRoute, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form, read_parameters
@@ -30,6 +31,7 @@ from app.services.formats import FORMATS
 from app.services.jobs import JobService
 from app.services.links import LinkService
 from app.services.query import QueryService, parse_query_request
+from app.services.query_parameters import QUERY_INPUTS
 from app.services.uploads import UploadService, items_as_files
 from app.stores.results import ResultStore
 
@@ -135,8 +137,14 @@ def _add_sync(
         run = partial(queries.run, asked)
         return await answer_query(request, run, lanes, media_type=asked.media_type)
 
-    # A plain route: what FastAPI does for each request takes as long as a small query.
-    tap.add_route("/tap/sync", sync, methods=ASK)
+    tap.add_api_route(
+        "/tap/sync",
+        sync,
+        methods=ASK,
+        summary="Run an ADQL query",
+        route_class_override=PlainRoute,
+        **described(QUERY_INPUTS, answers={200: TABLE_TYPES}, required=("QUERY",)),
+    )
 
 
 def _add_tables(tap: APIRouter, queries: QueryService) -> None:

@@ -58,13 +58,6 @@ def _descriptor(
         else "makes a job of what is POSTed (UWS 1.1)"
     )
     example = f"{address}?ID={quote(rows[0].dataset_id, safe='')}"
-    inputs = (
-        identifier_input(rows, "The science image"),
-        *_selection(rows),
-        *_options(kind),
-        *(_matching() if kind == "difference" else ()),
-        _PLAN,
-    )
     return ServiceDescriptor(
         resource_id=f"{kind}_{mode}",
         name=f"{kind}-{mode}",
@@ -72,7 +65,18 @@ def _descriptor(
         description=f"{_TITLES[kind]}; {how}",
         content_type=_FITS_TYPE if mode == "sync" else _UWS_TYPE,
         example_urls=(example,) if mode == "sync" else (),
-        inputs=inputs,
+        inputs=build_inputs(rows, kind),
+    )
+
+
+def build_inputs(rows: Sequence[DatasetRow], kind: str) -> tuple[InputParameter, ...]:
+    """What a build of ``kind`` is asked, of these images or (without any) in general."""
+    return (
+        identifier_input(rows, "The science image"),
+        *_selection(rows),
+        *_options(kind),
+        *(_matching() if kind == "difference" else ()),
+        _PLAN,
     )
 
 

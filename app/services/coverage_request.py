@@ -14,6 +14,7 @@ from app.services.discovery import check_size
 from app.services.discovery_parameters import PARAMETERS, PRODUCT_TYPES, DiscoveryParameter
 from app.services.parameters import ParameterSet
 from app.sky.moc import MAX_ORDER, MOC, bounded, read_text, union
+from app.votable.descriptors import InputParameter, number_input
 
 OFFERED: Final = ("BAND", "COLLECTION", "DPTYPE", "DPSUBTYPE", "CALIB")
 _COLUMN: Final = "coverage"
@@ -27,6 +28,19 @@ class CoverageRequest:
 
     conditions: tuple[tuple[str, Condition], ...]
     order: int | None
+
+
+def coverage_inputs() -> tuple[InputParameter, ...]:
+    """What maps are asked, as clients are told of it."""
+    return (
+        *(each.described for each in PARAMETERS if each.name in OFFERED),
+        number_input(
+            "ORDER", "Of the smallest cells", datatype="int", limits=("0", str(MAX_ORDER))
+        ),
+        InputParameter(
+            name="RESPONSEFORMAT", description="Form of the map", options=("fits", "json", "ascii")
+        ),
+    )
 
 
 def parse_coverage(parameters: ParameterSet) -> CoverageRequest:

@@ -34,37 +34,42 @@ def light_curve_descriptor(
         ),
         content_type="application/x-votable+xml",
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
-        inputs=(
-            place_input(rows),
-            InputParameter(
-                name="BAND",
-                ucd="meta.id;instr.filter",
-                description="Only images of this band; may be repeated",
-            ),
-            interval_input(
-                "TIME",
-                "Only exposures in this range of MJD; may be repeated",
-                "d",
-                "time.interval;obs.exposure",
-            ),
-            InputParameter(
-                name="COLLECTION",
-                ucd="meta.id",
-                description="Only images of this obs_collection; may be repeated",
-            ),
-            InputParameter(
-                name="KIND",
-                description="Only images of this kind; may be repeated",
-                options=KINDS,
-            ),
-            InputParameter(
-                name="BACKGROUND",
-                description="Whether the local background is taken off (keep unless given)",
-                options=BACKGROUNDS,
-            ),
-            InputParameter(
-                name="RESPONSEFORMAT", description="A table, or a plot of it", options=FORMATS
-            ),
-        ),
+        inputs=light_curve_inputs(rows),
     )
     return (descriptor,)
+
+
+def light_curve_inputs(rows: Sequence[DatasetRow] = ()) -> tuple[InputParameter, ...]:
+    """What ``/lightcurve`` is asked, of these images or (without any) in general."""
+    return (
+        place_input(rows),
+        InputParameter(
+            name="BAND",
+            ucd="meta.id;instr.filter",
+            description="Only images of this band; may be repeated",
+        ),
+        interval_input(
+            "TIME",
+            "Only exposures in this range of MJD; may be repeated",
+            "d",
+            "time.interval;obs.exposure",
+        ),
+        InputParameter(
+            name="COLLECTION",
+            ucd="meta.id",
+            description="Only images of this obs_collection; may be repeated",
+        ),
+        InputParameter(
+            name="KIND",
+            description="Only images of this kind; may be repeated",
+            options=KINDS,
+        ),
+        InputParameter(
+            name="BACKGROUND",
+            description="Whether the local background is taken off (keep unless given)",
+            options=BACKGROUNDS,
+        ),
+        InputParameter(
+            name="RESPONSEFORMAT", description="A table, or a plot of it", options=FORMATS
+        ),
+    )

@@ -20,7 +20,6 @@ def psf_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[Servic
     address, columns = f"{service_url}/psf", rows[0].columns
     middle = format_shape(Point(float(columns["s_ra"] or 0), float(columns["s_dec"] or 0)))
     asked = {"ID": rows[0].dataset_id, "POS": middle, "RESPONSEFORMAT": "json"}
-    nx, ny = largest_px(rows)
     descriptor = ServiceDescriptor(
         resource_id="psf",
         name="psf",
@@ -31,26 +30,32 @@ def psf_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[Servic
         ),
         content_type="application/fits",
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
-        inputs=(
-            identifier_input(rows, "The image"),
-            place_input(rows),
-            _pixel("X", "Column", nx),
-            _pixel("Y", "Row", ny),
-            InputParameter(
-                name="RESPONSEFORMAT",
-                description="A stamp, a picture of it, or place and shape",
-                options=FORMATS,
-            ),
-        ),
+        inputs=psf_inputs(rows),
     )
     return (descriptor,)
 
 
-def _pixel(name: str, told: str, size: int) -> InputParameter:
+def psf_inputs(rows: Sequence[DatasetRow] = ()) -> tuple[InputParameter, ...]:
+    """What ``/psf`` is asked, of these images or (without any) in general."""
+    nx, ny = largest_px(rows) if rows else (None, None)
+    return (
+        identifier_input(rows, "The image"),
+        place_input(rows),
+        _pixel("X", "Column", nx),
+        _pixel("Y", "Row", ny),
+        InputParameter(
+            name="RESPONSEFORMAT",
+            description="A stamp, a picture of it, or place and shape",
+            options=FORMATS,
+        ),
+    )
+
+
+def _pixel(name: str, told: str, size: int | None) -> InputParameter:
     return number_input(
         name,
         f"{told} of the image; the middle of the first is 0",
         "pixel",
         "pos.cartesian." + name.lower(),
-        limits=("0", str(size - 1)),
+        limits=("0", None if size is None else str(size - 1)),
     )

@@ -29,46 +29,51 @@ def stamp_descriptor(rows: Sequence[DatasetRow], service_url: str) -> tuple[Serv
         description="Science, template and difference at a place, epoch by epoch",
         content_type="application/fits",
         example_urls=(f"{address}?{urlencode(asked, quote_via=quote)}",),
-        inputs=(
-            place_input(rows),
-            InputParameter(
-                name="SIZE",
-                unit="deg",
-                ucd="phys.angSize",
-                description="Side of the square; with px behind the number in pixels (30 arcsec "
-                "unless given)",
-            ),
-            InputParameter(
-                name="BAND",
-                ucd="meta.id;instr.filter",
-                description="Only epochs of this band; may be repeated",
-            ),
-            interval_input(
-                "TIME",
-                "Only exposures in this range of MJD; may be repeated",
-                "d",
-                "time.interval;obs.exposure",
-            ),
-            InputParameter(
-                name="COLLECTION",
-                ucd="meta.id",
-                description="Only exposures of this obs_collection; may be repeated",
-            ),
-            InputParameter(
-                name="PLANES",
-                description="Planes beside the image (all unless given); may be repeated",
-                options=PLANES,
-            ),
-            InputParameter(
-                name="BUILD",
-                description="Whether what is missing is built (false unless given)",
-                options=("true", "false"),
-            ),
-            InputParameter(
-                name="RESPONSEFORMAT",
-                description="Pixels, pictures, or a table of the epochs",
-                options=FORMATS,
-            ),
-        ),
+        inputs=stamp_inputs(rows),
     )
     return (descriptor,)
+
+
+def stamp_inputs(rows: Sequence[DatasetRow] = ()) -> tuple[InputParameter, ...]:
+    """What ``/stamps`` is asked, of these images or (without any) in general."""
+    return (
+        place_input(rows),
+        InputParameter(
+            name="SIZE",
+            unit="deg",
+            ucd="phys.angSize",
+            description="Side of the square; with px behind the number in pixels (30 arcsec "
+            "unless given)",
+        ),
+        InputParameter(
+            name="BAND",
+            ucd="meta.id;instr.filter",
+            description="Only epochs of this band; may be repeated",
+        ),
+        interval_input(
+            "TIME",
+            "Only exposures in this range of MJD; may be repeated",
+            "d",
+            "time.interval;obs.exposure",
+        ),
+        InputParameter(
+            name="COLLECTION",
+            ucd="meta.id",
+            description="Only exposures of this obs_collection; may be repeated",
+        ),
+        InputParameter(
+            name="PLANES",
+            description="Planes beside the image (all unless given); may be repeated",
+            options=PLANES,
+        ),
+        InputParameter(
+            name="BUILD",
+            description="Whether what is missing is built (false unless given)",
+            options=("true", "false"),
+        ),
+        InputParameter(
+            name="RESPONSEFORMAT",
+            description="Pixels, pictures, or a table of the epochs",
+            options=FORMATS,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Hostile input, at length: ``python -m benchmarks.hostile requests|description|files``."""
