@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from anyio import to_thread
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import AuthenticationError, ForbiddenError, ServiceError, TokenError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
-from app.schema.access import Identity, identity_in
+from app.schema.access import Identity, client_of, identity_in
 from app.services.identities import IdentityService
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -87,7 +88,8 @@ async def _admitted(request: Request, identities: IdentityService) -> Identity:
 async def _identity(request: Request, identities: IdentityService) -> Identity:
     given = request.headers.getlist("authorization")
     if not given:
-        return identities.anonymous
+        host = request.client.host if request.client else ""
+        return replace(identities.anonymous, client=client_of(host))
     if len(given) > 1:
         raise TokenError("send one Authorization header")
     scheme, secret = _secret(given[0])

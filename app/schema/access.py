@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, Literal
 
 from app.errors import AuthenticationError, ForbiddenError
@@ -30,13 +32,20 @@ ALL: Final = "*"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who asks: without a ``name`` anybody. ``may_read`` is whether they may ask at all,
-    ``collections`` what was granted to them, ``sees_all`` whether everything is theirs to see."""
+    ``collections`` what was granted to them, ``sees_all`` whether everything is theirs to see.
+    ``client`` tells apart those whom nobody knows: see :func:`client_of`."""
 
     name: str | None = None
     may_read: bool = True
     may_build: bool = True
     sees_all: bool = False
     collections: frozenset[str] = frozenset()
+    client: str = ""
+
+    @property
+    def account(self) -> str:
+        """Whose turn and share of the service a request takes."""
+        return self.client if self.name is None else self.name
 
     @property
     def is_anonymous(self) -> bool:
@@ -45,6 +54,21 @@ class Identity:
 
 
 ANYBODY: Final = Identity()
+
+
+@lru_cache(maxsize=4096)
+def client_of(host: str) -> str:
+    """The account of an anonymous client at an address: of IPv6 the network, whose addresses one
+    client may all have. No token's name begins like it."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"@{host}"
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        network = ip_network((int(address) >> 64 << 64, 64))
+        return f"@{network if mapped is None else mapped}"
+    return f"@{address}"
 
 
 def identity_in(state: object) -> Identity:

@@ -96,6 +96,7 @@ class JobService:
             kind=kind,
             phase=Phase.PENDING,
             owner=identity.name,
+            account=identity.account,
             run_id=run_id,
             service_url=service_url,
             parameters=tuple(parameters),

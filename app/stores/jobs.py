@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.errors import JobNotFoundError
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_changes import JobChanges
 from app.stores.job_rows import from_row, instant_text, parse_instant, to_row
+from app.stores.job_turns import ORDER, before, next_turn, serialise
 from app.stores.tables.physical import job as table
 from app.uws.job import Job, JobKind, Phase
 from app.uws.transitions import step
@@ -21,6 +22,7 @@ _CLAIM_TRIES = 20
 """Collisions of builds with one recipe that a claim lives through before it gives up this time."""
 
 _OLDEST = (table.c.creation_time, table.c.job_id)
+_NOT_QUEUED_YET = (Phase.PENDING, Phase.HELD)
 
 
 class JobStore:
@@ -99,8 +101,13 @@ class JobStore:
         condition = (table.c.job_id == job.job_id) & (table.c.phase == old_phase.value)
         if lease_owner is not None:
             condition &= table.c.lease_owner == lease_owner
-        statement = table.update().where(condition).values(to_row(job))
-        return self._announced(job.job_id, self._changed(statement))
+        values = to_row(job)
+        account = None
+        if job.phase is Phase.QUEUED and old_phase in _NOT_QUEUED_YET:
+            account = job.account
+            values["turn"] = next_turn(job.kind, account)
+        statement = table.update().where(condition).values(values)
+        return self._announced(job.job_id, self._changed(statement, account))
 
     def claim(
         self,
@@ -112,12 +119,13 @@ class JobStore:
         max_attempts: int,
         expected: bool = False,
     ) -> Job | None:
-        """Take the oldest job that is to be run, or None. Who knows that a job was queued says
+        """Take the job that is to be run next, or None. Who knows that a job was queued says
         ``expected`` and spares a look.
 
-        That is a QUEUED job, or an EXECUTING one whose lease ran out. It is EXECUTING afterwards,
-        leased to ``owner`` for ``lease_s`` seconds, with one attempt more; of several callers, in
-        several processes, one gets it. A job whose recipe another job executes is passed over
+        That is an EXECUTING job whose lease ran out, else the QUEUED one whose turn it is
+        (:mod:`app.stores.job_turns`). It is EXECUTING afterwards, leased to ``owner`` for
+        ``lease_s`` seconds, with one attempt more; of several callers, in several processes, one
+        gets it. A job whose recipe another job executes is passed over
         (publishing the product completes both). A job that was already tried ``max_attempts``
         times ends in ERROR instead.
         """
@@ -211,11 +219,8 @@ class JobStore:
 
     def queued_before(self, job: Job) -> int:
         """How many queued jobs of its kind are claimed before a queued job."""
-        older = sa.tuple_(*_OLDEST) < sa.tuple_(
-            sa.literal(instant_text(job.creation_time)), sa.literal(job.job_id)
-        )
         query = sa.select(sa.func.count()).where(
-            table.c.kind == job.kind, table.c.phase == Phase.QUEUED.value, older
+            table.c.kind == job.kind, table.c.phase == Phase.QUEUED.value, before(job)
         )
         with read_transaction(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
@@ -225,10 +230,12 @@ class JobStore:
             self.changes.announce(job_id)
         return changed
 
-    def _changed(self, statement: sa.Update | sa.Delete) -> bool:
-        """Run a statement on one row; whether it found it."""
+    def _changed(self, statement: sa.Update | sa.Delete, account: str | None = None) -> bool:
+        """Run a statement on one row, after those of the same ``account``; whether it found it."""
         try:
             with write_transaction(self._engine) as connection:
+                if account is not None:
+                    serialise(connection, account)
                 return connection.execute(statement).rowcount == 1
         except Exception as error:
             if isinstance(error.__cause__, sa.exc.IntegrityError):
@@ -243,6 +250,17 @@ def _claimable(kinds: Collection[JobKind], now: datetime) -> sa.ColumnElement[bo
     )
 
 
+def _candidates(
+    kinds: Collection[JobKind], now: datetime
+) -> Iterator[tuple[sa.ColumnElement[bool], ...]]:
+    """Conditions, each of which the index of turns answers in order: what was lost comes first."""
+    executing = table.c.phase == Phase.EXECUTING.value
+    for kind in kinds:
+        yield table.c.kind == kind, executing, table.c.lease_until < instant_text(now)
+    for kind in kinds:
+        yield table.c.kind == kind, table.c.phase == Phase.QUEUED.value
+
+
 def _take(
     connection: sa.Connection,
     kinds: Collection[JobKind],
@@ -251,7 +269,7 @@ def _take(
     lease_s: float,
     max_attempts: int,
 ) -> Job | None:
-    """Lock the oldest claimable job and make it ours; end it if it was tried often enough."""
+    """Lock the next claimable job and make it ours; end it if it was tried often enough."""
     other = table.alias("other")
     same_recipe_runs = (
         sa.select(other.c.job_id)
@@ -262,14 +280,18 @@ def _take(
         )
         .exists()
     )
-    query = (
-        sa.select(table)
-        .where(_claimable(kinds, now), ~same_recipe_runs)
-        .order_by(*_OLDEST)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=table)
-    )
-    row = connection.execute(query).mappings().first()
+    row = None
+    for condition in _candidates(kinds, now):
+        query = (
+            sa.select(table)
+            .where(*condition, ~same_recipe_runs)
+            .order_by(*ORDER)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=table)
+        )
+        row = connection.execute(query).mappings().first()
+        if row is not None:
+            break
     if row is None:
         return None
     found = from_row(row)

@@ -62,6 +62,8 @@ class Job:
     kind: JobKind
     phase: Phase
     owner: str | None = None
+    account: str = ""
+    """Whose turn and share of the service it takes: its owner's, else an anonymous client's."""
     run_id: str | None = None
     service_url: str | None = None
     """Public address through which the job was created; links in its results start with it."""

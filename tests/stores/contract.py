@@ -654,6 +654,38 @@ class JobStoreContract:
         assert getattr(self.claim(stores, kinds=["tap"]), "job_id", None) == "young"
         assert self.claim(stores, kinds=["tap"]) is None
 
+    def queue(self, stores: MetadataStores, account: str, count: int, **more: Any) -> None:
+        """Have somebody queue jobs one after the other."""
+        for number in range(count):
+            job = new_job(f"{account}-{number}", phase=Phase.PENDING, account=account, **more)
+            stores.jobs.add(job)
+            assert stores.jobs.replace(step(job, "run", NOW), old_phase=Phase.PENDING)
+
+    def claimed(self, stores: MetadataStores, count: int) -> list[str | None]:
+        """Names of the next jobs."""
+        return [getattr(self.claim(stores), "job_id", None) for _ in range(count)]
+
+    def test_many_jobs_of_one_do_not_hold_back_the_one_of_another(
+        self, stores: MetadataStores
+    ) -> None:
+        self.queue(stores, "greedy", 200, age_s=100)
+        assert self.claimed(stores, 3) == ["greedy-0", "greedy-1", "greedy-2"]
+        self.queue(stores, "other", 1)
+        assert stores.jobs.queued_before(stores.jobs.get("other-0")) == 1
+        assert self.claimed(stores, 3) == ["greedy-3", "other-0", "greedy-4"]
+
+    def test_two_with_many_jobs_take_turns_whoever_came_first(self, stores: MetadataStores) -> None:
+        self.queue(stores, "early", 6, age_s=100)
+        self.queue(stores, "late", 6)
+        names = [str(name).partition("-")[0] for name in self.claimed(stores, 12)]
+        assert names == ["early", "late"] * 6
+
+    def test_a_lost_job_is_run_before_those_that_wait(self, stores: MetadataStores) -> None:
+        self.queue(stores, "a", 2)
+        assert self.claimed(stores, 1) == ["a-0"]
+        later = NOW + timedelta(seconds=31)
+        assert getattr(self.claim(stores, now=later), "job_id", None) == "a-0"
+
     def test_a_lease_that_ran_out_is_claimed_by_another(self, stores: MetadataStores) -> None:
         stores.jobs.add(new_job("a"))
         assert self.claim(stores, owner="first") is not None

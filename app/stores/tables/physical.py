@@ -163,6 +163,8 @@ job: Final = sa.Table(
     sa.Column("kind", TEXT, nullable=False),
     sa.Column("phase", TEXT, nullable=False),
     sa.Column("owner", TEXT),
+    sa.Column("account", TEXT, nullable=False, server_default=""),
+    sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("run_id", TEXT),
     sa.Column("service_url", TEXT),
     sa.Column("parameters", TEXT, nullable=False),
