@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app.http.faults import describe
 from app.http.lanes import QueryLanes
 from app.http.streaming import stream
+from app.schema.access import identity_in
 from app.services.query import QueryResult, write_answer
 from app.stores.tables.control import StatementControl
 
@@ -33,7 +34,7 @@ async def answer_query(
         result = run(control=control)
         return write_answer(result, result.batches, describe_error=describe)
 
-    slot = await lanes.enter()
+    slot = await lanes.enter(identity_in(request.state).account)
     return await stream(
         request,
         answer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -30,6 +30,10 @@ class QueryLanes:
     A query begins in one of ``short`` places. After ``long_after_s`` it moves to one of ``long``
     others, if one is free, so that new queries find the short places free. At most ``waiting``
     queries wait, each for ``patience_s`` at most.
+
+    Accounts are served evenly: a free place goes to the one that holds the fewest. None holds all
+    places: as many as half of the short ones are left to others. Where too many wait the newest of
+    the account with the most of them is sent away.
     """
 
     def __init__(
@@ -47,44 +51,83 @@ class QueryLanes:
         self._max_waiting = waiting
         self._patience_s = patience_s
         self._long_after_s = long_after_s
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._most_held = short + long - short // 2
+        self._held: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._overdue: deque[Slot] = deque()
 
-    async def enter(self) -> Slot:
-        """A place for one query, to be left. Raises TooBusyError when too many wait already, or
-        none became free in time."""
-        if self._short_left > 0:
-            self._short_left -= 1
-        elif len(self._waiting) >= self._max_waiting:
-            raise TooBusyError
-        else:
-            await self._wait()
-        return Slot(self, self._long_after_s)
-
-    async def _wait(self) -> None:
+    async def enter(self, account: str = "") -> Slot:
+        """A place for one query of an account, to be left. Raises TooBusyError when too many wait
+        already, or none became free in time."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.setdefault(account, deque()).append(turn)
+        self._serve()
+        if not turn.done():
+            self._keep_few_waiting()
+            await self._wait(turn, account)
+        return Slot(self, self._long_after_s, account)
+
+    async def _wait(self, turn: asyncio.Future[None], account: str) -> None:
         try:
             await asyncio.wait_for(asyncio.shield(turn), self._patience_s)
         except BaseException as error:
-            if turn.done():
-                self.free_short()
-            else:
-                self._waiting.remove(turn)
+            if not turn.done():
+                self._forget_turn(turn, account)
+            elif turn.exception() is None:
+                self.leave_short(account)
             if isinstance(error, TimeoutError):
                 raise TooBusyError from None
             raise
+
+    def _serve(self) -> None:
+        """Give free places to those who wait."""
+        while self._short_left > 0:
+            served = [each for each in self._waiting if self._held[each] < self._most_held]
+            if not served:
+                return
+            account = min(served, key=self._held.__getitem__)  # of several who waits longest
+            turns = self._waiting.pop(account)
+            turns.popleft().set_result(None)
+            if turns:
+                self._waiting[account] = turns
+            self._held[account] += 1
+            self._short_left -= 1
+
+    def _keep_few_waiting(self) -> None:
+        if sum(map(len, self._waiting.values())) > self._max_waiting:
+            account = max(reversed(self._waiting), key=lambda each: len(self._waiting[each]))
+            turn = self._waiting[account][-1]
+            self._forget_turn(turn, account)
+            turn.set_exception(TooBusyError())
+
+    def _forget_turn(self, turn: asyncio.Future[None], account: str) -> None:
+        turns = self._waiting[account]
+        turns.remove(turn)
+        if not turns:
+            del self._waiting[account]
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do ``work`` in a thread, to its end even when the waiting task is cancelled."""
         return await self._threads.run(work)
 
-    def free_short(self) -> None:
-        """One short place is free again: the next who waits takes it."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
-        else:
-            self._short_left += 1
+    def leave_short(self, account: str) -> None:
+        """A query of an account has left a short place: the next who waits takes it."""
+        self._release(account)
+        self._short_left += 1
+        self._serve()
+
+    def leave_long(self, account: str) -> None:
+        """A query of an account has left a long place: the next that is overdue takes it."""
+        self._release(account)
+        self._long_left += 1
+        if self._overdue:
+            self._overdue.popleft().become_long()
+        self._serve()
+
+    def _release(self, account: str) -> None:
+        self._held[account] -= 1
+        if not self._held[account]:
+            del self._held[account]
 
     def move(self, slot: Slot) -> bool:
         """Give a query that has become long another place, now or when one is free."""
@@ -92,14 +135,9 @@ class QueryLanes:
             self._overdue.append(slot)
             return False
         self._long_left -= 1
-        self.free_short()
+        self._short_left += 1
+        self._serve()
         return True
-
-    def free_long(self) -> None:
-        """One long place is free again."""
-        self._long_left += 1
-        if self._overdue:
-            self._overdue.popleft().become_long()
 
     def forget(self, slot: Slot) -> None:
         """A query that waited for a long place has ended."""
@@ -108,10 +146,11 @@ class QueryLanes:
 
 
 class Slot:
-    """The place of one query."""
+    """The place of one query of an account."""
 
-    def __init__(self, lanes: QueryLanes, long_after_s: float) -> None:
+    def __init__(self, lanes: QueryLanes, long_after_s: float, account: str) -> None:
         self.lanes = lanes
+        self._account = account
         self._is_long = False
         self._has_left = False
         loop = asyncio.get_running_loop()
@@ -128,7 +167,7 @@ class Slot:
         self._has_left = True
         self._timer.cancel()
         if self._is_long:
-            self.lanes.free_long()
+            self.lanes.leave_long(self._account)
         else:
             self.lanes.forget(self)
-            self.lanes.free_short()
+            self.lanes.leave_short(self._account)

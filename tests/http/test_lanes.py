@@ -86,3 +86,43 @@ def test_an_overdue_query_moves_when_a_long_place_is_free() -> None:
         again.leave()
 
     asyncio.run(story())
+
+
+def test_a_place_goes_to_who_holds_the_fewest_and_the_last_ones_to_nobody_alone() -> None:
+    order: list[str] = []
+
+    async def ask(lanes: QueryLanes, account: str) -> None:
+        slot = await lanes.enter(account)
+        order.append(account)
+        await asyncio.sleep(0)
+        slot.leave()
+
+    async def story() -> None:
+        lanes = QueryLanes(short=2, long=0, waiting=100, long_after_s=30)
+        greedy = [asyncio.create_task(ask(lanes, "greedy")) for _ in range(50)]
+        await asyncio.sleep(0)
+        assert order == ["greedy"]
+        await ask(lanes, "other")
+        assert order.index("other") <= 2
+        await asyncio.gather(*greedy)
+
+    asyncio.run(story())
+    assert sorted(order) == ["greedy"] * 50 + ["other"]
+
+
+def test_who_waits_the_most_is_sent_away_first() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=1, long=0, waiting=3, long_after_s=30)
+        first = await lanes.enter("greedy")
+        greedy = [asyncio.create_task(lanes.enter("greedy")) for _ in range(3)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(lanes.enter("other"))
+        with pytest.raises(TooBusyError):
+            await greedy[-1]
+        assert not any(task.done() for task in (*greedy[:-1], other))
+        first.leave()
+        (await greedy[0]).leave()
+        (await other).leave()
+        (await greedy[1]).leave()
+
+    asyncio.run(story())
