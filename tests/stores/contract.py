@@ -360,6 +360,7 @@ class DatasetStoreContract:
             ({"colour": "red"}, "no column 'colour'"),
             ({"s_ra": "east"}, "s_ra = 'east' is no real"),
             ({"calib_level": "two"}, "calib_level = 'two' is no integer"),
+            ({"lsst_visit": 2**63}, "lsst_visit = 9223372036854775808 is no integer"),
             ({"target_name": "caf\udce9"}, "not Unicode text"),
             ({"target_name": "a\0b"}, "not Unicode text"),
             ({"s_region": "CIRCLE ICRS 1 2 3"}, "not a POLYGON"),

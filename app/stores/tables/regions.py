@@ -14,6 +14,7 @@ from app.schema.rows import Value
 from app.sky.boxes import box_of
 from app.sky.outlines import outline_of
 from app.sky.shapes import Point, Polygon
+from app.stores.tables.bulk import insert_batch
 from app.stores.tables.physical import obscore
 from app.stores.tables.region_columns import polygon_in, region_values
 
@@ -33,6 +34,10 @@ _DROP_OUTLINE = sa.text(f"DELETE FROM {_OUTLINES} WHERE row_id = :row_id")
 _DROP_POSITION = sa.text(f"DELETE FROM {_POSITIONS} WHERE row_id = :row_id")
 
 _COLUMNS = [column.name for column in obscore.columns if column.name != "row_id"]
+_ARROW_TYPES = {
+    column.name: {int: pa.int64(), float: pa.float64()}.get(column.type.python_type, pa.string())
+    for column in obscore.columns
+}
 _BESIDE = {
     name: f"CAST(:{name} AS {sql_type})" for name, sql_type in RegionColumns.of("s_region").types()
 }
@@ -155,11 +160,21 @@ class PostgresRegionIndex:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REGION_LOCK})
 
     def insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
-        """Insert rows with their regions."""
-        names = ", ".join([*_COLUMNS, *_BESIDE])
-        values = ", ".join([*(f":{name}" for name in _COLUMNS), *_BESIDE.values()])
-        statement = f"INSERT INTO obscore ({names}) VALUES ({values})"
-        self._write(connection, statement, records)
+        """COPY rows with their regions."""
+        columns = {
+            name: pa.array([record[name] for record in records], _ARROW_TYPES[name])
+            for name in _COLUMNS
+        }
+        names = columns["obs_publisher_did"]
+        beside = region_values(
+            connection,
+            "s_region",
+            columns["s_region"],
+            lambda row: str(names[row]),
+            is_binary=True,
+        )
+        columns |= beside
+        insert_batch(connection, "obscore", list(columns), list(columns.values()))
 
     def update(self, connection: sa.Connection, records: Sequence[tuple[int, Record]]) -> None:
         """Replace rows and their regions."""

@@ -65,13 +65,20 @@ def _value(row: DatasetRow, name: str, kind: Kind) -> Value:
         return None
     try:
         if kind == "integer":
-            return int(value)
+            return _whole(int(value))
         if kind == "real":
             number = float(value)
             return number if math.isfinite(number) else None
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{row.file_path}: {name} = {value!r} is no {kind}") from error
     return _encodable(row, name, value)
+
+
+def _whole(number: int) -> int:
+    """An integer of 64 bits. Raises OverflowError for another."""
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
 
 
 def _encodable(row: DatasetRow, name: str, value: Value) -> str:
