@@ -32,6 +32,7 @@ from pydantic_settings import (
 from app.errors import UsageError
 from app.logs import LogFormat, LogLevel
 from app.operations.audience import Audience
+from app.stores.remote.addresses import Address
 
 SETTINGS_FILE = "skyloom.toml"
 PREFIX = "SKYLOOM_"
@@ -136,6 +137,12 @@ class Config(BaseSettings):
     """Built products that are kept in all; the longest unused go first; 0: no limit."""
     products_unused_days: NonNegativeFloat = 0.0
     """Built products that nobody used for so long go; 0: none does."""
+    products: str | None = None
+    """Where products and results of jobs are kept: ``s3://bucket/prefix``; default: the data
+    folder."""
+    products_redirect: bool = False
+    """Clients fetch whole files that are kept there from the storage itself, by addresses that are
+    signed for as long as links are valid: it must then be reachable for them."""
     remote_cache_bytes: PositiveInt = 10 * 2**30
     """What is kept on disk (in ``cache/remote``) of images that lie behind HTTP(S) addresses and in
     S3-style storage; the longest unused go first, those that are read stay."""
@@ -187,6 +194,18 @@ class Config(BaseSettings):
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
             raise ValueError("an address such as https://host/path is needed")
+        return value
+
+    @field_validator("products")
+    @classmethod
+    def _is_bucket(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                if Address.of(value).is_s3:
+                    return value
+            except UsageError as fault:
+                raise ValueError(str(fault)) from None
+            raise ValueError("an address such as s3://bucket/prefix is needed")
         return value
 
     @field_validator("authority")

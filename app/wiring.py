@@ -49,7 +49,7 @@ from app.stores.secrets import SigningKeys
 from app.uws.job import Job, JobKind
 from app.wiring_care import make_eviction
 from app.wiring_database import now
-from app.wiring_images import make_planner, make_remote, make_skymap, make_stamps
+from app.wiring_images import make_files, make_planner, make_remote, make_skymap, make_stamps
 from app.wiring_operations import Operations, make_operations, watch_stores
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
@@ -126,7 +126,8 @@ class Services:
 def build_services(config: Config) -> Services:
     """Construct the services over an initialised database. Nothing is started yet."""
     stores = open_stores(config.effective_database_url, reader_role=config.database_reader)
-    results = ResultStore(data_dir=config.data_dir)
+    files = make_files(config)
+    results = ResultStore(data_dir=config.data_dir, files=files)
     operations = make_operations(config)
     engine = make_engine(config)
     queries = QueryService(
@@ -141,7 +142,9 @@ def build_services(config: Config) -> Services:
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
     planner = make_planner(config, stores, finder)
-    builds = BuildService(datasets=stores.datasets, planner=planner, engine=engine, clock=now)
+    builds = BuildService(
+        datasets=stores.datasets, planner=planner, engine=engine, clock=now, files=files
+    )
     uploads = make_uploads(config, results)
     quotes = make_quotes(config, stores, queries, uploads, builds)
     images = ImageStore(data_dir=config.data_dir.absolute(), remote=make_remote(config))
@@ -209,7 +212,7 @@ def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> 
     return LinkService(
         datasets=stores.datasets,
         signer=signer,
-        remote=make_remote(config),
+        files=make_files(config),
         seconds_of=seconds_of,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from app.config import Config
 from app.errors import ComputationError, TimeLimitError
@@ -20,8 +19,8 @@ from app.wiring_images import make_skymap
 BuildParameters = tuple[tuple[str, str], ...]
 
 
-def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, Path]:
-    """Run one build to its end; returns the product's identifier and its file.
+def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> tuple[str, str]:
+    """Run one build to its end; returns the product's identifier and where its file is.
 
     Raises what the build raises: a UsageError for a wrong request, ComputationError with the
     job's own message when it failed.
@@ -32,7 +31,7 @@ def run_build(config: Config, kind: BuildKind, parameters: BuildParameters) -> t
 
 def run_builds(
     config: Config, requests: Sequence[tuple[BuildKind, BuildParameters]]
-) -> Iterator[tuple[str, Path]]:
+) -> Iterator[tuple[str, str]]:
     """Run one build after the other, as :func:`run_build` does."""
     with running(config) as services:
         for kind, parameters in requests:
@@ -41,7 +40,7 @@ def run_builds(
             services.jobs.start(job.job_id)
             done = wait_for(services, job.job_id, config.sync_time_limit_s)
             row = services.stores.datasets.get(str(done.results[0].dataset_id))
-            yield row.dataset_id, Path(row.file_path)
+            yield row.dataset_id, row.file_path
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from app.services.eviction import EvictionRule, EvictionService
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.tables.product_store import ProductStore
 from app.wiring_database import make_data_folder, now
-from app.wiring_images import make_listing, make_remote, open_listing
+from app.wiring_images import make_files, make_listing, open_listing
 
 
 def examine(config: Config, *, deep: bool, repair: bool) -> list[Finding]:
@@ -27,19 +27,18 @@ def examine(config: Config, *, deep: bool, repair: bool) -> list[Finding]:
 
     return doctor(
         config.effective_database_url,
-        data_dir=config.data_dir,
+        files=make_files(config),
         deep=deep,
         repair=Repair(relist=relist) if repair else None,
-        remote=make_remote(config),
     )
 
 
 def make_eviction(config: Config, stores: MetadataStores) -> EvictionService:
     """What evicts products, by the rule of the settings."""
-    data_dir = config.data_dir.absolute()
+    files = make_files(config)
     return EvictionService(
-        products=ProductStore(engine=stores.engine, data_dir=data_dir),
-        data_dir=data_dir,
+        products=ProductStore(engine=stores.engine, files=files),
+        files=files,
         rule=EvictionRule(
             max_bytes=config.products_max_bytes,
             unused_days=config.products_unused_days,

@@ -28,6 +28,7 @@ from app.services.stamps import StampService
 from app.services.withdrawal import WithdrawalService
 from app.sky.skymap import SkyMap
 from app.stores.images import ImageStore
+from app.stores.kept_files import KeptFiles
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.remote.files import RemoteFiles, open_remote_files
 from app.stores.remote.settings import RemoteSettings
@@ -55,7 +56,7 @@ def make_planner(config: Config, stores: MetadataStores, finder: CandidateFinder
         kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
         skymap=make_skymap(config),
         authority=config.authority,
-        data_dir=config.data_dir.absolute(),
+        root=make_files(config).home,
         max_pixels=config.max_build_pixels,
     )
 
@@ -75,6 +76,14 @@ def make_remote(config: Config) -> RemoteFiles:
     return open_remote_files(config.data_dir.absolute() / "cache" / "remote", settings)
 
 
+def make_files(config: Config) -> KeptFiles:
+    """Where products and results of jobs are kept."""
+    root = None if config.products is None else config.products.rstrip("/")
+    return KeptFiles(
+        config.data_dir.absolute(), make_remote(config), root, redirects=config.products_redirect
+    )
+
+
 def make_stamps(stores: MetadataStores, rows: CatalogRows, images: ImageStore) -> StampService:
     """What cuts triplets out of images."""
     finder = EpochFinder(datasets=stores.datasets, rows=rows, images=images)
@@ -91,6 +100,7 @@ def make_listing(config: Config, stores: MetadataStores) -> DifferenceListing:
         differences=stores.differences,
         finder=finder,
         planner=make_planner(config, stores, finder),
+        files=make_files(config),
     )
 
 

@@ -249,7 +249,7 @@ def stack_pixels(stack: Stack, count: int, out: Path) -> Path:
     with ThreadPoolExecutor(thread_count()) as pool:
         combined = coadd(list(pool.map(warped, range(count))))
     path = out / "pixels.fits"
-    images.write(path, product_fits(combined.image, stack.grid, [], [{"inputs": count}]))
+    images.write(str(path), product_fits(combined.image, stack.grid, [], [{"inputs": count}]))
     return path
 
 

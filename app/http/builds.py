@@ -8,7 +8,7 @@ from typing import Final, cast
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from app import errors
 from app.errors import NotFoundError, ServiceError, StoppedError
@@ -17,6 +17,7 @@ from app.http.description import described
 from app.http.faults import VOTABLE_TYPE, FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.plans import JSON_TYPE, PlanAnswers
+from app.http.sent_files import answer_file
 from app.http.uws import uws_router
 from app.http.uws_parameters import CONTROLS
 from app.http.waiting import wait_until
@@ -56,7 +57,7 @@ def router(
     found = APIRouter(tags=["Builds"], dependencies=[answers_in(FaultStyle.TEXT)])
     for kind in KINDS:
         plans = PlanAnswers(kind, forecasts)
-        _add_sync(found, _SyncBuilds(kind, builds, jobs, address, sync_limit_s, plans))
+        _add_sync(found, _SyncBuilds(kind, builds, jobs, links, address, sync_limit_s, plans))
         found.include_router(
             uws_router(
                 prefix=f"/builds/{kind}/async",
@@ -80,7 +81,7 @@ def _add_sync(found: APIRouter, sync: _SyncBuilds) -> None:
         summary=f"Build a {sync.kind} (or find it built) and answer with its FITS file",
         **described(
             build_inputs((), sync.kind),
-            answers={200: (FITS_MEDIA_TYPE, VOTABLE_TYPE, JSON_TYPE), 303: ()},
+            answers={200: (FITS_MEDIA_TYPE, VOTABLE_TYPE, JSON_TYPE), 303: (), 307: ()},
         ),
     )
 
@@ -93,6 +94,7 @@ class _SyncBuilds:
         kind: BuildKind,
         builds: BuildService,
         jobs: JobService,
+        links: LinkService,
         address: ServiceAddress,
         time_limit_s: float,
         plans: PlanAnswers,
@@ -100,6 +102,7 @@ class _SyncBuilds:
         self.kind: BuildKind = kind
         self._builds = builds
         self._jobs = jobs
+        self._links = links
         self._address = address
         self._time_limit_s = time_limit_s
         self._plans = plans
@@ -113,7 +116,7 @@ class _SyncBuilds:
         identity = identity_in(request.state)
         plan, product = await to_thread.run_sync(self._find, parameters, identity)
         if product is not None:
-            return _file(plan, product)
+            return await self._file(request, plan, product)
         job = await to_thread.run_sync(self._start, parameters, self._address.of(request), identity)
         job = await self._wait(job)
         if job.phase not in ENDED:
@@ -123,7 +126,7 @@ class _SyncBuilds:
             product = await to_thread.run_sync(self._product_of, job)
         finally:
             await to_thread.run_sync(self._forget, job)
-        return _file(plan, product)
+        return await self._file(request, plan, product)
 
     def _find(
         self, parameters: ParameterSet, identity: Identity
@@ -154,6 +157,15 @@ class _SyncBuilds:
     def _product_of(self, job: Job) -> DatasetRow:
         return self._builds.get_product(product_of(job))
 
+    async def _file(self, request: Request, plan: BuildPlan, product: DatasetRow) -> Response:
+        headers = {DATASET_HEADER: product.dataset_id}
+        if plan.missing_patches:
+            headers[MISSING_HEADER] = name_patches(plan.missing_patches)
+        subtype = str(product.columns.get("dataproduct_subtype", "product")).rpartition(".")[2]
+        name = f"{subtype}_{product.columns.get('lsst_band')}_{product.recipe_key}.fits"
+        download = await to_thread.run_sync(self._links.open_product, product, name)
+        return await answer_file(request, download, headers)
+
     def _forget(self, job: Job) -> None:
         """Jobs of synchronous requests do not fill the job list."""
         self._jobs.destroy(job)
@@ -178,17 +190,3 @@ def error_of(error: JobError) -> ServiceError:
         kind = ServiceError
     told = type(kind.__name__, (kind,), {"__doc__": "{0}"})
     return cast(ServiceError, BaseException.__new__(told, error.message))
-
-
-def _file(plan: BuildPlan, product: DatasetRow) -> Response:
-    headers = {DATASET_HEADER: product.dataset_id}
-    if plan.missing_patches:
-        headers[MISSING_HEADER] = name_patches(plan.missing_patches)
-    subtype = str(product.columns.get("dataproduct_subtype", "product")).rpartition(".")[2]
-    name = f"{subtype}_{product.columns.get('lsst_band')}_{product.recipe_key}.fits"
-    return FileResponse(
-        product.file_path,
-        media_type=FITS_MEDIA_TYPE,
-        filename=name,
-        headers=headers,
-    )

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from app.http.builds import product_of
 from app.http.context import ServiceAddress, asks_for_page
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
-from app.http.files import STATE_HEADER
 from app.http.parameters import read_parameters
+from app.http.sent_files import STATE_HEADER
 from app.http.waiting import wait_until
 from app.schema.access import Identity, identity_in
 from app.schema.obscore import BUILDABLE

@@ -8,12 +8,13 @@ from typing import Final
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from app.errors import NotFoundError, ParameterError, quoted
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
 from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
+from app.http.sent_files import answer_file
 from app.http.uws_parameters import (
     CONTROLS,
     parse_instant,
@@ -341,9 +342,9 @@ class _Jobs:
                 self._links.file_url, found.dataset_id, service_url, identity
             )
             return _see_other(url)
-        path = await to_thread.run_sync(self._results.find, found.path or "")
-        headers = {"content-type": found.media_type}
-        return FileResponse(path, headers=headers, stat_result=path.stat())
+        file = await to_thread.run_sync(self._results.find, found.path or "")
+        download = await to_thread.run_sync(self._links.sent, file, found.media_type)
+        return await answer_file(request, download)
 
     async def show_error(self, request: Request, job_id: str) -> Response:
         job = await self._get(request, job_id)

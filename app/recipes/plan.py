@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from app.errors import LimitError, ParameterError
 from app.pixels.bright_shapes import BrightObject
@@ -64,14 +63,15 @@ def make_plan(
     *,
     shape: tuple[int, int],
     authority: str,
-    data_dir: Path,
+    root: str,
     max_pixels: int,
     science: ImageRef | None = None,
     tract: int | None = None,
     patch: int | None = None,
     explicit: bool = False,
 ) -> BuildPlan:
-    """How to build ``recipe`` on a grid of ``shape`` (ny, nx).
+    """How to build ``recipe`` on a grid of ``shape`` (ny, nx); products lie below ``root``, a
+    folder or an address.
 
     Raises LimitError when the pixels of the target times the number of images exceed
     ``max_pixels``: each image is kept on disk on the target grid while the template is made;
@@ -89,7 +89,7 @@ def make_plan(
     return BuildPlan(
         recipe=recipe,
         dataset_id=product_id(authority, recipe.kind, key),
-        output_path=str(data_dir / product_path(key)),
+        output_path=f"{root}/{product_path(key)}",
         inputs=tuple(candidate.ref for candidate in chosen.inputs),
         exposures=tuple(candidate.exposure for candidate in chosen.inputs),
         science=science,

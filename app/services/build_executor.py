@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from app.errors import ComputationError, NotFoundError, StoppedError, UsageError
 from app.recipes.recipe import BuildKind, BuildPlan, Recipe
@@ -15,7 +14,6 @@ from app.services.access import anybody
 from app.services.builds import BuildService, build_kind_of
 from app.services.builds_rows import FITS_MEDIA_TYPE
 from app.services.executors import StopSignal
-from app.stores.data_folder import mark_used
 from app.stores.jobs import JobStore
 from app.uws.job import Job, JobResult, Phase
 from app.uws.transitions import step
@@ -46,7 +44,7 @@ class BuildExecutor:
         recipe, plan = self._prepare(job, build_kind_of(job))
         product = self._builds.find_product(recipe.key())
         if product is not None:
-            mark_used(Path(product.file_path))
+            self._builds.mark_used(product)
             return (product_result(product),)
         if not self._own(job, recipe.key()):
             return None

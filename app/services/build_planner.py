@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from app.errors import ParameterError, RecipeError, RegionError
 from app.pixels.bright_shapes import BrightObject
@@ -45,7 +44,8 @@ def matched_template(exposure_id: str) -> Parameters:
 
 
 class BuildPlanner:
-    """Prepares builds of the images that ``finder`` knows; ``max_pixels`` bounds each."""
+    """Prepares builds of the images that ``finder`` knows; ``max_pixels`` bounds each. Products lie
+    below ``root``, a folder or an address."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class BuildPlanner:
         kernel_candidates: KernelCandidateFinder,
         skymap: SkyMap,
         authority: str,
-        data_dir: Path,
+        root: str,
         max_pixels: int,
         gate: Gate = GATE,
     ) -> None:
@@ -65,7 +65,7 @@ class BuildPlanner:
         self._kernel_candidates = kernel_candidates
         self._skymap = skymap
         self._authority = authority
-        self._data_dir = data_dir.absolute()
+        self._root = root
         self._max_pixels = max_pixels
 
     def prepare(
@@ -295,7 +295,7 @@ class BuildPlanner:
             chosen,
             shape=grid.shape,
             authority=self._authority,
-            data_dir=self._data_dir,
+            root=self._root,
             max_pixels=self._max_pixels,
             science=None if science is None else science.ref,
             tract=None if patch is None else patch.tract,

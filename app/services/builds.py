@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from math import prod
-from pathlib import Path
 from typing import Final
 
 from app.errors import RecipeError, ServiceError
@@ -23,6 +22,7 @@ from app.services.build_planner import BuildPlanner, default_difference
 from app.services.builds_quality import product_quality
 from app.services.builds_rows import FITS_MEDIA_TYPE, product_inputs, product_row
 from app.services.executors import ShouldStop
+from app.stores.kept_files import THIS_MACHINE, KeptFiles
 from app.stores.tables.datasets import DatasetStore
 from app.uws.job import Job
 from app.workers.engine import Engine, Progress
@@ -41,8 +41,10 @@ class BuildService:
         engine: Engine,
         clock: Callable[[], datetime],
         gate: Gate = GATE,
+        files: KeptFiles = THIS_MACHINE,
     ) -> None:
         self._gate = gate
+        self._files = files
         self.prepare: Final = planner.prepare
         """See :meth:`BuildPlanner.prepare`."""
         self._datasets = datasets
@@ -51,7 +53,15 @@ class BuildService:
 
     def find_product(self, key: str) -> DatasetRow | None:
         """The product of a recipe, if it was built and its file is there."""
-        return find_product(self._datasets, key)
+        return find_product(self._datasets, key, self._files)
+
+    def is_there(self, row: DatasetRow) -> bool:
+        """Whether the file of a product is there. Raises RemoteUnavailableError."""
+        return self._files.facts(row.file_path) is not None
+
+    def mark_used(self, row: DatasetRow) -> None:
+        """Note that a product is none that nobody uses."""
+        self._files.mark_used(row.file_path)
 
     def get_product(self, dataset_id: str) -> DatasetRow:
         """The row of a product. Raises DatasetNotFoundError."""
@@ -130,10 +140,12 @@ class BuildService:
         return self._engine.describe()
 
 
-def find_product(datasets: DatasetStore, key: str) -> DatasetRow | None:
+def find_product(
+    datasets: DatasetStore, key: str, files: KeptFiles = THIS_MACHINE
+) -> DatasetRow | None:
     """See :meth:`BuildService.find_product`."""
     row = datasets.find_by_recipe(key)
-    return row if row is not None and Path(row.file_path).is_file() else None
+    return row if row is not None and files.facts(row.file_path) is not None else None
 
 
 def build_kind_of(job: Job) -> BuildKind:

@@ -8,7 +8,6 @@ to be asked. One that changed or went may leave any of those around it without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from app.errors import ServiceError, TransientError
@@ -21,6 +20,8 @@ from app.services.remembered_candidates import RememberingFinder
 from app.services.virtual_rows import virtual_row
 from app.sky.predicates import bounding_circle
 from app.sky.stcs import parse_region
+from app.stores.data_folder import PRODUCTS
+from app.stores.kept_files import THIS_MACHINE, KeptFiles
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.difference_store import ChangedPlace, DifferenceStore, Settlement
 from app.stores.tables.rows import fold
@@ -39,7 +40,9 @@ class DifferenceListing:
         differences: DifferenceStore,
         finder: RememberingFinder,
         planner: BuildPlanner,
+        files: KeptFiles = THIS_MACHINE,
     ) -> None:
+        self._files = files
         self._datasets = datasets
         self._differences = differences
         self._finder = finder
@@ -61,9 +64,13 @@ class DifferenceListing:
         return changed
 
     def check_files(self) -> None:
-        """Differences whose files were deleted can be built again."""
+        """Differences whose files were deleted can be built again.
+
+        Raises RemoteUnavailableError.
+        """
         files = self._differences.current_files()
-        lost = [name for name, path in files.items() if not Path(path).is_file()]
+        find = self._files.look(PRODUCTS)
+        lost = [name for name, path in files.items() if find(path) is None]
         self._differences.note_files(lost=lost, there=sorted(files.keys() - set(lost)))
 
     def _due(self, places: Sequence[ChangedPlace]) -> list[str]:
@@ -84,7 +91,7 @@ class DifferenceListing:
         impossible: list[str] = []
         for name in names:
             key = self._key(name)
-            product = None if key is None else find_product(self._datasets, key)
+            product = None if key is None else find_product(self._datasets, key, self._files)
             if key is None:
                 impossible.append(name)
             elif product is None:

@@ -2,8 +2,8 @@
 
 An evicted product was never anything but the answer to a recipe: its rows are withdrawn, its
 difference is listed as buildable again, and whoever asks for it has it built anew. What was used
-last is told by the time of access of its file, which the service keeps by itself
-(:func:`app.stores.data_folder.mark_used`), however the disk is mounted.
+last is told by the time of access of its file, which the service keeps by itself, however the disk
+is mounted, and also where files have none (:meth:`app.stores.kept_files.KeptFiles.mark_used`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from app.stores.data_folder import last_use_s
+from app.stores.data_folder import PRODUCTS
+from app.stores.kept_files import KeptFiles
 from app.stores.tables.product_store import ProductStore, StoredProduct
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,13 @@ class EvictionService:
         self,
         *,
         products: ProductStore,
-        data_dir: Path,
+        files: KeptFiles,
         rule: EvictionRule,
         clock_s: Callable[[], float],
         relist: Callable[[], object],
     ) -> None:
         self._products = products
-        self._data_dir = data_dir
+        self._files = files
         self.rule: Final = rule
         self._clock_s = clock_s
         self._relist = relist
@@ -78,13 +78,15 @@ class EvictionService:
     def run(self, *, dry: bool = False) -> EvictionReport:
         """Evict what the rule tells and nothing needs; with ``dry`` only tell it.
 
-        Raises StoreUnavailableError; OSError when a file cannot be taken away.
+        Raises StoreUnavailableError, RemoteUnavailableError; OSError when a file cannot be taken
+        away.
         """
         now_s = self._clock_s()
+        find = self._files.look(PRODUCTS)
         there = [
-            (used_s, product)
+            (facts.used_s, product)
             for product in self._products.products()
-            if (used_s := last_use_s(self._data_dir / product.path)) is not None
+            if (facts := find(product.path)) is not None
         ]
         total = sum(product.size_bytes for _, product in there)
         is_needed = self._products.needed()
@@ -118,7 +120,8 @@ class EvictionService:
 
     def _evict(self, product: StoredProduct, used_s: float) -> bool:
         """False when it was used, needed or built anew meanwhile."""
-        if last_use_s(self._data_dir / product.path) != used_s:
+        facts = self._files.facts(product.path)
+        if facts is None or facts.used_s != used_s:
             return False
         return self._products.evict(product)
 

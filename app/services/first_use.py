@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.errors import ServiceError, TransientError
 from app.recipes.values import Parameters
@@ -57,7 +56,7 @@ class FirstUseService:
         current = self._datasets.differences_of([exposure]).get(fold(exposure))
         if current is not None:
             self._gate.require(identity, current)
-        there = current is not None and Path(current.file_path).is_file()
+        there = current is not None and self._builds.is_there(current)
         if current is not None and there and not current.is_stale:
             return current
         try:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -32,10 +32,9 @@ from app.services.link_services import services_of
 from app.services.relations import Relations
 from app.services.signatures import FileRef, FileSigner
 from app.services.staleness import stale_reasons
-from app.stores.data_folder import mark_used
 from app.stores.files import PublishedFile, RemoteFile, find_file, get_file
+from app.stores.kept_files import THIS_MACHINE, KeptFiles
 from app.stores.remote.addresses import name_of
-from app.stores.remote.files import RemoteFiles
 from app.stores.tables.datasets import DatasetStore
 from app.stores.tables.rows import fold
 from app.stores.tar_pieces import TarMember
@@ -90,14 +89,16 @@ class Download:
     """A file that may be sent."""
 
     file: PublishedFile | RemoteFile
-    name: str
+    name: str | None
     media_type: str
-    build_state: str | None
+    build_state: str | None = None
+    moved: str | None = None
+    """Where it is to be fetched instead."""
 
 
 class LinkService:
-    """Finds links and opens signed ones, ``remote`` those of files elsewhere. ``seconds_of`` tells
-    how long the build of a difference of so many pixels takes."""
+    """Finds links and opens signed ones; ``files`` are where the service keeps what it makes.
+    ``seconds_of`` tells how long the build of a difference of so many pixels takes."""
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class LinkService:
         datasets: DatasetStore,
         signer: FileSigner,
         max_ids: int = MAX_IDS,
-        remote: RemoteFiles | None = None,
+        files: KeptFiles = THIS_MACHINE,
         seconds_of: Callable[[float], float | None] = _nobody_knows,
         gate: Gate = GATE,
     ) -> None:
@@ -113,7 +114,7 @@ class LinkService:
         self._datasets = datasets
         self._signer = signer
         self._max_ids = max_ids
-        self._remote = remote
+        self._files = files
         self._seconds_of = seconds_of
         self.keep_s: Final = signer.keep_s
         """So many seconds links may be kept."""
@@ -173,14 +174,33 @@ class LinkService:
         if not 0 <= ref.part < len(paths) or name_of(paths[ref.part]) != name:
             raise NotFoundError(f"The file {quoted(name)}")
         path = paths[ref.part]
-        file = get_file(path, self._remote)
-        _note_use(row)
+        file = get_file(path, self._files.remote)
+        self._note_use(row)
         return Download(
             file=file,
             name=name,
             media_type=media_type_of(path),
             build_state=text_of(row.columns.get("build_state")),
+            moved=self._files.signed_address(path, self._signer.left_s(token)),
         )
+
+    def open_product(self, row: DatasetRow, name: str) -> Download:
+        """The file of a product. Raises NotFoundError, RemoteUnavailableError."""
+        self._note_use(row)
+        file = get_file(row.file_path, self._files.remote)
+        return self.sent(file, media_type_of(row.file_path), name)
+
+    def sent(
+        self, file: PublishedFile | RemoteFile, media_type: str, name: str | None = None
+    ) -> Download:
+        """A file that the service made, for someone who may have it now."""
+        moved = self._files.signed_address(str(file.path), self._signer.lifetime_s)
+        return Download(file=file, name=name, media_type=media_type, moved=moved)
+
+    def _note_use(self, row: DatasetRow) -> None:
+        """A product that is sent is none that nobody uses."""
+        if row.origin == "built":
+            self._files.mark_used(row.file_path)
 
     def open_package(self, token: str) -> tuple[TarMember, ...]:
         """All files of the dataset of a token, and what is known of it as JSON.
@@ -192,12 +212,12 @@ class LinkService:
         row = self._datasets.get(ref.dataset_id)
         if ref.part != PACKAGE or row.is_external or row.is_buildable:
             raise NotFoundError("The package")
-        _note_use(row)
+        self._note_use(row)
         folder = _package_name(row)
         inputs = [asdict(each) for each in self._datasets.inputs_of(row.dataset_id)]
         known = json.dumps({"ObsCore": dict(row.columns), "inputs": inputs}, indent=1, default=str)
         files = (
-            TarMember(f"{folder}/{name_of(path)}", get_file(path, self._remote))
+            TarMember(f"{folder}/{name_of(path)}", get_file(path, self._files.remote))
             for path in _paths(row)
         )
         return (*files, TarMember(f"{folder}/about.json", known.encode()))
@@ -337,12 +357,6 @@ class LinkService:
     def _signed_url(self, row: DatasetRow, part: int, service_url: str) -> str:
         token = self._signer.sign(FileRef(row.dataset_id, part))
         return f"{service_url}/files/{token}/{quote(name_of(_all_paths(row)[part]))}"
-
-
-def _note_use(row: DatasetRow) -> None:
-    """A product that is sent is none that nobody uses."""
-    if row.origin == "built":
-        mark_used(Path(row.file_path))
 
 
 def _planes(row: DatasetRow, service_url: str) -> Iterator[Link]:

@@ -39,14 +39,18 @@ class FileSigner:
     ) -> None:
         self._keys = keys
         self._clock = clock
-        self._lifetime_s = lifetime_s
+        self.lifetime_s: Final = lifetime_s
         self.keep_s = lifetime_s // 2
         """So long a token may be kept: half of its life is left to whoever finds it then."""
 
     def sign(self, ref: FileRef) -> str:
         """A token that is good for the lifetime of links."""
-        expiry = int(self._clock().timestamp()) + self._lifetime_s
+        expiry = int(self._clock().timestamp()) + self.lifetime_s
         return _signed(self._keys()[0], ref, expiry)
+
+    def left_s(self, token: str) -> float:
+        """How long a token will be good, whoever made it; at least a second."""
+        return max(1.0, _parse(token)[1] - self._clock().timestamp())
 
     def open(self, token: str) -> FileRef:
         """The file a token stands for. Raises SignatureError when it is forged or expired."""

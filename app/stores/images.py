@@ -17,10 +17,10 @@ from app.pixels.noise import estimate_variance
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.stored import forget_infinite, invert_weight
 from app.recipes.recipe import ImageRef, PlaneRef
-from app.stores.files_atomic import WrittenFile, write_atomically
 from app.stores.fits_files import PACKED_SUFFIXES, Bounds, format_faults, take_plane
 from app.stores.fits_pieces import Piece
 from app.stores.image_files import ImageFiles
+from app.stores.kept_files import KeptFile, KeptFiles
 from app.stores.kernel_files import StoredKernel, find_kernel
 from app.stores.mask_planes import remap_bits, remap_codes, remap_good_bad
 from app.stores.plane_files import PlaneFiles
@@ -41,7 +41,7 @@ class ImageStore:
     addresses at ``remote``."""
 
     def __init__(self, *, data_dir: Path, remote: RemoteFiles | None = None) -> None:
-        self._data_dir = data_dir
+        self._kept = KeptFiles(data_dir, remote)
         self._files = ImageFiles(data_dir, remote)
         self._planes = PlaneFiles(data_dir=data_dir, remote=remote)
 
@@ -162,12 +162,12 @@ class ImageStore:
         image = find_plane(ref, "image")
         return None if image is None else image.path
 
-    def write(self, path: Path, product: bytes | Iterable[Piece]) -> WrittenFile:
-        """Write a file that is whole or not there (temporary file, fsync, rename).
+    def write(self, path: str, product: bytes | Iterable[Piece]) -> KeptFile:
+        """Write a file that is whole or not there, here or in S3-style storage.
 
-        Returns its size and SHA-256. Raises StorageFullError, and then leaves nothing behind.
+        Raises StorageFullError, RemoteUnavailableError, and then leaves nothing behind.
         """
-        return write_atomically(self._data_dir / path, product)
+        return self._kept.write(path, product)
 
 
 class StoredPlanes(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,8 +19,8 @@ from app.recipes.photometry import zero_point_of
 from app.recipes.recipe import BuildPlan, BuildReport, ImageRef, InputUse, PlaneRef
 from app.schema.rows import SourceRow
 from app.sky.stcs import format_region
-from app.stores.files_atomic import WrittenFile
 from app.stores.fits_layout import CardRow, Cell
+from app.stores.kept_files import KeptFile
 from app.stores.kernel_files import KeptKernel
 from app.workers.work import Work
 
@@ -227,7 +226,7 @@ def product_region(image: MaskedImage, grid: Grid) -> str:
 
 
 def build_report(
-    plan: BuildPlan, product: Product, s_region: str, written: WrittenFile
+    plan: BuildPlan, product: Product, s_region: str, written: KeptFile
 ) -> BuildReport:
     """What the service needs to publish the product, whose pixels with data are in ``s_region``."""
     times = product_times(plan, product.uses)
@@ -241,7 +240,7 @@ def build_report(
         dataset_id=plan.dataset_id,
         path=path,
         size_bytes=written.size_bytes,
-        mtime_ns=Path(path).stat().st_mtime_ns,
+        mtime_ns=written.mtime_ns,
         checksum=written.checksum,
         s_region=s_region,
         grid=product.grid.to_text(),

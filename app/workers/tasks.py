@@ -8,7 +8,6 @@ and of a search for artefacts, and between stages.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.recipes.target import template_grid
@@ -43,8 +42,8 @@ def build(
         automatic choice that no template is left. The dataset is named.
     CoverageError, KernelFitError
         The pixels do not allow the product.
-    StorageFullError
-        The disk is full; nothing is left behind.
+    StorageFullError, RemoteUnavailableError
+        The disk is full, the storage does not answer; nothing is left behind.
     """
     work = Work(
         plan=plan,
@@ -89,5 +88,5 @@ def _write(work: Work, product: Product) -> BuildReport:
         sources=product.sources,
     )
     work.check()
-    written = work.images.write(Path(work.plan.output_path), content)
+    written = work.images.write(work.plan.output_path, content)
     return build_report(work.plan, product, s_region, written)

@@ -11,6 +11,7 @@ from app.services.doctor.census import take_census
 from app.services.doctor.files import mend
 from app.stores import health
 from app.stores.database import open_engine, read_transaction
+from app.stores.kept_files import KeptFiles
 from app.stores.tables.physical import build_quality, dia_source, job, obscore, product_input
 from benchmarks.faults.site import DrillError, Site
 from benchmarks.faults.sky import COLLECTION
@@ -40,7 +41,8 @@ class Inspector:
         return len(paths)
 
     def _check_files(self, engine: sa.Engine, paths: list[str]) -> None:
-        census = take_census(engine, self._site.data_dir, deep=True, settled_s=0.0)
+        files = KeptFiles(self._site.data_dir)
+        census = take_census(engine, files, deep=True, settled_s=0.0)
         _require(not census.products, f"products are gone or half written: {census.products}")
         _require(not census.stray, f"files without rows: {census.stray}")
         _require(not (census.images_missing or census.images_changed), "images differ")
@@ -51,7 +53,7 @@ class Inspector:
                     _require(len(units) > 4, f"{path} has {len(units)} HDUs")
                 self._looked_at.add(path)
         self.leftovers += len(census.leftovers)
-        mend(census, engine, self._site.data_dir, relist=lambda: None)
+        mend(census, engine, files, relist=lambda: None)
 
 
 def _check_jobs(connection: sa.Connection) -> None:

@@ -23,6 +23,10 @@ PATIENCE_S = 240.0
 SETTINGS = {"SKYLOOM_LEASE_S": "5", "SKYLOOM_WORKERS": "1", "SKYLOOM_SYNC_TIME_LIMIT_S": "900"}
 
 
+DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+"""As PostgreSQL is set by itself: what it has confirmed survives a kill."""
+
+
 class DrillError(Exception):
     """A promise was not kept."""
 
@@ -186,7 +190,7 @@ def open_site(
             programs = find_postgres()
             if isinstance(programs, str):
                 raise DrillError(programs)
-            server = stack.enter_context(private_server(programs))
+            server = stack.enter_context(private_server(programs, settings=DURABLE))
             url = server.create()
         (folder / "data").mkdir(parents=True)
         site = Site(folder, ports or (_free_port(), _free_port()), url, server)

@@ -229,7 +229,7 @@ def test_a_difference_is_that_of_local_files(both: tuple[Archive, Archive]) -> N
     products = [next(iter(run_builds(each.config, [asked]))) for each in both]
     assert products[0][0] == products[1][0]
     assert products[0][1] != products[1][1]
-    assert products[0][1].read_bytes() == products[1][1].read_bytes()
+    assert Path(products[0][1]).read_bytes() == Path(products[1][1]).read_bytes()
 
 
 def test_downloads(both: tuple[Archive, Archive], images: Path, storage: HttpStorage) -> None:

@@ -162,7 +162,7 @@ def open_field(
             kernel_candidates=KernelCandidateFinder(tables=stores.tables, catalogs=stores.catalogs),
             skymap=SKYMAP,
             authority=AUTHORITY,
-            data_dir=folder,
+            root=str(folder),
             max_pixels=max_pixels,
         )
         for each in (finder, remembering)

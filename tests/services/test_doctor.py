@@ -13,6 +13,7 @@ from app.services.doctor.finding import Finding
 from app.services.doctor.service import doctor
 from app.services.doctor.versions import postgres_finding
 from app.stores.database import write_transaction
+from app.stores.kept_files import KeptFiles
 from app.stores.metadata import MetadataStores
 from app.stores.tables.physical import tap_schema
 from tests.stores.contract import dataset, product
@@ -36,7 +37,7 @@ def troubles(findings: list[Finding]) -> dict[str, str]:
 
 
 def test_all_is_well_in_a_new_installation(database_url: str, data_dir: Path) -> None:
-    findings = doctor(database_url, data_dir=data_dir)
+    findings = doctor(database_url, files=KeptFiles(data_dir))
     assert troubles(findings) == {}
     subjects = {f.subject for f in findings}
     assert {"database", "tables", "datasets", "spatial index", "files", "data folder"} <= subjects
@@ -54,7 +55,7 @@ def test_files_that_are_gone_or_changed_are_named(
         for n, path in enumerate((there, gone, changed))
     ]
     stores.datasets.upsert(rows)
-    findings = doctor(database_url, data_dir=data_dir)
+    findings = doctor(database_url, files=KeptFiles(data_dir))
     text = " ".join(f.detail for f in findings if f.subject == "files")
     assert str(gone) in text and str(changed) in text and str(there) not in text
 
@@ -69,7 +70,9 @@ def test_products_without_provenance_and_stray_files_are_found(
     row = replace(product(1, "k"), file_path="products/ab/known.fits", file_size=1)
     quality = ProductQuality(product_id=row.dataset_id, numbers={})
     stores.datasets.publish(row, [], quality, result_media_type="image/fits", now=NOW)
-    details = [f.detail for f in doctor(database_url, data_dir=data_dir) if f.status != "ok"]
+    details = [
+        f.detail for f in doctor(database_url, files=KeptFiles(data_dir)) if f.status != "ok"
+    ]
     assert any(row.dataset_id in detail for detail in details)
     assert any("stray.fits" in d and "known.fits" not in d for d in details)
 
@@ -84,7 +87,9 @@ def test_a_hole_in_the_spatial_index_is_found(
     }
     with write_transaction(stores.engine) as connection:
         connection.exec_driver_sql(lose[stores.engine.dialect.name])
-    assert "skyloom init" in troubles(doctor(database_url, data_dir=data_dir))["spatial index"]
+    assert (
+        "skyloom init" in troubles(doctor(database_url, files=KeptFiles(data_dir)))["spatial index"]
+    )
 
 
 def test_a_stale_tap_schema_is_found(
@@ -92,7 +97,7 @@ def test_a_stale_tap_schema_is_found(
 ) -> None:
     with write_transaction(stores.engine) as connection:
         connection.execute(tap_schema["tap_columns"].delete())
-    assert "skyloom init" in troubles(doctor(database_url, data_dir=data_dir))["TAP_SCHEMA"]
+    assert "skyloom init" in troubles(doctor(database_url, files=KeptFiles(data_dir)))["TAP_SCHEMA"]
 
 
 def test_an_old_revision_is_found(
@@ -100,18 +105,18 @@ def test_an_old_revision_is_found(
 ) -> None:
     with write_transaction(stores.engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
-    assert "skyloom init" in troubles(doctor(database_url, data_dir=data_dir))["tables"]
+    assert "skyloom init" in troubles(doctor(database_url, files=KeptFiles(data_dir)))["tables"]
 
 
 def test_a_missing_database_and_folder_are_found_without_making_them(tmp_path: Path) -> None:
     path = tmp_path / "none" / "x.sqlite3"
-    found = troubles(doctor(f"sqlite:///{path}", data_dir=tmp_path / "nowhere"))
+    found = troubles(doctor(f"sqlite:///{path}", files=KeptFiles(tmp_path / "nowhere")))
     assert set(found) == {"database", "data folder"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_does_not_answer_is_found(data_dir: Path) -> None:
-    found = troubles(doctor("postgresql://u@127.0.0.1:1/x", data_dir=data_dir))
+    found = troubles(doctor("postgresql://u@127.0.0.1:1/x", files=KeptFiles(data_dir)))
     assert set(found) == {"database"}
 
 

@@ -11,6 +11,7 @@ import pytest
 from app.services.eviction import EvictionReport, EvictionRule, EvictionService, lines_of
 from app.services.links import LinkService
 from app.services.signatures import FileSigner
+from app.stores.kept_files import KeptFiles
 from app.stores.tables.product_store import ProductStore
 from app.uws.job import Phase
 from tests.services.builds_fixture import Field, now
@@ -24,8 +25,8 @@ def evict(
 ) -> EvictionReport:
     """Evict, and list what can be built again."""
     service = EvictionService(
-        products=ProductStore(engine=field.stores.engine, data_dir=field.folder),
-        data_dir=field.folder,
+        products=ProductStore(engine=field.stores.engine, files=KeptFiles(field.folder)),
+        files=KeptFiles(field.folder),
         rule=EvictionRule(max_bytes=max_bytes, unused_days=unused_days, grace_s=3600.0),
         clock_s=time.time,
         relist=field.listing.update,

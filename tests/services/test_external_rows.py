@@ -28,6 +28,7 @@ from app.services.signatures import FileSigner
 from app.sky.shapes import Circle
 from app.sky.stcs import parse_region
 from app.stores.health import regions_without_index
+from app.stores.kept_files import KeptFiles
 from app.stores.metadata import MetadataStores
 from app.stores.tables.dataset_rows import UpsertCounts
 from app.stores.tables.external_rows import ExternalRowStore
@@ -261,7 +262,7 @@ def test_links_builds_and_doctor_know_that_the_image_is_elsewhere(
     with pytest.raises(RecipeError, match="other services"):
         finder.find(Circle(40.0, 10.0, 0.1), "r")
     assert finder.find(Circle(20.0, 10.0, 0.1), "r") == ()
-    findings = {f.subject: f.status for f in doctor(database_url, data_dir=tmp_path)}
+    findings = {f.subject: f.status for f in doctor(database_url, files=KeptFiles(tmp_path))}
     assert findings["files"] == "ok" and findings["spatial index"] == "ok"
 
 

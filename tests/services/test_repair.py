@@ -11,6 +11,7 @@ from astropy.io import fits
 from app.services.doctor.finding import Finding, exit_status
 from app.services.doctor.service import Repair, doctor
 from app.stores.fits_checksums import wrong_checksums
+from app.stores.kept_files import KeptFiles
 from app.uws.job import Phase
 from tests.services.builds_fixture import Field
 from tests.services.survey import dataset_row
@@ -23,7 +24,7 @@ def examine(field: Field, *, deep: bool = False, mend: bool = False) -> list[Fin
     """The findings about files; what is two hours old is settled."""
     repair = Repair(relist=field.listing.update) if mend else None
     url = field.stores.engine.url.render_as_string(hide_password=False)
-    findings = doctor(url, data_dir=field.folder, deep=deep, repair=repair)
+    findings = doctor(url, files=KeptFiles(field.folder), deep=deep, repair=repair)
     return [f for f in findings if f.subject in {"files", "products", "leftovers"}]
 
 

@@ -435,7 +435,7 @@ def test_the_same_product_has_the_same_bytes(flux: Any) -> None:
 
 
 def test_a_product_can_be_read_back(store: ImageStore, tmp_path: Path, flux: Any) -> None:
-    written = store.write(Path("products/x.fits"), product(flux))
+    written = store.write("products/x.fits", product(flux))
     content = (tmp_path / "products" / "x.fits").read_bytes()
     assert written.size_bytes == len(content)
     assert written.checksum == hashlib.sha256(content).hexdigest()
@@ -448,17 +448,17 @@ def test_a_product_can_be_read_back(store: ImageStore, tmp_path: Path, flux: Any
 
 
 def test_a_write_that_fails_leaves_the_old_file(store: ImageStore, tmp_path: Path) -> None:
-    store.write(Path("p/x.fits"), b"old")
+    store.write("p/x.fits", b"old")
 
     def broken() -> Any:
         yield b"new"
         raise RuntimeError("the build died")
 
     with pytest.raises(RuntimeError):
-        store.write(Path("p/x.fits"), broken())
+        store.write("p/x.fits", broken())
     assert (tmp_path / "p" / "x.fits").read_bytes() == b"old"
     assert [p.name for p in (tmp_path / "p").iterdir()] == ["x.fits"]
-    store.write(Path("p/x.fits"), iter([b"ne", b"w"]))
+    store.write("p/x.fits", iter([b"ne", b"w"]))
     assert (tmp_path / "p" / "x.fits").read_bytes() == b"new"
 
 
@@ -473,7 +473,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         from app.stores.images import WHOLE_ROWS_PX, ImageStore
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            ImageStore(data_dir=Path({folder!r})).write(Path("p/x.fits"), bytes(1_000_000))
+            ImageStore(data_dir=Path({folder!r})).write("p/x.fits", bytes(1_000_000))
         except StorageFullError as fault:
             print(fault)
         """

@@ -91,7 +91,7 @@ def plan_of(
         Chosen(inputs=candidates),
         shape=Grid.from_text(grid).shape,
         authority=AUTHORITY,
-        data_dir=data_dir,
+        root=str(data_dir),
         max_pixels=10**9,
     )
 

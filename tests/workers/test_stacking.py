@@ -70,7 +70,7 @@ def plan_of(chosen: Chosen, data_dir: Path, options: TemplateOptions) -> BuildPl
         chosen,
         shape=grid.shape,
         authority="test.local",
-        data_dir=data_dir,
+        root=str(data_dir),
         max_pixels=10**8,
     )
 

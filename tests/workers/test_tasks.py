@@ -87,7 +87,7 @@ def plan_of(
         chosen,
         shape=Grid.from_text(target.grid).shape,
         authority=AUTHORITY,
-        data_dir=data_dir,
+        root=str(data_dir),
         max_pixels=10**8,
         science=None if science is None else target,
         explicit=explicit,

@@ -28,7 +28,9 @@ def elsewhere_findings(engine: sa.Engine, remote: RemoteFiles) -> Iterator[Findi
 
     Raises StoreUnavailableError.
     """
-    files = [file for file in health.stored_files(engine) if is_remote(file.path)]
+    files = [
+        file for file in health.stored_files(engine) if is_remote(file.path) and not file.built
+    ]
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
         states = list(threads.map(lambda file: _state_of(file, remote), files))
     if kept := states.count("there"):

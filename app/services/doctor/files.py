@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from app.errors import RemoteUnavailableError
 from app.services.doctor.census import Census, Fault
 from app.services.doctor.finding import REPAIR, Finding, examples
-from app.stores.data_folder import PRODUCTS, remove
+from app.stores.data_folder import PRODUCTS
+from app.stores.kept_files import KeptFiles
+from app.stores.remote.addresses import is_remote
 from app.stores.tables.product_store import ProductStore
 
 
@@ -55,7 +57,7 @@ def _told(faults: Sequence[Fault]) -> str:
 
 
 def mend(
-    census: Census, engine: sa.Engine, data_dir: Path, *, relist: Callable[[], object]
+    census: Census, engine: sa.Engine, files: KeptFiles, *, relist: Callable[[], object]
 ) -> tuple[list[Finding], Census]:
     """Mend what can be; what was done, one finding for each thing, and the rest of the census.
 
@@ -63,16 +65,18 @@ def mend(
     for (``relist`` is called to list them as buildable); product files without rows and leftovers
     are removed. Ingested files are never touched. Raises StoreUnavailableError.
     """
-    if census.products and not (data_dir / PRODUCTS).is_dir():
-        message = f"there is no folder {data_dir / PRODUCTS}: nothing is mended"
+    folder = files.data_dir / PRODUCTS
+    here = any(not is_remote(product.path) for product, _ in census.products)
+    if here and not folder.is_dir():
+        message = f"there is no folder {folder}: nothing is mended"
         advice = "mount the disk it lies on; make it, empty, to give all products up"
         return [Finding("fail", "products", message, advice)], census
     done: list[Finding] = []
-    store = ProductStore(engine=engine, data_dir=data_dir)
+    store = ProductStore(engine=engine, files=files)
     for product, why in census.products:
         try:
             withdrawn = store.withdraw(product)
-        except OSError as fault:
+        except (OSError, RemoteUnavailableError) as fault:
             done.append(_cannot(product.path, fault))
             continue
         if withdrawn:
@@ -83,13 +87,14 @@ def mend(
     for path in (*census.stray, *census.leftovers):
         subject = "products" if path in census.stray else "leftovers"
         try:
-            remove(path)
-        except OSError as fault:
+            files.remove(path)
+        except (OSError, RemoteUnavailableError) as fault:
             done.append(_cannot(path, fault))
         else:
             done.append(Finding("mended", subject, f"removed {path}"))
     return done, replace(census, products=(), stray=(), leftovers=())
 
 
-def _cannot(path: object, fault: OSError) -> Finding:
-    return Finding("fail", "files", f"cannot remove {path}: {fault.strerror}", "see its rights")
+def _cannot(path: str, fault: Exception) -> Finding:
+    reason = fault.strerror if isinstance(fault, OSError) else fault
+    return Finding("fail", "files", f"cannot remove {path}: {reason}", "see its rights")

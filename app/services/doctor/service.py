@@ -19,8 +19,8 @@ from app.services.doctor.finding import INIT, Finding
 from app.services.doctor.versions import version_findings
 from app.stores import health
 from app.stores.database import open_engine, sqlite_file
+from app.stores.kept_files import KeptFiles
 from app.stores.migrations import current_revision, head_revision
-from app.stores.remote.files import RemoteFiles
 
 _LITTLE_SPACE: Final = 5 * 1024**3
 _NO_SPACE: Final = 200 * 1024**2
@@ -38,35 +38,30 @@ class Repair:
 def doctor(
     url: str,
     *,
-    data_dir: Path,
+    files: KeptFiles,
     deep: bool = False,
     repair: Repair | None = None,
-    remote: RemoteFiles | None = None,
 ) -> list[Finding]:
     """Examine the database and the data folder; every finding, good ones included.
 
-    ``deep`` reads every file here and compares checksums; of files elsewhere ``remote`` asks what
+    ``deep`` reads every file here and compares checksums; of images elsewhere it is asked what
     their storages tell of them. Nothing is changed but by a ``repair``. What cannot be examined
     because something before it failed is left out.
     """
-    findings = list(_data_folder(data_dir))
+    findings = list(_data_folder(files.data_dir))
     path = sqlite_file(url)
     if path is not None and not path.exists():
         missing = Finding("fail", "database", f"there is no file {path}", INIT)
         return [missing, *findings]
     engine = open_engine(url, pool_size=1)
     try:
-        return [*_database(engine, data_dir, deep, repair, remote), *findings]
+        return [*_database(engine, files, deep, repair), *findings]
     finally:
         engine.dispose()
 
 
 def _database(
-    engine: sa.Engine,
-    data_dir: Path,
-    deep: bool,
-    repair: Repair | None,
-    remote: RemoteFiles | None,
+    engine: sa.Engine, files: KeptFiles, deep: bool, repair: Repair | None
 ) -> Iterator[Finding]:
     """The database first; its contents only when it is at the right revision."""
     name = engine.url.render_as_string(hide_password=True)
@@ -84,20 +79,21 @@ def _database(
         return
     yield Finding("ok", "tables", f"at revision {head}")
     # What is mended shows in the contents.
-    files = list(_guarded("files", lambda: _files(engine, data_dir, deep, repair)))
+    of_files = list(_guarded("files", lambda: _files(engine, files, deep, repair)))
     yield from _guarded("tables", lambda: _contents(engine))
-    yield from files
+    yield from of_files
+    remote = files.remote
     if remote is not None:
         yield from _guarded(SUBJECT, lambda: elsewhere_findings(engine, remote))
 
 
 def _files(
-    engine: sa.Engine, data_dir: Path, deep: bool, repair: Repair | None
+    engine: sa.Engine, files: KeptFiles, deep: bool, repair: Repair | None
 ) -> Iterator[Finding]:
     settled_s = SETTLED_S if repair is None else repair.settled_s
-    census = take_census(engine, data_dir, deep=deep, settled_s=settled_s)
+    census = take_census(engine, files, deep=deep, settled_s=settled_s)
     if repair is not None:
-        done, census = mend(census, engine, data_dir, relist=repair.relist)
+        done, census = mend(census, engine, files, relist=repair.relist)
         yield from done
     yield from file_findings(census)
 

@@ -98,6 +98,20 @@ class RemoteFiles:
         """Bytes of a file as they come; nothing is kept of them. Raises as :meth:`facts` does."""
         return self.objects.stream(Address.of(path), start, stop, facts.identity)
 
+    def write(self, path: str, pieces: Iterable[bytes | memoryview]) -> RemoteFacts:
+        """Store a file, of which nothing is seen before it is whole; what the storage then tells of
+        it. Raises what ``pieces`` raises, and as :meth:`facts` does."""
+        address = Address.of(path)
+        self.objects.put(address, pieces)
+        found = self.objects.head(address)
+        self.remember(path, found)
+        return found
+
+    def remove(self, path: str) -> None:
+        """Delete a file, if there is one. Raises as :meth:`facts` does."""
+        self.forget(path)
+        self.objects.delete(Address.of(path))
+
     def fetch(self, opened: OpenRemote, spans: Sequence[Span]) -> None:
         """Fetch parts of an open file, several at the same time. Raises ImageFormatError for a file
         that was replaced meanwhile."""

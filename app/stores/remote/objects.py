@@ -1,4 +1,5 @@
-"""Requests to storages elsewhere: what a file is, some of its bytes, which files there are.
+"""Requests to storages elsewhere: what a file is, some of its bytes, which files there are; and, of
+S3, to write, delete and sign.
 
 What goes wrong there is told without addresses, hosts and the answers of servers, which may repeat
 the names of keys.
@@ -10,8 +11,8 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -29,9 +30,12 @@ REPLACED: Final = "it was replaced while it was read; ask again"
 STORES: Final = 64
 """Hosts and buckets whose connections are kept."""
 PIECE_BYTES: Final = 1 << 20
+PART_BYTES: Final = 8 << 20
+"""What is sent at once of a longer file; S3 takes at most 10,000 parts of one."""
+PARTS_AT_ONCE: Final = 4
 _SECOND_NS: Final = 10**9
 _STATUS: Final = re.compile(r"status code: (\d{3})")
-_GONE: Final = 410
+_GONE: Final = (404, 410)
 _NO_SUCH_RANGE: Final = 416
 _LATER: Final = frozenset((408, 425, 429))
 _CONNECT_SHARE: Final = 0.3
@@ -121,6 +125,47 @@ class Objects:
                     found = address.beside(str(meta["path"]))
                     yield found, _facts(found.name, meta)
 
+    def put(self, address: Address, pieces: Iterable[bytes | memoryview]) -> None:
+        """Store a file in S3: nobody sees anything of it before it is whole.
+
+        Whatever ``pieces`` raises is raised, and nothing is left behind. Raises as :meth:`head`
+        does; FileNotFoundError where there is no bucket.
+        """
+        store = self._store(address.base)
+        raised: list[BaseException] = []
+
+        def watched() -> Iterator[bytes | memoryview]:
+            try:
+                yield from pieces
+            except BaseException as fault:
+                raised.append(fault)
+                raise
+
+        try:
+            with _faults(address.name):
+                obstore.put(
+                    store,
+                    address.key,
+                    watched(),
+                    chunk_size=PART_BYTES,
+                    max_concurrency=PARTS_AT_ONCE,
+                )
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+
+    def delete(self, address: Address) -> None:
+        """Delete a file of S3, if there is one. Raises as :meth:`head` does."""
+        with _faults(address.name), suppress(FileNotFoundError):
+            obstore.delete(self._store(address.base), address.key)
+
+    def sign(self, address: Address, lifetime_s: float) -> str:
+        """An address at which everybody may read a file of S3 for a while."""
+        with _faults(address.name):
+            store = self._store(address.base)
+            return obstore.sign(store, "GET", address.key, timedelta(seconds=lifetime_s))
+
     def _open_store(self, base: str) -> Any:
         told = self._settings
         common: dict[str, Any] = {
@@ -176,7 +221,7 @@ def _fault_of(name: str, text: str) -> Exception:
     if status is None:
         slow = "kind: Timeout" in text or "TimedOut" in text
         return RemoteUnavailableError(name, "it took too long" if slow else "no answer")
-    if status == _GONE:
+    if status in _GONE:
         return _no_file(name)
     if status == _NO_SUCH_RANGE:
         return ImageFormatError(name, REPLACED)

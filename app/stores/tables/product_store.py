@@ -4,16 +4,16 @@ out of the archive."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from app.schema.rows import virtual_id
-from app.stores.data_folder import remove, set_aside
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_rows import from_row
+from app.stores.kept_files import KeptFiles
 from app.stores.tables.dataset_rows import FOLDED_ID, delete_rows
 from app.stores.tables.physical import job, obscore, product_input
 from app.stores.tables.regions import region_index
@@ -41,10 +41,10 @@ class StoredProduct:
 class ProductStore:
     """Reads and withdraws built products. Every method may raise StoreUnavailableError."""
 
-    def __init__(self, *, engine: sa.Engine, data_dir: Path) -> None:
+    def __init__(self, *, engine: sa.Engine, files: KeptFiles) -> None:
         self._engine = engine
         self._index = region_index(engine)
-        self._data_dir = data_dir
+        self._files = files
 
     def products(self) -> list[StoredProduct]:
         """All of them, in the order in which they were first built."""
@@ -97,29 +97,20 @@ class ProductStore:
         return self._take_out(product, may_go)
 
     def _take_out(self, product: StoredProduct, may_go: Callable[[sa.Connection], bool]) -> bool:
-        """Its file is set aside before the rows are gone for good: whoever dies in between leaves
-        a row without a file, which can be built, and never a file that no row names."""
-        path = self._data_dir / product.path
+        """Its file is out of the way before the rows are gone for good: whoever dies in between
+        leaves a row without a file, which can be built, and never a file that no row names."""
         same = (
             (obscore.c.row_id == product.row_id)
             & (fold(product.dataset_id) == FOLDED_ID)
             & (obscore.c.file_mtime_ns == product.mtime_ns)
         )
-        aside: Path | None = None
-        try:
-            with write_transaction(self._engine) as connection:
-                self._index.lock(connection)
-                found = list(connection.execute(sa.select(obscore.c.row_id).where(same)).scalars())
-                if not found or not may_go(connection):
-                    return False
-                aside = set_aside(path)
-                delete_rows(connection, self._index, found)
-        except BaseException:
-            if aside is not None:
-                aside.rename(path)
-            raise
-        if aside is not None:
-            remove(aside)
+        with ExitStack() as files, write_transaction(self._engine) as connection:
+            self._index.lock(connection)
+            found = list(connection.execute(sa.select(obscore.c.row_id).where(same)).scalars())
+            if not found or not may_go(connection):
+                return False
+            files.enter_context(self._files.taken_out(product.path))
+            delete_rows(connection, self._index, found)
         return True
 
 
