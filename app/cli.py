@@ -217,11 +217,16 @@ def run_server(config: Config, host: str, port: int) -> None:
     from app.main import create_app
     from app.wiring_database import initialise
     from app.wiring_images import list_in_background
+    from app.wiring_operations import Reload
 
     initialise(config)
     list_in_background(config)
     logs.configure(config.log_format, config.log_level)
-    server.run(create_app(config), host=host, port=port, wait_s=config.shutdown_wait_s)
+    application = create_app(config)
+    reload = Reload(
+        config, lambda: load_config(data_dir=config.data_dir), application.services.operations
+    )
+    server.run(application, host=host, port=port, wait_s=config.shutdown_wait_s, reload=reload.run)
 
 
 def bound_memory() -> None:

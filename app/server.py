@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -47,8 +49,13 @@ class OrderlyServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def run(app: Application, *, host: str, port: int, wait_s: float) -> None:
-    """Serve until told to stop. Requests under way get ``wait_s`` seconds then."""
+def run(
+    app: Application, *, host: str, port: int, wait_s: float, reload: Callable[[], object]
+) -> None:
+    """Serve until told to stop. Requests under way get ``wait_s`` seconds then. ``reload`` is
+    called at each SIGHUP, where systems have that."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: _apart(reload))
     config = uvicorn.Config(
         app,
         host=host,
@@ -61,3 +68,8 @@ def run(app: Application, *, host: str, port: int, wait_s: float) -> None:
         timeout_graceful_shutdown=_CLOSE_S,
     )
     OrderlyServer(config, app.services, wait_s=wait_s).run()
+
+
+def _apart(work: Callable[[], object]) -> None:
+    """A handler of signals interrupts what the server does: what it starts takes its own time."""
+    threading.Thread(target=work, name="reload", daemon=True).start()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from app import logs
 from app.config import Config
+from app.errors import UsageError
 from app.operations.checks import Checks, Migrated, answers, at_work, reachable, writable
 from app.operations.metrics import LookedUp, Metrics
 from app.operations.overview import OverviewService
@@ -19,6 +22,12 @@ from app.stores.file_cache import FileCache
 from app.stores.metadata import MetadataStores
 from app.wiring_database import now
 from app.workers.engine import Engine
+
+log = logging.getLogger(__name__)
+
+CHANGEABLE: Final = frozenset({"log_format", "log_level", "slow_query_s"})
+"""Settings that a server takes up while it runs. Keys and tokens need none of this: they are looked
+at whenever they are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +108,35 @@ def make_overview(
         data_dir=config.data_dir.absolute(),
         clock=now,
     )
+
+
+class Reload:
+    """Takes up changed settings in a server that runs; ``read`` reads them anew."""
+
+    def __init__(self, config: Config, read: Callable[[], Config], operations: Operations) -> None:
+        self._config = config
+        self._read = read
+        self._operations = operations
+
+    def run(self) -> None:
+        """Take up those that can change, and name those that cannot. A wrong one changes
+        nothing."""
+        try:
+            found = self._read()
+        except UsageError as fault:
+            log.error("settings are as they were: %s", fault)
+            return
+        changed = {
+            name
+            for name in type(found).model_fields
+            if getattr(found, name) != getattr(self._config, name)
+        }
+        taken = {name: getattr(found, name) for name in sorted(changed & CHANGEABLE)}
+        self._config = self._config.model_copy(update=taken)
+        logs.configure(self._config.log_format, self._config.log_level)
+        logging.getLogger().addHandler(self._operations.faults)
+        self._operations.slow_queries.slow_s = self._config.slow_query_s
+        told = ", ".join(f"{name} = {value}" for name, value in taken.items()) or "nothing changed"
+        log.warning("settings were read again: %s", told)
+        for name in sorted(changed - CHANGEABLE):
+            log.warning("setting %s changed: it counts from the next start", name)
