@@ -119,6 +119,11 @@ class Config(BaseSettings):
     not public; all other private addresses are refused."""
     job_lifetime_s: PositiveInt = 7 * 86400
     """From creation to destruction of a job and its results."""
+    anonymous_jobs: NonNegativeInt = 1000
+    """Jobs that may wait and run for one address without a token (of IPv6: one network of 64
+    bits); 0: any number."""
+    user_jobs: NonNegativeInt = 5000
+    """Jobs that may wait and run for one token; 0: any number. Operators have no limit."""
     job_archive_s: NonNegativeInt = 0
     """How long an ended job stays on record as ARCHIVED, without results, after its destruction;
     0: it is forgotten."""

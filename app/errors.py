@@ -32,6 +32,7 @@
     │  ├ StorageFullError      (file)
     │  ├ StorageReadOnlyError  (file)
     │  ├ TooBusyError          ()
+    │  ├ TooManyJobsError      (limit)
     │  ├ StoppingError         ()   the server ends
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
@@ -230,6 +231,13 @@ class EngineBusyError(TransientError):
 
 class TooBusyError(TransientError):
     """As many queries are running as the service can take; try again later"""
+
+
+class TooManyJobsError(TransientError):
+    """The limit of jobs of one client that have not ended is {0}; try again when one has"""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
 
 
 class StoppingError(TransientError):

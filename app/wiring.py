@@ -334,6 +334,8 @@ def make_jobs(
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
         archive_s=config.job_archive_s,
+        anonymous_jobs=config.anonymous_jobs,
+        user_jobs=config.user_jobs,
         quote=quotes.quote,
         on_change=dispatcher.notify,
     )

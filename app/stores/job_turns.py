@@ -16,6 +16,9 @@ from app.stores.tables.physical import job as table
 from app.uws.job import Job, JobKind, Phase
 
 ORDER: Final = (table.c.turn, table.c.creation_time, table.c.job_id)
+_UNDER_WAY: Final = [
+    phase.value for phase in (Phase.PENDING, Phase.HELD, Phase.QUEUED, Phase.EXECUTING)
+]
 
 
 def serialise(connection: sa.Connection, account: str) -> None:
@@ -39,6 +42,14 @@ def next_turn(kind: JobKind, account: str) -> sa.ColumnElement[Any]:
     last = one(sa.func.max(rows.c.turn), rows.c.account == account)
     now = sa.func.coalesce(front, newest, 0)
     return sa.case((last >= now, last + 1), else_=now)
+
+
+def count_under_way(connection: sa.Connection, account: str) -> int:
+    """How many jobs of an account have not ended."""
+    query = sa.select(sa.func.count()).where(
+        table.c.account == account, table.c.phase.in_(_UNDER_WAY)
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def before(job: Job) -> sa.ColumnElement[bool]:

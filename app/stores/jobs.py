@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.errors import JobNotFoundError
+from app.errors import JobNotFoundError, TooManyJobsError
 from app.stores.database import read_transaction, write_transaction
 from app.stores.job_changes import JobChanges
 from app.stores.job_rows import from_row, instant_text, parse_instant, to_row
-from app.stores.job_turns import ORDER, before, next_turn, serialise
+from app.stores.job_turns import ORDER, before, count_under_way, next_turn, serialise
 from app.stores.tables.physical import job as table
 from app.uws.job import Job, JobKind, Phase
 from app.uws.transitions import step
@@ -35,9 +35,14 @@ class JobStore:
         self._engine = engine
         self.changes = JobChanges()
 
-    def add(self, job: Job) -> None:
-        """Store a new job."""
+    def add(self, job: Job, *, most: int = 0) -> None:
+        """Store a new job. Raises TooManyJobsError when ``most`` (0: any number) of its account
+        have not ended."""
         with write_transaction(self._engine) as connection:
+            if most:
+                serialise(connection, job.account)
+                if count_under_way(connection, job.account) >= most:
+                    raise TooManyJobsError(most)
             connection.execute(table.insert(), to_row(job))
 
     def get(self, job_id: str) -> Job:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import JobNotFoundError, ParameterError, PhaseError
+from app.errors import JobNotFoundError, ParameterError, PhaseError, TooManyJobsError
+from app.http.faults import fault_of, headers_of
+from app.schema.access import OPERATOR, Identity
 from app.services.jobs import JobService
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
@@ -166,3 +168,29 @@ def test_wait_returns_when_the_job_ends(service: JobService, stores: MetadataSto
     threading.Timer(0.1, _end, (stores, job_id, Phase.COMPLETED)).start()
     assert service.wait(job_id, timeout_s=PATIENCE_S).phase is Phase.COMPLETED
     assert service.wait(job_id, timeout_s=PATIENCE_S, phase=Phase.PENDING).phase is Phase.COMPLETED
+
+
+def test_how_many_jobs_one_client_may_have(stores: MetadataStores, tmp_path: Path) -> None:
+    service = JobService(
+        jobs=stores.jobs,
+        results=ResultStore(data_dir=tmp_path),
+        clock=lambda: NOW,
+        lifetime_s=3600,
+        execution_limits_s={},
+        anonymous_jobs=2,
+        user_jobs=3,
+    )
+    here, there = Identity(client="@192.0.2.1"), Identity(client="@192.0.2.2")
+    first, _ = [service.create("tap", (), identity=here) for _ in range(2)]
+    with pytest.raises(TooManyJobsError, match="have not ended is 2;") as refused:
+        service.create("tap", (), identity=here)
+    assert fault_of(type(refused.value)).status == 503
+    assert "Retry-After" in headers_of(refused.value)
+    service.create("tap", (), identity=there)
+    for who, count in ((Identity(name="ada"), 3), (OPERATOR, 5)):
+        for _ in range(count):
+            service.create("tap", (), identity=who)
+    with pytest.raises(TooManyJobsError):
+        service.create("tap", (), identity=Identity(name="ada"))
+    service.abort(first.job_id)
+    service.create("tap", (), identity=here)
