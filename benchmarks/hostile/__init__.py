@@ -1,1 +1,1 @@
-"""Hostile input, at length: ``python -m benchmarks.hostile requests|description|files``."""
+"""Hostile input, at length: ``python -m benchmarks.hostile requests|files``."""

@@ -1,21 +1,27 @@
-"""``python -m benchmarks.hostile requests [--count N] [--clients N] [--postgres] [--data-dir D]``:
-input that nobody should send, over every route of a real service with a survey.
+"""``python -m benchmarks.hostile requests|files [--count N] [--clients N] [--postgres] …``: input
+that nobody should send.
 
-``requests`` are malformed requests. Exits with 1 when anything happened that must not."""
+``requests`` are malformed ones, to every route of a real service with a survey; ``files`` are
+mutated FITS files and as many VOTables, read under a limit of memory. Exits with 1 when anything
+happened that must not."""
 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from benchmarks.figures import machine
-from benchmarks.hostile import requests
+from benchmarks.hostile import files, requests
 from tests.flows.service import Service, free_port
 from tests.postgres import find_postgres, private_server
+
+MOST_MEMORY_BYTES: Final = 6 * 2**30
 
 
 @contextmanager
@@ -42,10 +48,21 @@ def _served(service: Service) -> Iterator[Service]:
         service.stop()
 
 
+def _files(count: int, seed: int) -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    report = files.Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        files.read_images(report, Path(scratch), count=count, seed=seed)
+        files.read_tables(report, Path(scratch), count=count, seed=seed)
+    for line in report.lines():
+        print("  " + line)
+    return int(bool(report.faults))
+
+
 def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("what", choices=("requests",))
+    parser.add_argument("what", choices=("requests", "files"))
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=11)
@@ -54,6 +71,8 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     asked = parser.parse_args()
     print(machine())
+    if asked.what == "files":
+        return _files(asked.count, asked.seed)
     with survey(asked.data_dir, postgres=asked.postgres, port=asked.port) as service:
         report = requests.run(
             service,

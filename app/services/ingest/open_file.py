@@ -13,6 +13,7 @@ from astropy.io.fits import Header
 from app.errors import ImageFormatError
 from app.pixels.image import MASK_PLANES
 from app.recipes.recipe import PlaneRef
+from app.services.ingest.axes import require_few_axes
 from app.services.ingest.files import FoundFile
 from app.services.ingest.hdus import (
     ImageUnit,
@@ -26,7 +27,7 @@ from app.services.ingest.profile import Settings
 from app.services.ingest.valid_pixels import Valid, find_data_flagged, find_valid
 from app.stores.fits_files import format_faults, require_whole_headers
 from app.stores.image_files import ImageFiles
-from app.stores.remote.addresses import name_of
+from app.stores.remote.addresses import is_remote, name_of
 
 _CHUNK = 1 << 23
 
@@ -51,10 +52,15 @@ class OpenFile:
         self.settings = settings
         self._store = store
         self._files = files
-        self.hdulist = files.enter_context(store.open_fits(file.path))
+        self.hdulist = self._open(file.path)
         require_whole_headers(self.hdulist)
         self.units = list_units(self.hdulist, settings)
         self._companions: dict[str, tuple[Any, list[ImageUnit], int]] = {}
+
+    def _open(self, path: str) -> Any:
+        if not is_remote(path):
+            require_few_axes(self._store.data_dir / path)
+        return self._files.enter_context(self._store.open_fits(path))
 
     def images(self) -> list[ImageUnit]:
         """The HDUs that are images in their own right. Raises ImageFormatError without any."""
@@ -103,7 +109,7 @@ class OpenFile:
 
     def _open_companion(self, path: str) -> tuple[Any, list[ImageUnit], int]:
         if path not in self._companions:
-            hdulist = self._files.enter_context(self._store.open_fits(path))
+            hdulist = self._open(path)
             require_whole_headers(hdulist)
             units = list_units(hdulist, self.settings)
             self._companions[path] = (hdulist, units, self._store.identity(path)[1])

@@ -1,0 +1,35 @@
+"""Files and tables that nobody should send end in pixels, in rows, or in an error that is told."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from app.services.ingest.files import FoundFile
+from app.services.ingest.profile_reader import parse_profile
+from app.services.ingest.read_file import FileReader
+from app.stores.image_files import ImageFiles
+from benchmarks.hostile.files import Report, read_images, read_tables, sound_images
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_axes_without_number_are_refused_at_once(tmp_path: Path, kind: int, packed: bool) -> None:
+    content = bytearray(sound_images()[kind])
+    place = content.rindex(b"NAXIS   =")
+    content[place : place + 80] = b"NAXIS   = 99999999999999999999".ljust(80)
+    path = tmp_path / ("a.fits.gz" if packed else "a.fits")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    reader = FileReader(parse_profile(""), "test.org", "night", ImageFiles(tmp_path))
+    found = reader.read(FoundFile(str(path), path.name, path.stat().st_size, 1))
+    assert found.rows == () and "more than 999 axes" in (found.reason or "")
+
+
+def test_mutated_files_and_tables_make_no_fault(tmp_path: Path) -> None:
+    report = Report()
+    read_images(report, tmp_path, count=30, seed=3)
+    read_tables(report, tmp_path, count=150, seed=3)
+    assert report.faults == {}
+    assert report.outcomes["images read"] > 2 and report.outcomes["tables read"] > 0
