@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -141,7 +141,7 @@ class LinkService:
             offered = services.get(fold(row.dataset_id), ())
             own += self._guarded((service_link(row, each) for each in offered), row, identity)
             if fold(identifier) != fold(row.dataset_id):  # a promise that was kept
-                own = [replace(link, ID=identifier) for link in own]
+                own = [link._replace(ID=identifier) for link in own]
             links += own
         return LinkTable(tuple(links), descriptors, len(unique) > len(asked))
 
@@ -251,7 +251,7 @@ class LinkService:
             return
         is_theirs = self._gate.may_read(identity, row.rights)
         for link in links:
-            yield replace(link, link_auth="true", link_authorized=is_theirs)
+            yield link._replace(link_auth="true", link_authorized=is_theirs)
 
     def _this(self, row: DatasetRow, service_url: str) -> Link:
         title = row.columns.get("obs_title") or row.columns.get("dataproduct_subtype") or "Image"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ class FileSigner:
 def _signed(key: bytes, ref: FileRef, expiry: int) -> str:
     name = f"{ref.part}{_PART}{ref.dataset_id}".encode()
     body = f"{expiry}{_SEPARATOR}{base64.urlsafe_b64encode(name).decode().rstrip('=')}"
-    signature = hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.digest(key, body.encode(), "sha256").hex()
     return f"{body}{_SEPARATOR}{signature}"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
@@ -20,8 +20,7 @@ ID_FIELD: Final = "ID"
 """The column to which the identifiers of descriptors for several datasets refer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(NamedTuple):
     """One row. Exactly one of ``access_url``, ``service_def`` and ``error_message`` is set."""
 
     ID: str
@@ -96,7 +95,7 @@ def write_links(
 ) -> Iterator[bytes]:
     """The document; ``truncated`` marks that links of further identifiers are missing."""
     columns = [
-        pa.array([getattr(link, column.name) for link in links], column.type)
+        pa.array(map(attrgetter(column.name), links), column.type)
         for column in arrow_schema(FIELDS)
     ]
     batch = pa.RecordBatch.from_arrays(columns, schema=arrow_schema(FIELDS))
