@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from app.errors import TooBusyError
-from app.http.streaming import OwnThreads
+from app.http.yielding import Work, YieldingThreads
 
 SHORT_SLOTS: Final = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """More of them at once only wait for each other: 8 on 2 cores took a fifth more time of the cores
 for each query, and left them idle as often. With the long ones and jobs they are fewer than the
 connections that a pool opens."""
 LONG_SLOTS: Final = 16
+LONG_EACH: Final = max(2, os.cpu_count() or 1)
+"""Long queries of one account that run beside each other: more would take the cores from others."""
 LONG_AFTER_S: Final = 0.25
-"""A query that takes longer gives its place to another one."""
+"""A query that takes longer gives its place to another one, and its thread gives way."""
 MAX_WAITING: Final = 64
 PATIENCE_S: Final = 20.0
 
@@ -31,9 +34,9 @@ class QueryLanes:
     others, if one is free, so that new queries find the short places free. At most ``waiting``
     queries wait, each for ``patience_s`` at most.
 
-    Accounts are served evenly: a free place goes to the one that holds the fewest. None holds all
-    places: as many as half of the short ones are left to others. Where too many wait the newest of
-    the account with the most of them is sent away.
+    Accounts are served evenly: a free place goes to the one that holds the fewest. None holds more
+    than ``long_each`` long places, nor all of the short ones: half of them are left to others.
+    Where too many wait the newest of the account with the most of them is sent away.
     """
 
     def __init__(
@@ -41,18 +44,21 @@ class QueryLanes:
         *,
         short: int = SHORT_SLOTS,
         long: int = LONG_SLOTS,
+        long_each: int = LONG_EACH,
         waiting: int = MAX_WAITING,
         patience_s: float = PATIENCE_S,
         long_after_s: float = LONG_AFTER_S,
     ) -> None:
-        self._threads = OwnThreads(short + long, "query")
+        self.threads: Final = YieldingThreads(short + long, "query")
         self._short_left = short
         self._long_left = long
         self._max_waiting = waiting
         self._patience_s = patience_s
         self._long_after_s = long_after_s
-        self._most_held = short + long - short // 2
-        self._held: Counter[str] = Counter()
+        self._most_short = short - short // 2
+        self._long_each = long_each
+        self._short_of: Counter[str] = Counter()
+        self._long_of: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._overdue: deque[Slot] = deque()
 
@@ -82,16 +88,19 @@ class QueryLanes:
     def _serve(self) -> None:
         """Give free places to those who wait."""
         while self._short_left > 0:
-            served = [each for each in self._waiting if self._held[each] < self._most_held]
+            served = [each for each in self._waiting if self._short_of[each] < self._most_short]
             if not served:
                 return
-            account = min(served, key=self._held.__getitem__)  # of several who waits longest
+            account = min(served, key=self._held_by)  # of several who waits longest
             turns = self._waiting.pop(account)
             turns.popleft().set_result(None)
             if turns:
                 self._waiting[account] = turns
-            self._held[account] += 1
+            self._short_of[account] += 1
             self._short_left -= 1
+
+    def _held_by(self, account: str) -> int:
+        return self._short_of[account] + self._long_of[account]
 
     def _keep_few_waiting(self) -> None:
         if sum(map(len, self._waiting.values())) > self._max_waiting:
@@ -106,37 +115,32 @@ class QueryLanes:
         if not turns:
             del self._waiting[account]
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do ``work`` in a thread, to its end even when the waiting task is cancelled."""
-        return await self._threads.run(work)
-
     def leave_short(self, account: str) -> None:
         """A query of an account has left a short place: the next who waits takes it."""
-        self._release(account)
+        _take_one(self._short_of, account)
         self._short_left += 1
         self._serve()
 
     def leave_long(self, account: str) -> None:
         """A query of an account has left a long place: the next that is overdue takes it."""
-        self._release(account)
+        _take_one(self._long_of, account)
         self._long_left += 1
-        if self._overdue:
-            self._overdue.popleft().become_long()
-        self._serve()
+        overdue = next((each for each in self._overdue if self._may_be_long(each.account)), None)
+        if overdue is not None:
+            self._overdue.remove(overdue)
+            overdue.become_long()
 
-    def _release(self, account: str) -> None:
-        self._held[account] -= 1
-        if not self._held[account]:
-            del self._held[account]
+    def _may_be_long(self, account: str) -> bool:
+        return self._long_left > 0 and self._long_of[account] < self._long_each
 
     def move(self, slot: Slot) -> bool:
         """Give a query that has become long another place, now or when one is free."""
-        if self._long_left == 0:
+        if not self._may_be_long(slot.account):
             self._overdue.append(slot)
             return False
         self._long_left -= 1
-        self._short_left += 1
-        self._serve()
+        self._long_of[slot.account] += 1
+        self.leave_short(slot.account)
         return True
 
     def forget(self, slot: Slot) -> None:
@@ -145,19 +149,41 @@ class QueryLanes:
             self._overdue.remove(slot)
 
 
+def _take_one(counts: Counter[str], account: str) -> None:
+    counts[account] -= 1
+    if not counts[account]:
+        del counts[account]
+
+
 class Slot:
     """The place of one query of an account."""
 
     def __init__(self, lanes: QueryLanes, long_after_s: float, account: str) -> None:
         self.lanes = lanes
-        self._account = account
+        self.account = account
+        self._is_overdue = False
         self._is_long = False
         self._has_left = False
+        self._work: Work | None = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(long_after_s, self.become_long)
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """See :class:`app.http.streaming.Threads`."""
+        context = contextvars.copy_context()  # the log names the request in these threads too
+        self._work = self.lanes.threads.submit(lambda: context.run(work), is_low=self._is_overdue)
+        future: asyncio.Future[T] = asyncio.wrap_future(self._work.future)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
     def become_long(self) -> None:
-        """Move to the long ones."""
+        """Give way, and move to the long ones."""
+        self._is_overdue = True
+        if self._work is not None:
+            self._work.lower()
         self._is_long = self.lanes.move(self)
 
     def leave(self) -> None:
@@ -167,7 +193,7 @@ class Slot:
         self._has_left = True
         self._timer.cancel()
         if self._is_long:
-            self.lanes.leave_long(self._account)
+            self.lanes.leave_long(self.account)
         else:
             self.lanes.forget(self)
-            self.lanes.leave_short(self._account)
+            self.lanes.leave_short(self.account)

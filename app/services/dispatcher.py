@@ -241,9 +241,19 @@ class Dispatcher:
                 self._running.pop(job.job_id, None)
             self._wake.set()
 
+    def _is_deleted(self, job: Job) -> bool:
+        """Whether it is no fault that its files are gone."""
+        try:
+            self._jobs.get(job.job_id)
+        except JobNotFoundError:
+            return True
+        except ServiceError:
+            return False  # nobody can tell
+        return False
+
     def _settle_fault(self, running: RunningJob, fault: Exception) -> None:
         job = running.job
-        if not isinstance(fault, ServiceError):
+        if not isinstance(fault, ServiceError) and not self._is_deleted(job):
             log.error("job %s (%s) failed", job.job_id, job.kind, exc_info=fault)
         if isinstance(fault, StoppedError) and self._stopping.is_set():
             self._settle(job, lambda current: self._requeued(current, attempts=job.attempts - 1))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
 from app.errors import TooBusyError
 from app.http.lanes import QueryLanes, Slot
+from app.http.yielding import NICER
 
 
 def test_a_short_query_passes_the_long_ones() -> None:
@@ -17,7 +20,7 @@ def test_a_short_query_passes_the_long_ones() -> None:
     async def ask(lanes: QueryLanes, name: str, until: threading.Event | None) -> None:
         slot = await lanes.enter()
         try:
-            await lanes.run(until.wait if until else (lambda: None))
+            await slot.run(until.wait if until else (lambda: None))
             order.append(name)
         finally:
             slot.leave()
@@ -126,3 +129,56 @@ def test_who_waits_the_most_is_sent_away_first() -> None:
         (await greedy[1]).leave()
 
     asyncio.run(story())
+
+
+def test_long_queries_of_one_account_do_not_take_the_places_of_another() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=4, long=5, long_each=2, waiting=9, long_after_s=0.0)
+        greedy = [await _settled(lanes, "greedy") for _ in range(4)]
+        waiting = asyncio.create_task(lanes.enter("greedy"))
+        others = [await _settled(lanes, "other") for _ in range(3)]
+        assert not waiting.done()
+        greedy[0].leave()  # a third one of its moves to the long places
+        slot = await waiting
+        for each in (*greedy, *others, slot):
+            each.leave()
+
+    asyncio.run(story())
+
+
+async def _settled(lanes: QueryLanes, account: str) -> Slot:
+    """The place of a query that is overdue by now."""
+    slot = await lanes.enter(account)
+    await asyncio.sleep(0.01)
+    return slot
+
+
+def test_the_thread_of_a_long_query_gives_way_and_the_next_one_does_not() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def story() -> tuple[int, int, int]:
+        lanes = QueryLanes(short=1, long=1, long_after_s=30)
+        begun, gate = threading.Event(), threading.Event()
+
+        def work() -> int:
+            begun.set()
+            gate.wait()
+            return niceness()
+
+        slot = await lanes.enter()
+        long = asyncio.create_task(slot.run(work))
+        await asyncio.to_thread(begun.wait)
+        slot.become_long()
+        gate.set()
+        late = await long
+        again = await slot.run(niceness)
+        slot.leave()
+        other = await lanes.enter()
+        short = await other.run(niceness)
+        other.leave()
+        return late, again, short
+
+    nicer = NICER if sys.platform == "linux" else 0
+    base = niceness()
+    assert asyncio.run(story()) == (base + nicer, base + nicer, base)

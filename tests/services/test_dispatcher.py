@@ -220,6 +220,23 @@ def test_the_result_of_a_job_that_was_deleted_meanwhile_is_removed(
         wait_for(lambda: discarded == [job_id])
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_job_whose_folder_was_deleted_with_it_is_no_fault(
+    stores: MetadataStores, caplog: pytest.LogCaptureFixture, *, deleted: bool
+) -> None:
+    discarded: list[str] = []
+
+    def work(job: Job, should_stop: ShouldStop, progress: Progress) -> None:
+        if deleted:
+            stores.jobs.delete(job.job_id)
+        raise FileNotFoundError(job.job_id)
+
+    job_id = add_job(stores.jobs)
+    with dispatching(stores.jobs, work, discard=discarded.append):
+        wait_for(lambda: discarded == [job_id]) if deleted else ended(stores.jobs, job_id)
+    assert (f"job {job_id} (template) failed" in caplog.text) is not deleted
+
+
 def test_a_stop_interrupts_what_does_not_ask(stores: MetadataStores) -> None:
     def work(job: Job, should_stop: StopSignal, progress: Progress) -> None:
         interrupted = threading.Event()

@@ -1,0 +1,1 @@
+"""A service under the load of many clients at once."""
