@@ -125,8 +125,9 @@ async def beside(service: Service, modest: str, greedy: str) -> tuple[Report, Re
 
 
 def token_of(service: Service, name: str) -> str:
-    """A new token."""
-    return service.run("token", "create", name).stdout.split()[-1]
+    """A new token, of a name that the folder does not know from an earlier run."""
+    made = service.run("token", "create", f"{name}-{time.time_ns()}")
+    return made.stdout.split()[-1]
 
 
 def main() -> int:
@@ -140,10 +141,11 @@ def main() -> int:
     asked = parser.parse_args()
     print(machine())
     with survey(asked.data_dir, postgres=asked.postgres, port=None) as service:
+        before = len(service.log())
         report = asyncio.run(
             crowd(service, clients=asked.clients, minutes=asked.minutes, think_s=asked.think)
         )
-        log = service.log()
+        log = service.log()[before:]
         for word in DEATHS:
             if word in log:
                 report.faults[f"log: {word}"] = log[log.index(word) :][:2000]
