@@ -68,7 +68,7 @@ async def _answer_from_elsewhere(
     headers["Content-Length"] = str(stop - start)
     status = 200 if asked is None else 206
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=download.media_type)
+        return Response(status_code=status, headers={**headers, **_typed(download)})
     answer = await stream(
         request,
         lambda: file.pieces(start, stop),
@@ -81,6 +81,11 @@ async def _answer_from_elsewhere(
 
 def _named(download: Download) -> dict[str, str]:
     return {} if download.name is None else {"Content-Disposition": disposition(download.name)}
+
+
+def _typed(download: Download) -> dict[str, str]:
+    """Given as a header the type stays as it is; as media_type texts would get a charset."""
+    return {"Content-Type": download.media_type}
 
 
 def _state(download: Download) -> dict[str, str]:
@@ -97,10 +102,9 @@ def _answer(
 ) -> Response:
     response = _File(
         file.path,
-        media_type=download.media_type,
         filename=download.name,
         stat_result=file.facts,
-        headers={"Cache-Control": "private", **_state(download), **more},
+        headers={"Cache-Control": "private", **_typed(download), **_state(download), **more},
     )
     etag, modified = response.headers["etag"], response.headers["last-modified"]
     if is_fresh(request, etag=etag, modified=modified):
