@@ -39,7 +39,7 @@ async def answer_query(
         request,
         answer,
         media_type=media_type,
-        threads=slot,
+        threads=lanes,
         on_hang_up=control.cancel,
         on_end=slot.leave,
     )

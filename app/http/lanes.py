@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from app.errors import TooBusyError
-from app.http.yielding import Work, YieldingThreads
+from app.http.streaming import OwnThreads
 
 SHORT_SLOTS: Final = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """More of them at once only wait for each other: 8 on 2 cores took a fifth more time of the cores
 for each query, and left them idle as often. With the long ones and jobs they are fewer than the
 connections that a pool opens."""
 LONG_SLOTS: Final = 16
-LONG_EACH: Final = max(2, os.cpu_count() or 1)
-"""Long queries of one account that run beside each other: more would take the cores from others."""
+LONG_EACH: Final = SHORT_SLOTS
+"""Long queries of one account that run beside each other and leave it the short places: more would
+take the cores from others."""
 LONG_AFTER_S: Final = 0.25
-"""A query that takes longer gives its place to another one, and its thread gives way."""
+"""A query that takes longer gives its place to another one."""
 MAX_WAITING: Final = 64
 PATIENCE_S: Final = 20.0
 
@@ -49,7 +49,7 @@ class QueryLanes:
         patience_s: float = PATIENCE_S,
         long_after_s: float = LONG_AFTER_S,
     ) -> None:
-        self.threads: Final = YieldingThreads(short + long, "query")
+        self._threads = OwnThreads(short + long, "query")
         self._short_left = short
         self._long_left = long
         self._max_waiting = waiting
@@ -115,6 +115,10 @@ class QueryLanes:
         if not turns:
             del self._waiting[account]
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in a thread, to its end even when the waiting task is cancelled."""
+        return await self._threads.run(work)
+
     def leave_short(self, account: str) -> None:
         """A query of an account has left a short place: the next who waits takes it."""
         _take_one(self._short_of, account)
@@ -161,29 +165,13 @@ class Slot:
     def __init__(self, lanes: QueryLanes, long_after_s: float, account: str) -> None:
         self.lanes = lanes
         self.account = account
-        self._is_overdue = False
         self._is_long = False
         self._has_left = False
-        self._work: Work | None = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(long_after_s, self.become_long)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """See :class:`app.http.streaming.Threads`."""
-        context = contextvars.copy_context()  # the log names the request in these threads too
-        self._work = self.lanes.threads.submit(lambda: context.run(work), is_low=self._is_overdue)
-        future: asyncio.Future[T] = asyncio.wrap_future(self._work.future)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
-
     def become_long(self) -> None:
-        """Give way, and move to the long ones."""
-        self._is_overdue = True
-        if self._work is not None:
-            self._work.lower()
+        """Move to the long ones."""
         self._is_long = self.lanes.move(self)
 
     def leave(self) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
 
 import pytest
 
 from app.errors import TooBusyError
 from app.http.lanes import QueryLanes, Slot
-from app.http.yielding import NICER
 
 
 def test_a_short_query_passes_the_long_ones() -> None:
@@ -20,7 +17,7 @@ def test_a_short_query_passes_the_long_ones() -> None:
     async def ask(lanes: QueryLanes, name: str, until: threading.Event | None) -> None:
         slot = await lanes.enter()
         try:
-            await slot.run(until.wait if until else (lambda: None))
+            await lanes.run(until.wait if until else (lambda: None))
             order.append(name)
         finally:
             slot.leave()
@@ -151,34 +148,3 @@ async def _settled(lanes: QueryLanes, account: str) -> Slot:
     slot = await lanes.enter(account)
     await asyncio.sleep(0.01)
     return slot
-
-
-def test_the_thread_of_a_long_query_gives_way_and_the_next_one_does_not() -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    async def story() -> tuple[int, int, int]:
-        lanes = QueryLanes(short=1, long=1, long_after_s=30)
-        begun, gate = threading.Event(), threading.Event()
-
-        def work() -> int:
-            begun.set()
-            gate.wait()
-            return niceness()
-
-        slot = await lanes.enter()
-        long = asyncio.create_task(slot.run(work))
-        await asyncio.to_thread(begun.wait)
-        slot.become_long()
-        gate.set()
-        late = await long
-        again = await slot.run(niceness)
-        slot.leave()
-        other = await lanes.enter()
-        short = await other.run(niceness)
-        other.leave()
-        return late, again, short
-
-    nicer = NICER if sys.platform == "linux" else 0
-    base = niceness()
-    assert asyncio.run(story()) == (base + nicer, base + nicer, base)
