@@ -62,10 +62,9 @@ def router(*, coverage: CoverageService) -> APIRouter:
 def _answer(
     request: Request, coverage: CoverageService, asked: CoverageRequest, media_type: str
 ) -> Response:
-    found = coverage.find(asked)
-    content = WRITERS[media_type](found.moc)
+    found = coverage.write(asked, media_type, WRITERS[media_type])
     headers = {
-        "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        "ETag": f'"{hashlib.sha256(found.content).hexdigest()[:32]}"',
         "Last-Modified": format_datetime(datetime.fromisoformat(found.modified), usegmt=True),
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
         "Vary": "Accept",
@@ -74,7 +73,7 @@ def _answer(
         return Response(status_code=304, headers=headers)
     if media_type == NAMES["fits"]:
         headers["Content-Disposition"] = 'inline; filename="coverage.fits"'
-    return Response(content, media_type=media_type, headers=headers)
+    return Response(found.content, media_type=media_type, headers=headers)
 
 
 def _media_type(request: Request, parameters: ParameterSet) -> str:

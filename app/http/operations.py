@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from functools import partial
 from typing import Final
 
 from anyio import to_thread
@@ -20,6 +22,8 @@ from app.operations.state import ServerState
 
 READ: Final = ["GET", "HEAD"]
 _UNKEPT: Final = {"Cache-Control": "no-store"}
+_PRESSED: Final = 1
+"""The fastest level: figures become a tenth or less all the same."""
 
 
 def router(
@@ -54,8 +58,12 @@ def router(
     async def figures(request: Request) -> Response:
         if not includes(metrics_for, request.client.host if request.client else None):
             raise NotFoundError("A page for this client at /metrics")
+        headers = {**_UNKEPT, "Content-Type": CONTENT_TYPE_LATEST, "Vary": "Accept-Encoding"}
         text = await to_thread.run_sync(metrics.text)
-        return Response(text, headers={**_UNKEPT, "Content-Type": CONTENT_TYPE_LATEST})
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            text = await to_thread.run_sync(partial(gzip.compress, text, _PRESSED))
+        return Response(text, headers=headers)
 
     @found.api_route("/availability", methods=READ, summary="VOSI availability")
     async def available() -> Response:

@@ -22,6 +22,8 @@ REQUEST_ID: Final = b"x-request-id"
 UNKNOWN_ROUTE: Final = "(none)"
 ALWAYS_ANSWERED: Final = ("/health", "/ready", "/metrics", "/availability")
 """Ends of the paths that are answered while the server stops."""
+METHOD_NOT_ALLOWED: Final = 405
+"""Methods that a route does not take make no figures of their own."""
 _TOKEN: Final = "token"
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
 
@@ -62,7 +64,8 @@ class Watch:
             await self._app(scope, receive, send)
 
     def _note(self, scope: Scope, answer: _Answer, seconds: float, identifier: str) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
+        is_taken = scope["method"] in METHODS and answer.status != METHOD_NOT_ALLOWED
+        method = scope["method"] if is_taken else "other"
         route = route_of(scope)
         self._metrics.request_ended(
             method, route, answer.status, seconds, answer.sent, whole=answer.is_whole

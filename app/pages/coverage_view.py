@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.services.coverage import CoverageService
 from app.services.coverage_request import parse_coverage
@@ -25,12 +26,16 @@ def sky_coverage(coverage: CoverageService) -> Callable[[], Response]:
     about it."""
 
     def cover() -> Response:
-        found = coverage.find(parse_coverage(ParameterSet(())))
-        moc = bounded(found.moc, cells=MAX_CELLS)
-        about = f"What images cover is blue, in cells of {_size(moc)}."
-        return JSONResponse({"about": about, "geometry": to_geojson(moc)}, headers=_KEPT)
+        found = coverage.write(parse_coverage(ParameterSet(())), "sky", _write)
+        return Response(found.content, media_type="application/json", headers=_KEPT)
 
     return cover
+
+
+def _write(whole: MOC) -> bytes:
+    moc = bounded(whole, cells=MAX_CELLS)
+    about = f"What images cover is blue, in cells of {_size(moc)}."
+    return json.dumps({"about": about, "geometry": to_geojson(moc)}, ensure_ascii=False).encode()
 
 
 def to_geojson(moc: MOC) -> dict[str, Any]:

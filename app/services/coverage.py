@@ -19,6 +19,7 @@ from app.schema.coverage import GROUPED
 from app.schema.obscore import OBSCORE
 from app.services.catalog_rows import CatalogRows, literal
 from app.services.coverage_request import CoverageRequest, find_coverage
+from app.services.shared_work import SharedWork
 from app.sky.moc import (
     MOC,
     bounded,
@@ -31,13 +32,15 @@ from app.sky.moc import (
 )
 from app.sky.predicates import bounding_circle
 from app.sky.stcs import parse_region
-from app.stores.tables.coverage_store import CoverageStore, CoverageUpdate, Group
+from app.stores.tables.coverage_store import CoverageState, CoverageStore, CoverageUpdate, Group
 
 ROWS_AT_ONCE: Final = 10_000
 MENDED_AT_ONCE: Final = 200
 """Where more regions went, the maps of their groups are made anew."""
 WAIT_S: Final = 20.0
 """How long a request waits for the maps to be brought up to date."""
+KEPT_BYTES: Final = 16 * 2**20
+"""Documents of maps that are kept for who asks next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,14 @@ class Coverage:
     """A map, and the UTC instant (ISO 8601) since which it is no other."""
 
     moc: MOC
+    modified: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageDocument:
+    """A map as it is sent, and the UTC instant (ISO 8601) since which it is no other."""
+
+    content: bytes
     modified: str
 
 
@@ -61,6 +72,7 @@ class CoverageService:
         self._thread: threading.Thread | None = None
         self._fault: Exception | None = None
         self._stopped = threading.Event()
+        self._documents = SharedWork(max_bytes=KEPT_BYTES)
 
     def find(self, request: CoverageRequest) -> Coverage:
         """The map of the images of this moment.
@@ -68,11 +80,22 @@ class CoverageService:
         Raises ParameterError for a collection that is not there, and TransientError when it takes
         longer than :data:`WAIT_S` to bring the maps up to date, which goes on meanwhile.
         """
-        modified = self._bring_up_to_date()
-        return Coverage(moc=find_coverage(self._rows, request), modified=modified)
+        state = self._bring_up_to_date()
+        return Coverage(moc=find_coverage(self._rows, request), modified=state.modified)
 
-    def _bring_up_to_date(self) -> str:
-        """The UTC instant (ISO 8601) when the maps last changed."""
+    def write(
+        self, request: CoverageRequest, form: str, writer: Callable[[MOC], bytes]
+    ) -> CoverageDocument:
+        """The map of this moment in a ``form`` that a writer makes. However many ask for one at a
+        time, it is made once. Raises what :meth:`find` raises."""
+        state = self._bring_up_to_date()
+        content = self._documents.get(
+            (request, form, state.version), lambda: writer(find_coverage(self._rows, request))
+        )
+        return CoverageDocument(content, state.modified)
+
+    def _bring_up_to_date(self) -> CoverageState:
+        """The state of the maps when they hold all there is."""
         deadline = time.monotonic() + WAIT_S
         while not (state := self._store.state()).is_current:
             left = deadline - time.monotonic()
@@ -85,7 +108,7 @@ class CoverageService:
             self._start().join(left)
             if self._fault is not None:
                 raise self._fault
-        return state.modified
+        return state
 
     def _start(self) -> threading.Thread:
         """The thread at work."""

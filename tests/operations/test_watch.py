@@ -18,6 +18,7 @@ from app.logs import JsonLines, PlainLines, about, facts, note
 from app.operations.metrics import Metrics
 from app.operations.state import ServerState
 from app.wiring_database import now
+from tests.http.access_matrix import routes_of
 from tests.waiting import wait_for
 
 QUERY = {"LANG": "ADQL", "FORMAT": "csv", "QUERY": "SELECT TOP 3 table_name FROM tap_schema.tables"}
@@ -107,6 +108,32 @@ def test_labels_are_not_of_the_clients_making(client: TestClient) -> None:
     assert {name[2] for name in series} >= {"(none)", "/tap/tables/{name}"}
     assert "other" in {name[1] for name in series}
     assert len(figures(client)) < before + 80
+
+
+def test_methods_that_a_route_does_not_take_are_one(client: TestClient) -> None:
+    for method in ("PUT", "DELETE", "POST"):
+        assert client.request(method, "/ready").status_code == 405
+    found = figures(client)
+    assert found["skyloom_http_requests_total", "other", "/ready", "405"] >= 3
+    assert not [name for name in found if name[1:3] in {("PUT", "/ready"), ("POST", "/ready")}]
+
+
+def test_figures_stay_few_when_every_route_was_seen(client: TestClient) -> None:
+    metrics = Metrics()
+    routes = list(routes_of(client.app.routes))
+    assert len(routes) > 200
+    for route, method in routes:
+        for status in (200, 303, 304, 400, 403, 404, 413, 422, 503):
+            metrics.request_ended(method, route, status, 0.1, 1000, whole=False)
+    assert len(metrics.text()) < 2000 * len(routes)
+
+
+def test_figures_come_compressed_where_that_is_taken(client: TestClient) -> None:
+    plain = client.get("/metrics", headers={"Accept-Encoding": "identity"})
+    pressed = client.get("/metrics", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert pressed.headers["content-encoding"] == "gzip" and "# TYPE skyloom_jobs" in pressed.text
+    assert int(pressed.headers["content-length"]) < len(plain.content) / 4
 
 
 def _scope() -> Scope:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,8 +27,10 @@ from app.http.faults import install_fault_handlers
 from app.services import coverage as service_module
 from app.services.catalog_rows import CatalogRows
 from app.services.coverage import CoverageService
+from app.services.coverage_request import parse_coverage
+from app.services.parameters import ParameterSet
 from app.services.query import QueryService
-from app.sky.moc import MAX_CELLS, MAX_ORDER, bounded, cover, fitting_order
+from app.sky.moc import MAX_CELLS, MAX_ORDER, WRITERS, bounded, cover, fitting_order
 from app.stores.metadata import MetadataStores
 from app.stores.results import ResultStore
 from tests.http.archive import make_uploads
@@ -204,6 +208,29 @@ def test_where_many_went_the_map_is_made_anew(
     assert covered(client) == [*range(1, 30, 2), 31]
     stores.datasets.withdraw([image(n).dataset_id for n in range(32)])
     assert ask(client).empty()
+
+
+def test_a_map_that_many_ask_for_is_made_once(
+    stores: MetadataStores, service: CoverageService
+) -> None:
+    stores.datasets.upsert([image(n) for n in range(4)])
+    everything = parse_coverage(ParameterSet(()))
+    begun: list[MOC] = []
+    wait = threading.Barrier(2)
+
+    def write(found: MOC) -> bytes:
+        begun.append(found)
+        wait.wait(PATIENCE_S)
+        return found.to_string(format="ascii").encode()
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(service.write, everything, "ascii", write) for _ in range(6)]
+        wait.wait(PATIENCE_S)
+        answers = {each.result(PATIENCE_S).content for each in asked}
+    assert len(begun) == 1 and len(answers) == 1
+    stores.datasets.upsert([image(8)])
+    after = service.write(everything, "ascii", WRITERS["text/plain"]).content
+    assert after not in answers and MOC.from_string(after.decode()) == union_of([0, 1, 2, 3, 8])
 
 
 def test_restrictions_are_those_of_the_image_search(
