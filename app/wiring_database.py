@@ -62,7 +62,12 @@ def known_catalog(config: Config) -> Catalog:
 def initialise(config: Config) -> list[str]:
     """Create or upgrade the database; one line for each thing done."""
     make_data_folder(config.data_dir)
-    return init_database(config.effective_database_url, reader_role=config.database_reader).lines()
+    report = init_database(
+        config.effective_database_url,
+        reader_role=config.database_reader,
+        pgsphere=config.database_pgsphere,
+    )
+    return report.lines()
 
 
 def differences_are_listed(config: Config) -> bool:

@@ -82,6 +82,23 @@ def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def stock_template(postgres_server: PostgresServer) -> Iterator[str]:
+    """The same without pgSphere, as managed servers have it."""
+    url = postgres_server.create()
+    init_database(url, pgsphere="never")
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def fresh_stock_url(postgres_server: PostgresServer, stock_template: str) -> Iterator[str]:
+    """An initialised, empty PostgreSQL database without pgSphere for one test."""
+    url = postgres_server.create(template=stock_template)
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
 def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
     """An initialised, empty PostgreSQL database for the whole session."""
     url = postgres_server.create(template=postgres_template)

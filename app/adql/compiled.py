@@ -8,7 +8,8 @@ from typing import Literal
 
 from app.schema.fields import Field
 
-Target = Literal["sqlite", "postgres"]
+Target = Literal["sqlite", "postgres", "stock_postgres"]
+"""SQLite, PostgreSQL with pgSphere, PostgreSQL as it comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

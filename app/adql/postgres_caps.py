@@ -124,9 +124,13 @@ def stored_angles(text: str) -> str:
     """The same for longitudes and latitudes (``l`` and ``b``, rad)."""
     return (
         "SELECT radians(a[2 * i - 1]) AS l, radians(a[2 * i]) AS b"
-        f" FROM (SELECT CAST(string_to_array(substr({text}, 14), ' ') AS double precision[]) AS a"
-        " OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i"
+        f" FROM (SELECT {stored_numbers(text)} AS a OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i"
     )
+
+
+def stored_numbers(text: str) -> str:
+    """The numbers in STC-S text of a polygon, as an array."""
+    return f"CAST(string_to_array(substr({text}, 14), ' ') AS double precision[])"
 
 
 def has_long_edges(polygon: Polygon) -> bool:

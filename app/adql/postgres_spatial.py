@@ -1,4 +1,5 @@
-"""The geometry of PostgreSQL's SQL, with pgSphere 1.1.
+"""The geometry of PostgreSQL's SQL, with pgSphere 1.1 for the exact tests (without it:
+:mod:`app.adql.postgres_stock`).
 
 Positions and regions are found by boxes of longitude and latitude, which its functions
 ``adql_reach`` and ``adql_frame`` put around what is searched: GiST serves them in whatever
@@ -67,7 +68,7 @@ class PostgresSpatial(SqlWriter):
         return f"adql_polygon_text({self._vertices(box)})"
 
     def is_polygon(self, polygon: typed.PolygonOf) -> str:
-        return f"adql_polygon({self._vertices(polygon)}) IS NOT NULL"
+        return f"{self.sphere(polygon)} IS NOT NULL"
 
     def constant_text(self, constant: typed.Constant) -> str:
         return f"CAST({self.bind(format_shape(constant.shape))} AS text)"
@@ -85,7 +86,7 @@ class PostgresSpatial(SqlWriter):
         elif beyond_hemisphere(outer):
             test = self._beyond(spatial.relation, inner, outer)
         elif beyond_hemisphere(inner):
-            test = f"CASE WHEN {self._shape(outer)} IS NOT NULL THEN FALSE END"
+            test = f"CASE WHEN {self.sphere(outer)} IS NOT NULL THEN FALSE END"
         else:
             test = self._relation(spatial.relation, inner, outer)
         valid = self._latitude_test(inner)
@@ -162,8 +163,7 @@ class PostgresSpatial(SqlWriter):
         """A relation between shapes of at most a hemisphere."""
         if is_range(inner) or is_range(outer):
             return self._range_met(inner, outer)
-        operator = "<@" if relation == "within" else "&&"
-        exact = f"{self._shape(inner)} {operator} {self._shape(outer)}"
+        exact = self.exact(relation, inner, outer)
         a, b = self._caps(inner), self._caps(outer)
         if a is None or b is None or not (is_indexed(inner) or is_indexed(outer)):
             return exact
@@ -178,6 +178,11 @@ class PostgresSpatial(SqlWriter):
                 exact = postgres_caps.circle_within(a, b, self._beside(outer).plane, exact)
             return postgres_caps.within(a, b, exact)
         return postgres_caps.overlap(a, b, self._meeting(inner, outer, exact))
+
+    def exact(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
+        """SQL of a relation, asked of the geometries themselves."""
+        operator = "<@" if relation == "within" else "&&"
+        return f"{self.sphere(inner)} {operator} {self.sphere(outer)}"
 
     def _range_met(self, one: typed.Geometry, other: typed.Geometry) -> str:
         """Whether a coordinate range and a region have a direction in common."""
@@ -259,7 +264,7 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle)
         circle = outer.shape
         if circle.radius_deg >= 2 * HEMISPHERE_DEG:
-            return f"CASE WHEN {self._shape(inner)} IS NOT NULL THEN TRUE END"
+            return f"CASE WHEN {self.sphere(inner)} IS NOT NULL THEN TRUE END"
         rest = Circle((circle.lon_deg + 180.0) % 360.0, -circle.lat_deg, 180.0 - circle.radius_deg)
         outside = "overlap" if relation == "within" and inner.kind == "region" else "within"
         test = self._relation(outside, inner, typed.Constant(rest))
@@ -279,7 +284,7 @@ class PostgresSpatial(SqlWriter):
 
     def region_distance(self, distance: typed.RegionDistance) -> str:
         lon, lat = self._direction(distance.point)
-        inside = f"{self._shape(distance.point)} <@ {self._shape(distance.region)}"
+        inside = self.exact("within", distance.point, distance.region)
         text = self._region_text(distance.region)
         return region_distance(inside=inside, text=text, lon=lon, lat=lat)
 
@@ -313,7 +318,7 @@ class PostgresSpatial(SqlWriter):
             return f"({size_of} * {_DEG2_PER_STERADIAN!r})"
         surface = f"adql_area({self._vertices(region)})"
         if not isinstance(region, typed.Column):
-            surface = f"CASE WHEN {self._shape(region)} IS NOT NULL THEN {surface} END"
+            surface = f"CASE WHEN {self.sphere(region)} IS NOT NULL THEN {surface} END"
         return f"({surface} * {_DEG2_PER_STERADIAN!r})"
 
     def centroid_part(self, part: typed.CentroidPart) -> str:
@@ -331,8 +336,7 @@ class PostgresSpatial(SqlWriter):
             places = [place for vertex in region.shape.vertices for place in vertex]
             return f"ARRAY[{', '.join(map(self._double, places))}]"
         assert isinstance(region, typed.Column)
-        text = self._region_text(region)
-        return f"CAST(string_to_array(substr({text}, 14), ' ') AS double precision[])"
+        return postgres_caps.stored_numbers(self._region_text(region))
 
     def _double(self, value: float) -> str:
         return f"CAST({self.bind(value)} AS double precision)"
@@ -343,14 +347,14 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
         return self._double(point.shape.lon_deg), self._double(point.shape.lat_deg)
 
-    def _shape(self, shape: typed.Geometry) -> str:
-        """A geometry of pgSphere."""
+    def sphere(self, shape: typed.Geometry) -> str:
+        """SQL of a geometry as the exact tests take it: of pgSphere. NULL for what is none."""
         if isinstance(shape, typed.Column):
             return self._region(shape)
         if shape.kind == "point":
             return "spoint(radians({}), radians({}))".format(*self._direction(shape))
         if isinstance(shape, typed.CircleOf):
-            return f"scircle({self._shape(centre_of(shape))}, {self._valid_radius(shape)})"
+            return f"scircle({self.sphere(centre_of(shape))}, {self._valid_radius(shape)})"
         if isinstance(shape, typed.PolygonOf | typed.BoxOf):
             return f"adql_polygon({self._vertices(shape)})"
         return self._constant(shape)
@@ -372,7 +376,7 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(constant, typed.Constant)
         shape = constant.shape
         if isinstance(shape, Circle):
-            centre = self._shape(typed.Constant(Point(shape.lon_deg, shape.lat_deg)))
+            centre = self.sphere(typed.Constant(Point(shape.lon_deg, shape.lat_deg)))
             return f"scircle({centre}, radians({self._double(shape.radius_deg)}))"
         assert isinstance(shape, Polygon)
         return f"CAST({self.bind(spoly_text(shape))} AS spoly)"

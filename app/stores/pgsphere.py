@@ -1,17 +1,27 @@
-"""Having pgSphere in a PostgreSQL database, and saying clearly why not."""
+"""Having pgSphere in a PostgreSQL database, and saying clearly why not.
+
+A database is made with it where it can be had (:data:`Wanted`) and stays as it was made: whether
+exact tests are pgSphere's shows by the function that makes its polygons. A dump that is restored
+where there is no pgSphere loses that function, and goes on without.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import psycopg
 import sqlalchemy as sa
 
+from app.adql.compiled import Target
 from app.errors import StoreUnavailableError
 from app.stores.database import read_transaction, write_transaction
 
 OLDEST_POSTGRES: Final = 15
+
+Wanted = Literal["auto", "required", "never"]
+"""Whether a new database gets pgSphere: where it can be had, or else none is made, or not."""
 
 _EXTENSION_LOCK: Final = 0x736B79657874
 """Key of the advisory lock that creating the extension holds ("skyext")."""
@@ -36,21 +46,40 @@ _FORBIDDEN: Final = (
     'CREATE EXTENSION pg_sphere in the database "{database}" once; then run skyloom init again'
 )
 
-_TOO_OLD: Final = "PostgreSQL {version} is too old: Skyloom needs 15 or newer with pgSphere"
+_TOO_OLD: Final = "PostgreSQL {version} is too old: Skyloom needs 15 or newer"
+
+_USED: Final = "SELECT to_regprocedure('adql_polygon(double precision[])') IS NOT NULL"
 
 
-def ensure_pgsphere(engine: sa.Engine) -> bool:
-    """Create the extension if it is not there; whether it was created now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provided:
+    """Whether the extension was created now; why not, where it could not."""
 
-    Raises StoreUnavailableError that says what to install or to do.
+    created: bool = False
+    refused: str | None = None
+
+
+def provide_pgsphere(engine: sa.Engine, wanted: Wanted = "auto") -> Provided:
+    """Create the extension in a new database, if it is wanted and not there.
+
+    Raises StoreUnavailableError that says what to install or to do where it is required, or the
+    server is too old.
     """
     with read_transaction(engine) as connection:
         version = server_version(connection)
-        database = connection.execute(sa.text("SELECT current_database()")).scalar_one()
-        if pgsphere_version(connection) is not None:
-            return False
+        is_settled = pgsphere_version(connection) is not None or _is_made(connection)
     if int(version.split(".")[0]) < OLDEST_POSTGRES:
         raise StoreUnavailableError(_TOO_OLD.format(version=version))
+    if is_settled or wanted == "never":
+        return Provided()
+    refused = _create(engine, version)
+    if refused is not None and wanted == "required":
+        raise StoreUnavailableError(refused)
+    return Provided(created=refused is None, refused=refused)
+
+
+def _create(engine: sa.Engine, version: str) -> str | None:
+    """Create the extension; why not, where the server refuses."""
     try:
         with write_transaction(engine) as connection:
             # IF NOT EXISTS alone fails when two processes start at once.
@@ -62,9 +91,9 @@ def ensure_pgsphere(engine: sa.Engine) -> bool:
         cause = getattr(error.__cause__, "orig", None)
         if not isinstance(cause, psycopg.Error):
             raise
-        reason = explain_refusal(cause.sqlstate, str(cause), version=version, database=database)
-        raise StoreUnavailableError(reason) from None
-    return True
+        database = str(engine.url.database)
+        return explain_refusal(cause.sqlstate, str(cause), version=version, database=database)
+    return None
 
 
 def explain_refusal(sqlstate: str | None, message: str, *, version: str, database: str) -> str:
@@ -84,6 +113,37 @@ def server_version(connection: sa.Connection) -> str:
     text = str(connection.execute(sa.text("SHOW server_version")).scalar_one())
     found = re.match(r"\d+(\.\d+)?", text)
     return found.group() if found else text
+
+
+def has_pgsphere(connection: sa.Connection) -> bool:
+    """Whether the extension is in this database."""
+    return pgsphere_version(connection) is not None
+
+
+def uses_pgsphere(connection: sa.Connection) -> bool:
+    """Whether exact tests in this database are pgSphere's."""
+    return bool(connection.execute(sa.text(_USED)).scalar_one())
+
+
+def _is_made(connection: sa.Connection) -> bool:
+    """Whether the database has the service's tables already."""
+    query = sa.text("SELECT to_regclass('alembic_version') IS NOT NULL")
+    return bool(connection.execute(query).scalar_one())
+
+
+class Flavour:
+    """What queries on an engine are compiled for: asked of the database once."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._target: Target | None = None
+
+    def target(self) -> Target:
+        """PostgreSQL with or without pgSphere. Raises StoreUnavailableError."""
+        if self._target is None:
+            with read_transaction(self._engine) as connection:
+                self._target = "postgres" if uses_pgsphere(connection) else "stock_postgres"
+        return self._target
 
 
 def pgsphere_version(connection: sa.Connection) -> str | None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
+from app.stores.pgsphere import has_pgsphere
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -76,6 +78,8 @@ def upgrade() -> None:
     create_tap_schema()
     create_job()
     engine = op.get_bind().dialect.name
+    if engine == "postgresql" and not has_pgsphere(op.get_bind()):
+        return
     for path in sorted(SQL.glob(f"0001_*.{engine}.sql")):
         run_file(path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from alembic import op
 
 from app.schema.obscore import OBSCORE
+from app.stores.pgsphere import has_pgsphere
 from app.stores.tables.spatial import create_spatial_indexes, drop_spatial_indexes
 
 revision = "0002"
@@ -46,6 +47,8 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         text = SQL.read_text(encoding="utf-8")
         for statement in text.split("\n$$;\n"):
+            if "RETURNS spoly" in statement and not has_pgsphere(op.get_bind()):
+                continue
             op.get_bind().exec_driver_sql(_ended(statement).replace("%", "%%"))
     else:
         op.execute("DROP TRIGGER obscore_region_index_delete")
@@ -76,7 +79,7 @@ def downgrade() -> None:
     """Go back to the tree of boxes, which the older program fills."""
     if op.get_bind().dialect.name == "postgresql":
         for function in FUNCTIONS:
-            op.execute(f"DROP FUNCTION {function}")
+            op.execute(f"DROP FUNCTION IF EXISTS {function}")
     else:
         drop_spatial_indexes(op.get_bind(), OBSCORE)
         for statement in OLD_TREE:

@@ -9,6 +9,7 @@ from pathlib import Path
 from alembic import op
 
 from app.adql.spatial_index import plane_position
+from app.stores.pgsphere import has_pgsphere
 
 revision = "0005"
 down_revision = "0004"
@@ -33,6 +34,11 @@ def upgrade() -> None:
         op.get_bind().exec_driver_sql(text.replace("%", "%%"))
         for name, table, lon, lat in list(_position_indexes(_SPHERE)):
             _index(name, table, plane_position(lon, lat))
+        if not has_pgsphere(op.get_bind()):
+            op.execute(
+                "CREATE INDEX obscore_s_ra_s_dec ON obscore"
+                f" USING gist ({plane_position('s_ra', 's_dec')})"
+            )
 
 
 def downgrade() -> None:

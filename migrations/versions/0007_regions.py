@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alembic import op
 
+from app.stores.pgsphere import has_pgsphere
 from app.stores.tables.region_columns import add_columns, create_index, drop_columns, put_beside
 from app.stores.tables.spatial import rows_after
 
@@ -33,6 +34,9 @@ UNINDEXED = (
 )
 
 
+NEW = [("obscore", "s_region")]
+
+
 def upgrade() -> None:
     """Put the new columns beside every region column and fill them."""
     connection = op.get_bind()
@@ -40,10 +44,12 @@ def upgrade() -> None:
         return
     text = (SQL / "0007_regions.postgresql.sql").read_text(encoding="utf-8")
     connection.exec_driver_sql(text.replace("%", "%%"))
-    op.execute("DROP INDEX obscore_unindexed_region")
-    for table, column in list(_regions("spoly", "_spoly")):
+    op.execute("DROP INDEX IF EXISTS obscore_unindexed_region")
+    # Without pgSphere the tables were made just now.
+    spheres = has_pgsphere(connection)
+    for table, column in list(_regions("spoly", "_spoly")) if spheres else NEW:
         # The index goes with it. Few rows need it again.
-        op.execute(f'ALTER TABLE "{table}" DROP COLUMN "{column}_spoly"')
+        op.execute(f'ALTER TABLE "{table}" DROP COLUMN IF EXISTS "{column}_spoly"')
         for statement in add_columns(table, column):
             op.execute(statement)
         put_beside(connection, table, column, rows_after(connection, table, (column,), 0))

@@ -202,7 +202,7 @@ def _explained_by_postgres(
     stores: MetadataStores, query: CompiledQuery, uploads: Sequence[UploadedTable]
 ) -> list[object]:
     with stores.engine.connect() as connection:
-        load_postgres(postgres_connection(connection.connection).cursor(), uploads)
+        load_postgres(postgres_connection(connection.connection).cursor(), uploads, "postgres")
         connection.execute(sa.text("ANALYZE obscore"))
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         return list(connection.execute(sa.text(f"EXPLAIN {query.sql}"), dict(query.binds)))

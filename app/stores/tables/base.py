@@ -29,7 +29,10 @@ FIRST_BATCH_ROWS: Final = 1024
 class TableStore(ABC):
     """Runs compiled queries. ``target`` is the dialect they are to be compiled for."""
 
-    target: Target
+    @property
+    @abstractmethod
+    def target(self) -> Target:
+        """That dialect. Raises StoreUnavailableError where the database must be asked."""
 
     def __init__(self, *, engine: sa.Engine) -> None:
         self._engine = engine

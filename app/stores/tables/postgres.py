@@ -1,4 +1,4 @@
-"""Queries on PostgreSQL + pgSphere."""
+"""Queries on PostgreSQL, with pgSphere or without."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from psycopg import pq
 
-from app.adql.compiled import CompiledQuery
+from app.adql.compiled import CompiledQuery, Target
 from app.errors import StoppedError, TimeLimitError
 from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
 from app.stores.database import postgres_connection
 from app.stores.database_faults import database_faults
+from app.stores.pgsphere import Flavour
 from app.stores.postgres_native import NativeLibpq, native_libpq
 from app.stores.postgres_roles import DEFAULT_READER, Reader
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
@@ -35,11 +36,15 @@ _CANCEL_TIMEOUT_S = 5.0
 class PostgresTableStore(TableStore):
     """:class:`app.stores.tables.base.TableStore` on PostgreSQL."""
 
-    target = "postgres"
-
     def __init__(self, *, engine: sa.Engine, role: str = DEFAULT_READER) -> None:
         super().__init__(engine=engine)
         self._reader = Reader(engine, role)
+        self._flavour = Flavour(engine)
+
+    @property
+    def target(self) -> Target:
+        """See :class:`app.stores.tables.base.TableStore`."""
+        return self._flavour.target()
 
     def stream(
         self,
@@ -112,7 +117,7 @@ class PostgresTableStore(TableStore):
             bounds = "; ".join(self._bounds(limit_ms, uploads))
             if uploads:
                 _send(connection, "BEGIN READ WRITE")
-                load_postgres(cursor, uploads)
+                load_postgres(cursor, uploads, self.target)
                 _send(connection, bounds)
             else:
                 _send(connection, f"BEGIN READ ONLY; {bounds}")

@@ -25,6 +25,7 @@ from app.sky.tangent_planes import (
     tangent_polygons,
 )
 from app.sky.vectors import unit_vector
+from app.stores.pgsphere import uses_pgsphere
 from app.stores.tables.bulk import insert_batch
 from app.stores.tables.spoly import accepted_spoly
 
@@ -79,9 +80,12 @@ def region_values(
         names.outer: shapes.outer,
     }
     spheres: list[str | None] = [None] * len(texts)
-    for row in np.flatnonzero(known & ~shapes.is_firm).tolist():
+    unclear = np.flatnonzero(known & ~shapes.is_firm).tolist()
+    has_spheres = bool(unclear) and uses_pgsphere(connection)
+    for row in unclear:
         polygon = polygon_in(texts[row].as_py(), name_of(row))
-        spheres[row] = accepted_spoly(connection, polygon, name_of(row))
+        if has_spheres:
+            spheres[row] = accepted_spoly(connection, polygon, name_of(row))
         if not polygons.plain[row]:
             _put_circle(columns.values(), shapes.bounds, row, polygon)
     boxes = _boxes if is_binary else _box_texts

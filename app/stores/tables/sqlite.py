@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.adql.compiled import CompiledQuery
+from app.adql.compiled import CompiledQuery, Target
 from app.errors import StoppedError, TimeLimitError
 from app.schema.uploads import UploadedTable
 from app.stores.database_faults import database_faults
@@ -34,7 +34,10 @@ _Connection = tuple[sqlite3.Connection, MutableMapping[Any, Any]]
 class SqliteTableStore(TableStore):
     """:class:`app.stores.tables.base.TableStore` on SQLite."""
 
-    target = "sqlite"
+    @property
+    def target(self) -> Target:
+        """See :class:`app.stores.tables.base.TableStore`."""
+        return "sqlite"
 
     def stream(
         self,

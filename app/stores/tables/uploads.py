@@ -11,6 +11,7 @@ import psycopg
 import pyarrow as pa
 from pyarrow import csv
 
+from app.adql.compiled import Target
 from app.adql.spatial_index import (
     RegionColumns,
     point_columns,
@@ -19,6 +20,7 @@ from app.adql.spatial_index import (
 from app.errors import UploadError
 from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
+from app.sky.figures import figure_text
 from app.sky.shapes import Circle, Polygon
 from app.sky.stcs import parse_region, polygon_from
 from app.stores.tables.region_columns import bounds_text
@@ -27,7 +29,9 @@ from app.stores.tables.spoly import format_spoly
 _SQLITE_TYPES: Final = {"integer": "INTEGER", "real": "REAL", "boolean": "BOOLEAN"}
 _POSTGRES_TYPES: Final = {"integer": "bigint", "real": "double precision", "boolean": "boolean"}
 _CHUNK_BYTES: Final = 1 << 20
+_FIGURE_TYPE: Final = "double precision[]"
 _SHAPE_TYPES: Final = {"Circle": "scircle", "Polygon": "spoly"}
+"""What exact tests take: without pgSphere (:mod:`app.sky.figures`), with it."""
 
 Column = tuple[str, str, pa.Array | pa.ChunkedArray]
 """Name, SQL type and values."""
@@ -36,7 +40,7 @@ Column = tuple[str, str, pa.Array | pa.ChunkedArray]
 def load_sqlite(connection: sqlite3.Connection, uploads: Sequence[UploadedTable]) -> None:
     """Create and fill the temporary tables."""
     for upload in uploads:
-        columns = list(_columns(upload, sqlite=True))
+        columns = list(_columns(upload, "sqlite"))
         marks = ", ".join("?" * len(columns))
         connection.execute("BEGIN")
         try:
@@ -56,13 +60,15 @@ def drop_sqlite(connection: sqlite3.Connection, uploads: Sequence[UploadedTable]
         connection.execute(f'DROP TABLE IF EXISTS temp."{upload.table.physical}"')
 
 
-def load_postgres(cursor: psycopg.Cursor[tuple[object]], uploads: Sequence[UploadedTable]) -> None:
+def load_postgres(
+    cursor: psycopg.Cursor[tuple[object]], uploads: Sequence[UploadedTable], target: Target
+) -> None:
     """Create and fill the temporary tables; they go with the transaction.
 
     Raises UploadError for a polygon that pgSphere refuses.
     """
     for upload in uploads:
-        columns = list(_columns(upload, sqlite=False))
+        columns = list(_columns(upload, target))
         cursor.execute(f"{_create(upload, columns)} ON COMMIT DROP".encode())
         rows = pa.table([values for _, _, values in columns], [name for name, _, _ in columns])
         table = f'"{upload.table.physical}"'
@@ -91,14 +97,16 @@ def _csv(rows: pa.Table) -> Iterator[memoryview]:
         yield view[start : start + _CHUNK_BYTES]
 
 
-def _columns(upload: UploadedTable, *, sqlite: bool) -> Iterator[Column]:
-    types, text = (_SQLITE_TYPES, "TEXT") if sqlite else (_POSTGRES_TYPES, 'text COLLATE "C"')
+def _columns(upload: UploadedTable, target: Target) -> Iterator[Column]:
+    types, text = _POSTGRES_TYPES, 'text COLLATE "C"'
+    if target == "sqlite":
+        types, text = _SQLITE_TYPES, "TEXT"
     for field, values in zip(upload.table.fields, upload.rows.columns, strict=True):
         yield field.physical, types.get(field.kind, text), values
         if field.kind == "point":
             yield from _point_parts(field, values, types["real"])
         elif field.kind == "region":
-            yield from _region_parts(upload, field, values, text, sqlite=sqlite)
+            yield from _region_parts(upload, field, values, text, target)
 
 
 def _point_parts(field: Field, values: pa.ChunkedArray, sql_type: str) -> Iterator[Column]:
@@ -109,22 +117,32 @@ def _point_parts(field: Field, values: pa.ChunkedArray, sql_type: str) -> Iterat
 
 
 def _region_parts(
-    upload: UploadedTable, field: Field, values: pa.ChunkedArray, text: str, *, sqlite: bool
+    upload: UploadedTable, field: Field, values: pa.ChunkedArray, text: str, target: Target
 ) -> Iterator[Column]:
     shapes = [None if value is None else _shape(field, value) for value in values.to_pylist()]
     if region_text_column(field) != field.physical:
         texts = [None if shape is None else _stcs(shape) for shape in shapes]
         yield region_text_column(field), text, pa.array(texts, pa.string())
-    if sqlite:
+    if target == "sqlite":
         return
+    names = RegionColumns.of(field.physical)
+    sql_type, write = _FIGURE_TYPE, figure_text
+    if target == "postgres":
+        sql_type, write = _sphere_type(upload, field, shapes), _sphere
+    spheres = [None if shape is None else write(shape) for shape in shapes]
+    yield names.sphere, sql_type, pa.array(spheres, pa.string())
+    bounds = [None if shape is None else bounds_text(shape) for shape in shapes]
+    yield names.bounds, "box", pa.array(bounds, pa.string())
+
+
+def _sphere_type(
+    upload: UploadedTable, field: Field, shapes: Sequence[Circle | Polygon | None]
+) -> str:
+    """The type of pgSphere for a column, all of whose shapes must be alike."""
     kinds = {type(shape).__name__ for shape in shapes if shape is not None} or {"Polygon"}
     if len(kinds) > 1:
         raise UploadError(upload.table.name, f"column {field.name} mixes circles and polygons")
-    spheres = [None if shape is None else _sphere(shape) for shape in shapes]
-    names = RegionColumns.of(field.physical)
-    yield names.sphere, _SHAPE_TYPES[kinds.pop()], pa.array(spheres, pa.string())
-    bounds = [None if shape is None else bounds_text(shape) for shape in shapes]
-    yield names.bounds, "box", pa.array(bounds, pa.string())
+    return _SHAPE_TYPES[kinds.pop()]
 
 
 def _shape(field: Field, value: str) -> Circle | Polygon:
