@@ -187,9 +187,7 @@ def _mount_operations(
     writer: PageWriter,
 ) -> None:
     """What looks after the service."""
-    checks = make_checks(
-        config, services.stores, services.queries, services.dispatcher, services.engine
-    )
+    checks = make_checks(config, services.stores, services.dispatcher, services.engine)
     app.include_router(
         operations.router(
             checks=checks,

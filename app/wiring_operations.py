@@ -16,7 +16,6 @@ from app.operations.overview import OverviewService
 from app.operations.recent import RecentFaults, SlowQueries
 from app.operations.state import Announcements, ServerState
 from app.services.dispatcher import Dispatcher
-from app.services.query import QueryService
 from app.services.query_end import QueryEnd
 from app.stores.file_cache import FileCache
 from app.stores.metadata import MetadataStores
@@ -78,14 +77,13 @@ def watch_stores(
 def make_checks(
     config: Config,
     stores: MetadataStores,
-    queries: QueryService,
     dispatcher: Dispatcher,
     engine: Engine,
 ) -> Checks:
     """What a server needs for its work. Without the scheduler it still answers all but builds."""
     return Checks(
         {
-            "database": answers(queries.ping),
+            "database": answers(stores.tables),
             "tables": Migrated(stores.engine),
             "data folder": writable(config.data_dir.absolute()),
             "jobs": at_work(dispatcher.is_alive),

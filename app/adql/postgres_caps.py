@@ -124,7 +124,8 @@ def stored_angles(text: str) -> str:
     """The same for longitudes and latitudes (``l`` and ``b``, rad)."""
     return (
         "SELECT radians(a[2 * i - 1]) AS l, radians(a[2 * i]) AS b"
-        f" FROM (SELECT {stored_numbers(text)} AS a OFFSET 0) AS r CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i"
+        f" FROM (SELECT {stored_numbers(text)} AS a OFFSET 0) AS r"
+        " CROSS JOIN LATERAL generate_series(1, cardinality(a) / 2) AS i"
     )
 
 

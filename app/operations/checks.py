@@ -17,14 +17,21 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from app.adql.compiled import Target
 from app.errors import ServiceError, StoreUnavailableError, told
 from app.stores.migrations import current_revision, head_revision
+from app.stores.tables.base import TableStore
 
 LOOK_S: Final = 3.0
 """A look that has not ended by then has failed, for who asked."""
 FRESH_S: Final = 1.0
 """What was found is told again for so long."""
 _CONNECT_S: Final = 1.0
+_ENGINES: Final[Mapping[Target, str]] = {
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL with pgSphere",
+    "stock_postgres": "PostgreSQL without pgSphere",
+}
 
 Check = Callable[[], str]
 """One line on what is well. Raises ServiceError or OSError."""
@@ -129,12 +136,12 @@ def reachable(address: str | None, describe: Callable[[], str]) -> Check:
     return check
 
 
-def answers(ping: Callable[[], None]) -> Check:
-    """The database answers."""
+def answers(tables: TableStore) -> Check:
+    """The database answers; which one it is."""
 
     def check() -> str:
-        ping()
-        return "answers"
+        tables.ping()
+        return f"{_ENGINES[tables.target]} answers"
 
     return check
 

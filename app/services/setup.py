@@ -56,7 +56,7 @@ class SetupReport:
         if not self.pgsphere:
             yield "works without pgSphere: regions are tested by functions of Skyloom's own"
         if self.extension.refused:
-            yield f"pgSphere was not to be had: {self.extension.refused}"
+            yield f"pgSphere was not to be had for this database: {self.extension.refused}"
 
 
 def init_database(

@@ -36,14 +36,14 @@ _CLASH: Final = (
 )
 
 _MISSING: Final = (
-    "pgSphere is not installed on the PostgreSQL {version} server. Install it there: on Debian "
+    "it is not installed on the PostgreSQL {version} server. Install it there: on Debian "
     "and Ubuntu the package postgresql-{major}-pgsphere (Debian 12: together with PostgreSQL "
-    "15.18, not 15.20); then run skyloom init again"
+    "15.18, not 15.20)"
 )
 
 _FORBIDDEN: Final = (
-    "the database user may not create the extension pgSphere. Let a superuser run "
-    'CREATE EXTENSION pg_sphere in the database "{database}" once; then run skyloom init again'
+    "the database user may not create the extension. Let a superuser run "
+    'CREATE EXTENSION pg_sphere in the database "{database}" before skyloom init makes its tables'
 )
 
 _TOO_OLD: Final = "PostgreSQL {version} is too old: Skyloom needs 15 or newer"

@@ -30,26 +30,28 @@ ROWS = 40
 LIMIT_S = 20.0
 MAXREC = 20_000
 
-Pair = tuple[MetadataStores, MetadataStores]
+Engines = tuple[MetadataStores, ...]
 
 
 @pytest.fixture(scope="module")
-def pair(
+def engines(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_server: PostgresServer,
     postgres_template: str,
-) -> Iterator[Pair]:
-    """The same small table on both engines."""
+    stock_template: str,
+) -> Iterator[Engines]:
+    """The same small table on SQLite and on PostgreSQL, with pgSphere and without."""
     path = tmp_path_factory.mktemp("differential") / "skyloom.sqlite3"
-    url = postgres_server.create(template=postgres_template)
-    both = open_stores(database_at(path)), open_stores(url)
-    for stores in both:
+    urls = [postgres_server.create(template=t) for t in (postgres_template, stock_template)]
+    opened = tuple(open_stores(url) for url in (database_at(path), *urls))
+    for stores in opened:
         rng = random.Random(17)
         stores.datasets.upsert([make_row(number, rng) for number in range(ROWS)])
-    yield both
-    for stores in both:
+    yield opened
+    for stores in opened:
         stores.close()
-    postgres_server.drop(url)
+    for url in urls:
+        postgres_server.drop(url)
 
 
 def answer(stores: MetadataStores, text: str) -> Rows | str:
@@ -116,12 +118,13 @@ SEEN: Counter[str] = Counter()
     suppress_health_check=list(HealthCheck),
 )
 @given(data=st.data())
-def test_no_generated_query_tells_the_engines_apart(pair: Pair, data: st.DataObject) -> None:
+def test_no_generated_query_tells_the_engines_apart(engines: Engines, data: st.DataObject) -> None:
     maker = QueryMaker(lambda count: data.draw(st.integers(0, count - 1)))
     text = maker.query()
-    here, there = answer(pair[0], text), answer(pair[1], text)
+    here, there, stock = (answer(stores, text) for stores in engines)
     SEEN[here.partition(" ")[0] if isinstance(here, str) else "rows" if here else "empty"] += 1
     assert not differs(here, there), text
+    assert not differs(here, stock), text
 
 
 def test_most_generated_queries_have_rows() -> None:

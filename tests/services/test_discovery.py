@@ -72,12 +72,13 @@ ROWS = [make_row(number, random.Random(number)) for number in range(150)]
 def both(
     postgres_server: PostgresServer,
     postgres_template: str,
+    stock_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[list[MetadataStores]]:
-    """The rows on SQLite and on PostgreSQL."""
+    """The rows on SQLite and on PostgreSQL, with pgSphere and without."""
     path = tmp_path_factory.mktemp("discovery") / "skyloom.sqlite3"
-    url = postgres_server.create(template=postgres_template)
-    opened = [open_stores(database_at(path)), open_stores(url)]
+    urls = [postgres_server.create(template=t) for t in (postgres_template, stock_template)]
+    opened = [open_stores(url) for url in (database_at(path), *urls)]
     beside = {"file_hdu": 0, "file_size": 1, "file_mtime_ns": 1, "file_checksum": ""}
     for stores in opened:
         stores.datasets.upsert(
@@ -87,7 +88,8 @@ def both(
     yield opened
     for stores in opened:
         stores.close()
-    postgres_server.drop(url)
+    for url in urls:
+        postgres_server.drop(url)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def find(both: list[MetadataStores]) -> Find:
 
     def run(pairs: Pairs) -> list[str]:
         asked = parse_discovery(ParameterSet(pairs), service_url="http://sky")
-        here, there = (
+        here, there, stock = (
             sorted(
                 name
                 for batch in service.run(asked).batches
@@ -114,7 +116,7 @@ def find(both: list[MetadataStores]) -> Find:
             )
             for service in services
         )
-        assert here == there, pairs
+        assert here == there == stock, pairs
         return here
 
     return run

@@ -38,6 +38,13 @@ COLUMNS: dict[str, list[Any]] = {
 }
 
 
+@pytest.fixture(params=["sqlite", "postgres", "stock"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An initialised, empty database for one test: on SQLite, on PostgreSQL with pgSphere and
+    without."""
+    return str(request.getfixturevalue(f"fresh_{request.param}_url"))
+
+
 def make(fields: tuple[Field, ...] = FIELDS, **columns: list[Any]) -> UploadedTable:
     given = COLUMNS | columns
     types = {"integer": pa.int64(), "real": pa.float64(), "boolean": pa.bool_()}

@@ -126,10 +126,12 @@ def _region_parts(
     if target == "sqlite":
         return
     names = RegionColumns.of(field.physical)
-    sql_type, write = _FIGURE_TYPE, figure_text
-    if target == "postgres":
-        sql_type, write = _sphere_type(upload, field, shapes), _sphere
-    spheres = [None if shape is None else write(shape) for shape in shapes]
+    is_stock = target == "stock_postgres"
+    spheres = [
+        None if shape is None else figure_text(shape) if is_stock else _sphere(shape)
+        for shape in shapes
+    ]
+    sql_type = _FIGURE_TYPE if is_stock else _sphere_type(upload, field, shapes)
     yield names.sphere, sql_type, pa.array(spheres, pa.string())
     bounds = [None if shape is None else bounds_text(shape) for shape in shapes]
     yield names.bounds, "box", pa.array(bounds, pa.string())
