@@ -35,7 +35,7 @@ def test_what_an_operator_looks_for(client: TestClient) -> None:
     text = page(client)
     assert QUERY in text and "the roof is open" in text
     assert re.search(r'<th scope="row">tap</th><td class="number">1</td>', text)
-    assert re.search(r'<th scope="row">database</th><td>well</td><td>answers</td>', text)
+    assert re.search(r'<th scope="row">database</th><td>well</td><td>SQLite answers</td>', text)
     assert re.search(r"<b>[0-9.]+ [GT]B</b><span>left on the disk", text)
     assert '<th scope="row">(files)</th>' in text
 
