@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from app.pixels.bands import over_rows
-from app.pixels.convolve_block import BLOCK_COLUMNS, BLOCK_ROWS, correlate_block, padded_taps
+from app.pixels.convolve_block import BLOCK_COLUMNS, BLOCK_ROWS, correlate_block, turned_taps
 
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float64]
@@ -44,7 +44,7 @@ def _correlate(padded: Image, taps: NDArray[np.float32], out: Image, ones: bool)
     """Fill ``out`` (whole tiles wide, whole blocks high) from a plane that has the kernel's half
     width more on every side.
 
-    ``taps``: :func:`padded_taps` of one kernel, or of one for each tile of columns. A plane of
+    ``taps``: :func:`turned_taps` of one kernel, or of one for each tile of columns. A plane of
     ``ones`` and zeros is quick where all are ones.
     """
     high, wide = padded.shape[0] - out.shape[0] + 1, padded.shape[1] - out.shape[1] + 1
@@ -118,7 +118,7 @@ def correlated(padded: Image, kernels: Kernel, rows: int, nx: int, *, ones: bool
     """As :func:`convolve_strip`, of a plane of :func:`padded_shape` with zeros around it."""
     shape = padded.shape[0] - kernels.shape[1] + 1, padded.shape[1] - kernels.shape[2] + 1
     out = np.empty(shape, dtype=np.float32)
-    _correlate(padded, padded_taps(kernels), out, ones)
+    _correlate(padded, turned_taps(kernels), out, ones)
     return out[:rows, :nx]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.pixels.background import FIT_REJECT
 from app.pixels.bands import over_rows
-from app.pixels.convolve_block import BLOCK_COLUMNS, BLOCK_ROWS, correlate_block, padded_taps
+from app.pixels.convolve_block import BLOCK_ROWS, NARROW_COLUMNS, correlate_narrow, turned_taps
 from app.pixels.image import MaskedImage
 from app.pixels.kernels import MatchingKernel, gaussian_profile
 from app.pixels.statistics import robust_sigma, thinned
@@ -178,7 +178,7 @@ def find_changed(pixels: StampPixels, kernel: MatchingKernel, sky: Floats, fwhm_
     kernel leaves of a bright star is less. ``sky`` (K) is the fitted level at each stamp.
     """
     kernels = kernel.at(pixels.x.astype(np.float64), pixels.y.astype(np.float64))
-    taps = padded_taps(kernels)
+    taps = turned_taps(kernels)
     profile = gaussian_profile(fwhm_px).astype(np.float32)
     pulls, shares = np.zeros_like(pixels.broad), np.zeros_like(pixels.broad)
 
@@ -211,13 +211,13 @@ def _pulls(
 ) -> None:
     """Significance of the smoothed residual, and its size relative to the smoothed model."""
     size, wide = broad.shape[0], sharp.shape[0]
-    rows, columns = -(-size // BLOCK_ROWS) * BLOCK_ROWS, -(-size // BLOCK_COLUMNS) * BLOCK_COLUMNS
+    rows, columns = -(-size // BLOCK_ROWS) * BLOCK_ROWS, -(-size // NARROW_COLUMNS) * NARROW_COLUMNS
     padded = np.zeros((wide - size + rows, wide - size + columns), dtype=np.float32)
     padded[:wide, :wide] = sharp
     model = np.empty((rows, columns), dtype=np.float32)
     for y in range(0, rows, BLOCK_ROWS):
-        for x in range(0, columns, BLOCK_COLUMNS):
-            correlate_block(padded, taps, y, x, model)
+        for x in range(0, columns, NARROW_COLUMNS):
+            correlate_narrow(padded, taps, y, x, model)
     model = model[:size, :size].copy()
     left = np.zeros((size, size), dtype=np.float32)
     for y in range(size):
