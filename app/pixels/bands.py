@@ -11,8 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
 
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
 RowKernel = Callable[[int, int], None]
 """Does the rows ``start <= y < stop``."""
 Between = Callable[[int, int], None]
@@ -65,3 +68,15 @@ def over_rows(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def side_by_side(
+    first: Callable[[], _First], second: Callable[[], _Second]
+) -> tuple[_First, _Second]:
+    """What two independent calls return, each made with half of the threads."""
+    threads = thread_count()
+    if threads == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool, limit_threads(threads // 2):
+        other = pool.submit(copy_context().run, second)
+        return first(), other.result()

@@ -49,22 +49,20 @@ def _bin(
 ) -> None:
     share, limit = np.float32(1.0 / step**2), np.float32(np.inf)
     total, spread = np.empty(flux.shape[1], np.float32), np.empty(flux.shape[1], np.float32)
-    good = np.empty(flux.shape[1], np.bool_)
     for y in range(start, stop):
-        total[:], spread[:], good[:] = 0.0, 0.0, True
+        total[:], spread[:] = 0.0, 0.0
         for j in range(y * step, (y + 1) * step):
             for i in range(flux.shape[1]):
                 value, its_noise = flux[j, i], variance[j, i]
                 told = (its_noise > 0) & (its_noise < limit) & (abs(value) < limit)
-                good[i] &= told & (mask[j, i] & reject == 0)
+                told &= mask[j, i] & reject == 0
                 total[i] += value
-                spread[i] += its_noise
+                spread[i] += its_noise if told else limit
+        for k in range(step):
+            for x in range(mean.shape[1]):
+                mean[y, x] += total[x * step + k] * share
+                noise[y, x] += spread[x * step + k] * (share * share)
         for x in range(mean.shape[1]):
-            usable = True
-            for i in range(x * step, (x + 1) * step):
-                usable &= good[i]
-                mean[y, x] += total[i] * share
-                noise[y, x] += spread[i] * share * share
-            if not usable:
+            if not noise[y, x] < limit:
                 mean[y, x] = noise[y, x] = 0.0
                 flags[y, x] = no_data

@@ -6,7 +6,7 @@ image, the rest is renormalised. Working by rows keeps all intermediate planes s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -74,6 +74,12 @@ class ConvolvedImage:
     kernel: VaryingKernel
     edge_share: float = EDGE_SHARE
     """A pixel whose kernel lacks more of its sum than this is an EDGE."""
+    _centre: Floats = field(init=False, repr=False, compare=False)
+    _reach_px: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_centre", self.kernel.centre())
+        object.__setattr__(self, "_reach_px", self.kernel.reach_px())
 
     def rows(self, start: int, stop: int, *, variance: bool = True) -> MaskedImage:
         """One row of tiles, or a part of it. Without ``variance`` that plane is 0."""
@@ -81,7 +87,7 @@ class ConvolvedImage:
         half, rows = kernels.shape[1] // 2, stop - start
         shape = padded_shape(rows, self.image.shape[1], kernels)
         flux, present = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        reach = self.kernel.reach_px()
+        reach = self._reach_px
         lent = np.zeros((rows + 2 * half, self.image.shape[1]), dtype=np.int32)
         planes = self.image.flux, self.image.variance, self.image.mask
         _gather(*planes, start - half, half, NO_DATA, ~(NO_DATA | EDGE), flux, present, lent)
@@ -93,7 +99,7 @@ class ConvolvedImage:
             or_window(lent[half - reach : half + rows + reach], reach)[reach : reach + rows],
         )
         share = correlated(present, kernels, rows, self.image.shape[1], ones=True)
-        share /= np.float32(self.kernel.centre().sum())
+        share /= np.float32(self._centre.sum())
         core = present[half : half + rows, half : half + self.image.shape[1]]
         _renormalise(
             done.flux, done.variance, done.mask, share, core, self.edge_share, EDGE, NO_DATA
@@ -102,10 +108,10 @@ class ConvolvedImage:
 
     def _variance(self, start: int, stop: int, kernels: Floats) -> Plane:
         """Convolved with the squared kernels, cut to what matters and scaled to the sum of all."""
-        centre = self.kernel.centre()
-        cut = len(centre) // 2 - box_reach_px(centre**2, VARIANCE_SHARE)
+        size = len(self._centre)
+        cut = size // 2 - box_reach_px(self._centre**2, VARIANCE_SHARE)
         squares = kernels**2
-        inner = squares[:, cut : len(centre) - cut, cut : len(centre) - cut]
+        inner = squares[:, cut : size - cut, cut : size - cut]
         scale = squares.sum(axis=(1, 2)) / inner.sum(axis=(1, 2))
         rows, nx, half = stop - start, self.image.shape[1], inner.shape[1] // 2
         shape = padded_shape(rows, nx, inner)

@@ -14,21 +14,22 @@ from typing import Final
 
 import numpy as np
 import scipy
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import CoverageError, ParameterError
 from app.pixels.background import FIT_REJECT
-from app.pixels.bands import over_rows
+from app.pixels.bands import over_rows, side_by_side
 from app.pixels.convolve import TILE_PX, tile_middles
 from app.pixels.convolved import ConvolvedImage, PlacedKernels
 from app.pixels.detect import gaussian_psf
-from app.pixels.image import MaskedImage, lattice
+from app.pixels.image import MaskedImage, has_value, lattice
 from app.pixels.kernels import MatchingKernel, box_reach_px, polynomial_terms
 from app.pixels.matching import Match
 from app.pixels.psf_coadd import CoaddPsf
 from app.pixels.psf_field import Profile, fit_field, fit_stamps
 from app.pixels.statistics import quantiles
-from app.pixels.subtract import Difference, measure_noise, row_sample
+from app.pixels.subtract import Difference, measure_noise, row_sample, scale_rows
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -38,6 +39,7 @@ PLACES: Final = 5
 """Filters are made at so many places along each axis."""
 EDGE_SHARE: Final = 0.1
 """What the filter may lack without making an EDGE: its wings only share out noise."""
+VARIANCE_SAMPLE: Final = 100_000
 KEPT_SHARE: Final = 0.998
 """The box that holds this share of |psi| is kept."""
 
@@ -70,7 +72,9 @@ def whiten(
     source-free pixels. Raises CoverageError when nothing is left.
     """
     images = (template, science) if match.convolved == "template" else (science, template)
-    convolved, other = (typical_variance(each) for each in images)
+    convolved, other = side_by_side(
+        lambda: typical_variance(images[0]), lambda: typical_variance(images[1])
+    )
     psi = _whitening_field(match.kernel, other, convolved)
 
     def shares(start: int, stop: int) -> Plane:
@@ -78,7 +82,7 @@ def whiten(
 
     image = filtered_difference(difference, psi, shares, match.convolved)
     pull, scale = measure_noise(row_sample(image), difference.blank, rescale_variance)
-    image.variance[:] *= np.float32(scale)
+    scale_rows(image.variance, scale)
     return Whitened(_with_width(image, psi), psi, pull, scale)
 
 
@@ -109,18 +113,34 @@ def filtered_difference(
         part = slice(start, stop)
         done = filtered.rows(start, stop, variance=False)
         image.flux[part], image.mask[part] = done.flux, done.mask
-        matched = difference.matched_template.variance[part]
-        rest = plain.variance[part] * factor - matched
-        own, other = shares(start, stop)
-        if convolved == "science":
-            matched, rest = rest, matched
-        image.variance[part] = own * rest + other * matched
-        image.variance[part][~np.isfinite(done.flux)] = np.nan
+        _share_out(
+            done.flux,
+            plain.variance[part],
+            difference.matched_template.variance[part],
+            factor,
+            shares(start, stop) if convolved == "template" else shares(start, stop)[::-1],
+            image.variance[part],
+        )
 
     over_rows(rows, len(image.flux), band_rows=TILE_PX)
-    if not np.isfinite(image.flux).any():
+    if not has_value(image.flux):
         raise CoverageError("pixels of the filtered difference", 0, 1)
     return image
+
+
+@njit(cache=True, nogil=True)
+def _share_out(
+    flux: Plane, plain: Plane, matched: Plane, factor: np.float32, shares: Plane, variance: Plane
+) -> None:
+    """The variance of filtered rows: ``shares`` (2, nx) of the science image's and of the matched
+    template's; ``plain`` times ``factor`` is the sum of both."""
+    limit = np.float32(np.inf)
+    for y in range(flux.shape[0]):
+        for x in range(flux.shape[1]):
+            template = matched[y, x]
+            rest = plain[y, x] * factor - template
+            total = shares[0, x] * rest + shares[1, x] * template
+            variance[y, x] = total if abs(flux[y, x]) < limit else np.float32(np.nan)
 
 
 def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
@@ -138,7 +158,7 @@ def _with_width(image: MaskedImage, psi: MatchingKernel) -> MaskedImage:
 
 def typical_variance(image: MaskedImage) -> float:
     """Median variance of the usable pixels. Raises CoverageError without one."""
-    part = lattice(image)
+    part = lattice(image, VARIANCE_SAMPLE)
     variances = part.variance[part.usable(FIT_REJECT)]
     if variances.size == 0:
         raise CoverageError("pixels with a variance", 0, 1)

@@ -8,7 +8,6 @@ how well each stamp agrees with a fit, follow from those without touching pixels
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
 
 import numpy as np
 from numba import njit
@@ -19,10 +18,9 @@ from app.pixels.kernels import AnyBasis, TabulatedBasis
 from app.pixels.stamp_pixels import StampPixels
 
 Image = NDArray[np.float32]
+Images = NDArray[np.float32]
+Line = NDArray[np.float32]
 Floats = NDArray[np.float64]
-
-CHUNK_PX: Final = 160
-"""Pixels of all basis images that the first-level cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Stamps:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def _sum_shifted(source: Floats, profile: Floats, step: int, out: Floats) -> None:
+def _sum_shifted(source: Line, profile: Line, step: int, out: Line) -> None:
     """out[p] = sum_t profile[-1 - t] source[p + t step], four taps at a time."""
     out[:] = 0.0
     last, size = profile.size - 1, out.size
@@ -83,21 +81,20 @@ def _sum_shifted(source: Floats, profile: Floats, step: int, out: Floats) -> Non
 @njit(cache=True, nogil=True)
 def _basis_images(
     template: Image,
-    filters: Floats,
+    filters: Image,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    out: Floats,
+    out: Images,
 ) -> None:
     """Convolve a template stamp with every raw element: out (n, size, size), x first.
 
     Along y first, with the pixels of all rows in one run; turned round, x is the same again.
     """
     wide, size = template.shape[0], out.shape[1]
-    whole = template.astype(np.float64).ravel()
-    along = np.empty(size * wide)
-    turned = np.empty((filters.shape[0], wide * size))
+    along = np.empty(size * wide, dtype=np.float32)
+    turned = np.empty((filters.shape[0], wide * size), dtype=np.float32)
     for f in range(filters.shape[0]):
-        _sum_shifted(whole, filters[f], wide, along)
+        _sum_shifted(template.ravel(), filters[f], wide, along)
         for y in range(size):
             for x in range(wide):
                 turned[f, x * size + y] = along[y * wide + x]
@@ -106,84 +103,45 @@ def _basis_images(
 
 
 @njit(cache=True, nogil=True)
-def _table_images(template: Image, table: Floats, out: Floats) -> None:
+def _table_images(template: Image, table: Floats, out: Images) -> None:
     """Convolve a template stamp with images of kernels: out (n, size, size), x first."""
     reach, size = table.shape[1], out.shape[1]
     out[:] = 0.0
     for n in range(table.shape[0]):
         for a in range(reach):
             for b in range(reach):
-                weight = table[n, reach - 1 - a, reach - 1 - b]
+                weight = np.float32(table[n, reach - 1 - a, reach - 1 - b])
                 for y in range(size):
                     for x in range(size):
                         out[n, x, y] += weight * template[y + a, x + b]
 
 
-@njit(cache=True, nogil=True)
-def _sum_products(
-    images: Floats, science: Image, usable: NDArray[np.bool_], products: Floats, responses: Floats
-) -> float:
-    """Fill the sums over usable pixels of raw basis images (x first) and a constant; returns the
-    power."""
-    count = images.shape[0]
-    pixels = np.empty((count + 1, usable.size))
-    data, places = np.empty(usable.size), np.empty(usable.size, dtype=np.int64)
-    size = 0
-    for x in range(usable.shape[1]):
-        for y in range(usable.shape[0]):
-            if usable[y, x]:
-                places[size] = x * usable.shape[0] + y
-                data[size] = science[y, x]
-                size += 1
-    for n in range(count):
-        own = images[n].ravel()
-        for p in range(size):
-            pixels[n, p] = own[places[p]]
-    pixels[count] = 1.0
-    products[:] = 0.0
-    responses[:] = 0.0
-    for start in range(0, size, CHUNK_PX):
-        stop = min(size, start + CHUNK_PX)
-        _add_products(pixels[:, start:stop], data[start:stop], products, responses)
-    for n in range(count + 1):
-        for m in range(n):
-            products[m, n] = products[n, m]
-    return float((data[:size] ** 2).sum())
-
-
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
-def _add_products(pixels: Floats, data: Floats, products: Floats, responses: Floats) -> None:
-    """Add some pixels to the lower triangle of the products and to the responses.
+def _products(lines: Floats, out: Floats) -> None:
+    """Sums of products of all pairs of lines (R, pixels), R a multiple of 4: out (R, R).
 
-    Two rows by two at a time: what is loaded serves twice.
+    Four lines by two at a time, so that what is loaded serves often.
     """
-    size, count = data.size, responses.size
-    for n in range(0, count, 2):
-        other = min(n + 1, count - 1)
-        mine, next_ = pixels[n], pixels[other]
-        first, second = 0.0, 0.0
-        for p in range(size):
-            first += mine[p] * data[p]
-            second += next_[p] * data[p]
-        responses[n] += first
-        if other > n:
-            responses[other] += second
-        for m in range(0, n + 1, 2):
-            last = min(m + 1, count - 1)
-            one, two = pixels[m], pixels[last]
-            a, b, c, d = 0.0, 0.0, 0.0, 0.0
-            for p in range(size):
-                a += mine[p] * one[p]
-                b += mine[p] * two[p]
-                c += next_[p] * one[p]
-                d += next_[p] * two[p]
-            products[n, m] += a
-            if last > m:
-                products[n, last] += b
-            if other > n:
-                products[other, m] += c
-            if last > m and other > n:
-                products[other, last] += d
+    for n in range(0, lines.shape[0], 4):
+        one, two, three, four = lines[n], lines[n + 1], lines[n + 2], lines[n + 3]
+        for m in range(0, n + 4, 2):
+            left, right = lines[m], lines[m + 1]
+            a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for p in range(one.size):
+                x, y = left[p], right[p]
+                a += one[p] * x
+                b += one[p] * y
+                c += two[p] * x
+                d += two[p] * y
+                e += three[p] * x
+                f += three[p] * y
+                g += four[p] * x
+                h += four[p] * y
+            out[n, m], out[n, m + 1], out[n + 1, m], out[n + 1, m + 1] = a, b, c, d
+            out[n + 2, m], out[n + 2, m + 1], out[n + 3, m], out[n + 3, m + 1] = e, f, g, h
+    for n in range(lines.shape[0]):
+        for m in range(n):
+            out[m, n] = out[n, m]
 
 
 @njit(cache=True, nogil=True)
@@ -193,75 +151,117 @@ def _reduce(
     variance: Image,
     sharp_variance: Image,
     usable: NDArray[np.bool_],
-    images: Floats,
-    products: Floats,
-    responses: Floats,
+    images: Images,
+    lines: Floats,
+    sums: Floats,
     scalars: Floats,
 ) -> None:
-    """Sums of one stamp with its basis ``images``.
+    """Fill the ``sums`` of one stamp over its usable pixels: products of its basis ``images`` (x
+    first), a constant and ``broad``, which are laid out in ``lines``.
 
-    ``scalars``: power, pixels, sum of variance, signal-weighted variance, sum of sharp variance.
+    ``scalars``: pixels, sum of variance, signal-weighted variance, sum of sharp variance.
     """
-    scalars[0] = _sum_products(images, broad, usable, products, responses)
-    reach = (sharp.shape[0] - broad.shape[0]) // 2
-    noise, weighted, weights, blur, pixels = 0.0, 0.0, 0.0, 0.0, 0
-    for j in range(broad.shape[0]):
-        for i in range(broad.shape[1]):
-            if usable[j, i]:
-                signal = sharp[reach + j, reach + i] ** 2
-                pixels += 1
-                noise += variance[j, i]
-                weighted += signal * variance[j, i]
-                weights += signal
-                blur += sharp_variance[j, i]
-    scalars[1] = pixels
-    scalars[2] = noise
-    scalars[3] = weighted / weights if weights > 0.0 else np.nan
-    scalars[4] = blur
+    count, size = len(images), usable.shape[0]
+    reach = (sharp.shape[0] - size) // 2
+    noise, weighted, weights, blur = 0.0, 0.0, 0.0, 0.0
+    told = lines[count]
+    for j in range(size):
+        for i in range(size):
+            seen = 1.0 if usable[j, i] else 0.0
+            signal = seen * sharp[reach + j, reach + i] ** 2
+            noise += seen * variance[j, i]
+            weighted += signal * variance[j, i]
+            weights += signal
+            blur += seen * sharp_variance[j, i]
+            told[i * size + j] = seen
+            lines[count + 1, i * size + j] = seen * broad[j, i]
+    for n in range(count):
+        own = images[n].ravel()
+        for p in range(told.size):
+            lines[n, p] = told[p] * own[p]
+    _products(lines, sums)
+    scalars[0], scalars[1], scalars[3] = told.sum(), noise, blur
+    scalars[2] = weighted / weights if weights > 0.0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _mixed(mix: Floats, sums: Floats, out: Floats) -> None:
+    """``mix`` (n, n) times the symmetric ``sums`` times ``mix`` turned; most of mix is 0."""
+    rows, columns = np.nonzero(mix)
+    half = np.zeros_like(out)
+    for k in range(rows.size):
+        half[rows[k]] += mix[rows[k], columns[k]] * sums[columns[k], : len(mix)]
+    half = half.T.copy()
+    out[:] = 0.0
+    for k in range(rows.size):
+        out[rows[k]] += mix[rows[k], columns[k]] * half[columns[k]]
+
+
+@njit(cache=True, nogil=True)
+def _reduce_all(
+    start: int,
+    stop: int,
+    sharp: Images,
+    broad: Images,
+    variance: Images,
+    sharp_variance: Images,
+    usable: NDArray[np.bool_],
+    filters: Image,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    table: Floats,
+    mix: Floats,
+    mixed: Floats,
+    scalars: Floats,
+) -> None:
+    """Sums of some stamps, with the elements of ``table`` or, where it is empty, of ``filters``."""
+    size, count = broad.shape[1], max(len(table), rows.size)
+    images = np.empty((count, size, size), dtype=np.float32)
+    padded = -(-(count + 2) // 4) * 4
+    lines, sums = np.zeros((padded, size * size)), np.empty((padded, padded))
+    for k in range(start, stop):
+        if len(table) > 0:
+            _table_images(sharp[k], table, images)
+        else:
+            _basis_images(sharp[k], filters, rows, columns, images)
+        stamp = sharp[k], broad[k], variance[k], sharp_variance[k], usable[k]
+        _reduce(*stamp, images, lines, sums, scalars[k])
+        _mixed(mix, sums, mixed[k])
 
 
 def reduce_stamps(pixels: StampPixels, basis: AnyBasis) -> Stamps:
     """The sums of all stamps; of one without a usable pixel or signal they are 0."""
-    count, size = len(pixels), basis.count + 1
-    products, responses = np.zeros((count, size, size)), np.zeros((count, size))
-    scalars = np.zeros((count, 5))
+    count, size = len(pixels), basis.count + 2
+    mix, mixed, scalars = np.eye(size), np.zeros((count, size, size)), np.zeros((count, 4))
+    mix[: basis.count, : basis.count] = basis.mix
+    no_table, none = np.empty((0, 1, 1)), np.empty(0, dtype=np.int64)
+    no_filters = np.empty((0, 1), dtype=np.float32)
 
     def stamps(start: int, stop: int) -> None:
-        images = np.empty((basis.count, *pixels.broad.shape[1:]))
-        for k in range(start, stop):
-            if isinstance(basis, TabulatedBasis):
-                _table_images(pixels.sharp[k], basis.table, images)
-            else:
-                _basis_images(pixels.sharp[k], basis.filters, basis.rows, basis.columns, images)
-            _reduce(
-                pixels.sharp[k], pixels.broad[k], pixels.variance[k], pixels.sharp_variance[k],
-                pixels.usable[k], images, products[k], responses[k], scalars[k],
-            )  # fmt: skip
+        planes = pixels.sharp, pixels.broad, pixels.variance, pixels.sharp_variance, pixels.usable
+        if isinstance(basis, TabulatedBasis):
+            filters, rows, columns, table = no_filters, none, none, basis.table
+        else:
+            filters, rows, columns = basis.filters.astype(np.float32), basis.rows, basis.columns
+            table = no_table
+        _reduce_all(start, stop, *planes, filters, rows, columns, table, mix, mixed, scalars)
 
     over_rows(stamps, count, band_rows=8)
-    mixed_products, mixed_responses = _mix(basis, products, responses)
-    power, found, variances, noise, blur = scalars.T
+    found, variances, noise, blur = scalars.T
     told = (found > 0) & np.isfinite(noise) & (noise > 0)
     inverse = np.where(told, 1.0 / np.where(told, noise, 1.0), 0.0)
+    mixed *= inverse[:, None, None]
     return Stamps(
         pixels.x.astype(np.float64),
         pixels.y.astype(np.float64),
-        mixed_products * inverse[:, None, None],
-        mixed_responses * inverse[:, None],
-        power * inverse,
+        np.ascontiguousarray(mixed[:, :-1, :-1]),
+        np.ascontiguousarray(mixed[:, -1, :-1]),
+        mixed[:, -1, -1].copy(),
         np.where(told, found, 0.0).astype(np.int64),
         variances * inverse,
         noise,
         blur * inverse,
     )
-
-
-def _mix(basis: AnyBasis, products: Floats, responses: Floats) -> tuple[Floats, Floats]:
-    """From raw to normalised elements; the constant stays."""
-    mix = np.eye(basis.count + 1)
-    mix[:-1, :-1] = basis.mix
-    left = np.einsum("ij,kjl->kil", mix, products)
-    return np.einsum("kil,ml->kim", left, mix), np.einsum("ij,kj->ki", mix, responses)
 
 
 @njit(cache=True, nogil=True)

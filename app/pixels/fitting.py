@@ -15,6 +15,7 @@ from app.pixels.kernels import AnyBasis, MatchingKernel, polynomial_powers, poly
 from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 WORST_CHI: Final = 1.5
 MOST_ROUNDS: Final = 20
@@ -58,6 +59,49 @@ def _sum_terms(
     for s in range(count):
         for t in range(s):
             sums[t, s] = sums[s, t]
+
+
+@njit(cache=True, nogil=True)
+def _normal_matrix(
+    sums: Floats, gram: Floats, together: Floats, element: Indices, term: Indices
+) -> tuple[Floats, Floats]:
+    """The normal matrix of all unknowns, and what noise of the convolved image adds to it: the
+    basis's products with itself, ``gram``, times mean products of terms, ``together``."""
+    size = element.size
+    matrix, noise = np.empty((size, size)), np.empty((size, size))
+    for a in range(size):
+        for b in range(size):
+            matrix[a, b] = sums[term[a], term[b], element[a], element[b]]
+            noise[a, b] = gram[element[a], element[b]] * together[term[a], term[b]]
+    return matrix, noise
+
+
+@njit(cache=True, nogil=True)
+def _compare(
+    products: Floats,
+    responses: Floats,
+    weights: Floats,
+    sky: Floats,
+    left: Floats,
+    flux: Floats,
+    model: Floats,
+) -> None:
+    """Of each stamp's fit: its squared residual less the power of the stamp, the product of its
+    model without sky with what the stamp shows above the sky, and with itself."""
+    n = weights.shape[1]
+    for k in range(sky.size):
+        own, line = weights[k], np.zeros(n + 1)
+        for i in range(n):
+            row, weight = products[k, i], own[i]
+            for j in range(n + 1):
+                line[j] += weight * row[j]
+        model[k], seen = 0.0, 0.0
+        for i in range(n):
+            model[k] += own[i] * line[i]
+            seen += own[i] * responses[k, i]
+        flux[k] = seen - sky[k] * line[n]
+        level = sky[k] * (2.0 * line[n] + sky[k] * products[k, n, n])
+        left[k] = model[k] + level - 2.0 * (seen + sky[k] * responses[k, n])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +157,26 @@ class KernelFit:
         (A - N)^-1 r; a few rounds remove what matters and leave directions in which there is
         only noise as they are held, where solving with A - N would blow them up.
         """
-        element, term = self._unknowns()
         order = max(self.spatial_order, self.background_order or 0)
         terms, size = self._terms(stamps, order), self.basis.count + 1
         sums = np.zeros((terms.shape[1], terms.shape[1], size, size))
         rights = np.zeros((terms.shape[1], size))
         _sum_terms(stamps.products, stamps.responses, trust, terms, sums, rights)
-        matrix, right = sums[term[:, None], term, element[:, None], element], rights[term, element]
+        element, term = self._unknowns()
+        together = np.einsum("k,ki,kj->ij", trust * stamps.blur, terms, terms, optimize=False)
+        gram = np.pad(self.basis.gram, (0, 1))
+        matrix, noise = _normal_matrix(sums, gram, together, element, term)
+        right = rights[term, element]
         inner = np.flatnonzero((element > 0) & (element < self.basis.count))
         scale = right[0] / matrix[0, 0] if matrix[0, 0] > 0 else 1.0
         matrix[inner, inner] += 1.0 / (PRIOR_SIGMA * scale) ** 2
-        noise = self._noise_products(trust * stamps.blur, terms)
         lower, rows = factor_positive(matrix)
         solution = solve_factored(lower, rows, right)
         for _ in range(UNBIASING_ROUNDS):
             solution = solve_factored(lower, rows, right + (noise * solution).sum(axis=1))
         return np.asarray(solution)
 
-    def _noise_products(self, blur: Floats, terms: Floats) -> Floats:
-        """What noise of the convolved image adds to the normal matrix: gram times mean terms."""
-        element, term = self._unknowns()
-        together = np.einsum("k,ki,kj->ij", blur, terms, terms, optimize=False)
-        gram = np.pad(self.basis.gram, (0, 1))
-        return np.asarray(gram[element[:, None], element] * together[term[:, None], term])
-
-    def _unknowns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _unknowns(self) -> tuple[Indices, Indices]:
         """Which element each unknown weighs (count: the constant) and which polynomial term, of
         the larger of the two orders, it varies by."""
         n, powers = self.basis.count, polynomial_powers
@@ -154,13 +193,11 @@ class KernelFit:
         kernel, background = self.unpack(solution)
         weights = self._terms(stamps, self.spatial_order) @ kernel.weights.T
         sky = self._terms(stamps, self.background_order or 0) @ background
-        here = np.concatenate([weights, sky[:, None]], axis=1)
-        fitted = np.einsum("ki,kij->kj", here, stamps.products)
-        left = stamps.power - 2.0 * (here * stamps.responses).sum(1) + (here * fitted).sum(1)
+        left, flux, model = np.empty((3, len(stamps)))
+        _compare(stamps.products, stamps.responses, weights, sky, left, flux, model)
+        left += stamps.power
         chi = np.sqrt(np.maximum(left, 0.0) / np.maximum(stamps.expected, 1e-300))
-        model = np.einsum("ki,kij->kj", weights, stamps.products[:, :-1, :])
-        flux = (weights * stamps.responses[:, :-1]).sum(1) - sky * model[:, -1]
-        return chi, flux / np.maximum((weights * model[:, :-1]).sum(1), 1e-300)
+        return chi, flux / np.maximum(model, 1e-300)
 
     def significance(self, stamps: Stamps, solution: Floats) -> float:
         """Kernel sum over its error, were it the only unknown."""

@@ -120,10 +120,20 @@ def _mark_data(
             held[y, x] = (abs(flux[y, x]) < limit) & ((mask[y, x] & rejected) == 0)
 
 
+@njit(cache=True, nogil=True)
+def has_value(plane: NDArray[np.float32]) -> bool:
+    """Whether any pixel is finite."""
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            if abs(plane[y, x]) < np.inf:
+                return True
+    return False
+
+
 def lattice(image: MaskedImage, most: int = 500_000) -> MaskedImage:
-    """Views of every n-th pixel in both axes, no more than about ``most``: enough for any robust
+    """Views of every n-th pixel in both axes, no more than ``most`` or so: enough for any robust
     number of the whole."""
-    step = max(1, math.isqrt(-(-image.flux.size // most)))
+    step = max(1, math.ceil(math.sqrt(image.flux.size / most)))
     every = np.s_[::step, ::step]
     return replace(
         image, flux=image.flux[every], variance=image.variance[every], mask=image.mask[every]

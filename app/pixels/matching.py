@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from app.errors import KernelFitError, ParameterError, RecipeError
 from app.pixels.background import sky_level
+from app.pixels.bands import side_by_side
 from app.pixels.candidates import Places, Unfit, find_stamps, given_stamps, tile_places
 from app.pixels.delta_basis import build_delta_basis, delta_half_px
 from app.pixels.equations import Stamps, reduce_stamps
@@ -34,10 +36,11 @@ from app.pixels.kernels import (
     polynomial_terms,
 )
 from app.pixels.psf import measure_fwhm_px
-from app.pixels.stamp_pixels import StampPixels, cut_stamps, find_changed
+from app.pixels.stamp_pixels import ChangeFinder, StampPixels, cut_stamps
 from app.pixels.statistics import robust_sigma
 
 Floats = NDArray[np.float64]
+Plane = NDArray[np.float32]
 Convolve = Literal["auto", "template", "science"]
 SpatialOrder = int | Literal["auto"]
 
@@ -106,15 +109,32 @@ def background_plane(
     """Rows ``start`` to ``stop`` (all) of a polynomial over an image of ``shape``, in the terms of
     kernels.polynomial_terms."""
     ny, nx = shape
-    u = 2.0 * np.arange(nx) / max(nx - 1, 1) - 1.0
-    v = 2.0 * np.arange(start, ny if stop is None else stop) / max(ny - 1, 1) - 1.0
-    down = np.zeros((order + 1, len(v), 1))
+    powers = np.zeros((order + 1, order + 1))
     for coefficient, (i, j) in zip(coefficients, polynomial_powers(order), strict=True):
-        down[i, :, 0] += coefficient * v**j
-    level = np.broadcast_to(down[order], (len(v), nx))
-    for terms in down[order - 1 :: -1] if order else ():
-        level = level * u + terms
-    return level.astype(np.float32)
+        powers[i, j] = coefficient
+    level = np.empty(((ny if stop is None else stop) - start, nx), dtype=np.float32)
+    _fill_plane(powers, max(nx - 1, 1), max(ny - 1, 1), start, level)
+    return level
+
+
+@njit(cache=True, nogil=True)
+def _fill_plane(powers: Floats, last_x: int, last_y: int, first: int, level: Plane) -> None:
+    """Rows from ``first`` on of the polynomial whose coefficient of u^i v^j is ``powers[i, j]``."""
+    order = len(powers) - 1
+    u = 2.0 * np.arange(level.shape[1]) / last_x - 1.0
+    along, values = np.empty(order + 1), np.empty_like(u)
+    for y in range(len(level)):
+        v = 2.0 * (first + y) / last_y - 1.0
+        for i in range(order + 1):
+            along[i] = powers[i, order]
+            for j in range(order - 1, -1, -1):
+                along[i] = along[i] * v + powers[i, j]
+        values[:] = along[order]
+        for i in range(order - 1, -1, -1):
+            for x in range(u.size):
+                values[x] = values[x] * u[x] + along[i]
+        for x in range(u.size):
+            level[y, x] = values[x]
 
 
 def match(
@@ -236,7 +256,8 @@ def _pair(
     fwhm_px = max(sharp_fwhm or 0.0, broad_fwhm or 0.0) or UNKNOWN_FWHM_PX
     needed = _needed(0 if asked.order == "auto" else asked.order)
     places, unfit = _places(sharp, broad, fwhm_px, reach, needed, asked.candidates)
-    skies = sky_level(sharp).mean, sky_level(broad).mean
+    levels = side_by_side(lambda: sky_level(sharp), lambda: sky_level(broad))
+    skies = levels[0].mean, levels[1].mean
     spread = 1.0 / (4.0 * np.pi * basis.sigmas_px[1] ** 2)
     pixels = cut_stamps(sharp, broad, skies, places.x, places.y, places.half_px, reach, spread)
     pixels = pixels.chosen(np.any(pixels.usable, axis=(1, 2)))
@@ -322,11 +343,12 @@ def _solve_basis(
     pixels, needed = pair.pixels, _needed(pair.order)
     stamps = reduce_stamps(pixels, basis)
     solution, keep = fit.solve_robustly(stamps, needed)
+    finder = ChangeFinder(pixels, pair.fwhm_px)
     for _ in range(MOST_CLEANINGS):
         kernel, background = fit.unpack(solution)
         order = background_order or 0
         sky = polynomial_terms(order, stamps.x, stamps.y, shape).T @ background
-        changed = find_changed(pixels, kernel, sky, pair.fwhm_px)
+        changed = finder.changed(pixels, kernel, sky)
         hit = np.any(changed, axis=(1, 2))
         if not hit.any():
             break

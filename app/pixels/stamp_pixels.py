@@ -25,6 +25,7 @@ MODEL_ERROR: Final = 0.01
 """Share of the signal by which a model with one PSF per place may be wrong without blame."""
 CHANGED_SIGMA: Final = 5.0
 CHANGED_SHARE: Final = 0.1
+SCATTER_SAMPLE: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,11 @@ def cut_stamps(
     levels = np.float32(skies[0]), np.float32(skies[1])
 
     def stamps(start: int, stop: int) -> None:
-        for k in range(start, stop):
-            _cut(
-                sharp.flux, sharp.variance, sharp.mask, broad.flux, broad.variance, broad.mask,
-                levels, FIT_REJECT, x[k], y[k], reach_px,
-                cuts[k], planes[0, k], planes[1, k], planes[2, k], usable[k],
-            )  # fmt: skip
+        _cut_all(
+            start, stop,
+            sharp.flux, sharp.variance, sharp.mask, broad.flux, broad.variance, broad.mask,
+            levels, FIT_REJECT, x, y, reach_px, cuts, planes, usable,
+        )  # fmt: skip
 
     over_rows(stamps, len(x), band_rows=32)
     above, variance, sharp_variance = planes
@@ -105,6 +105,33 @@ def cut_stamps(
     return StampPixels(
         x, y, half_px, reach_px, cuts, above, np.where(usable, noise, 0), sharp_variance, usable
     )
+
+
+@njit(cache=True, nogil=True)
+def _cut_all(
+    start: int,
+    stop: int,
+    flux: Image,
+    variance: Image,
+    mask: NDArray[np.int32],
+    broad_flux: Image,
+    broad_variance: Image,
+    broad_mask: NDArray[np.int32],
+    skies: tuple[float, float],
+    reject: int,
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    reach: int,
+    cuts: Stack,
+    planes: NDArray[np.float32],
+    usable: Bools,
+) -> None:
+    """Fill some of the stamps."""
+    for k in range(start, stop):
+        _cut(
+            flux, variance, mask, broad_flux, broad_variance, broad_mask, skies, reject,
+            x[k], y[k], reach, cuts[k], planes[0, k], planes[1, k], planes[2, k], usable[k],
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -130,7 +157,7 @@ def _cut(
     ny, nx = flux.shape
     size, wide = usable.shape[0], sharp.shape[0]
     limit = np.float32(np.inf)
-    lost = np.ones((wide, wide), dtype=np.int64)
+    lost = np.ones((wide, wide), dtype=np.int32)
     top, left = y - wide // 2, x - wide // 2
     for j in range(max(0, -top), min(wide, ny - top)):
         for i in range(max(0, -left), min(wide, nx - left)):
@@ -142,20 +169,30 @@ def _cut(
                 inside = reach <= j < reach + size and reach <= i < reach + size
                 if inside:
                     sharp_noise[j - reach, i - reach] = spread
-    across = np.empty((wide, size), dtype=np.int64)
-    for j in range(wide):
-        for i in range(size):
-            across[j, i] = lost[j, i : i + 2 * reach + 1].sum()
+    around = _box_sums(lost, size)
     top, left = y - size // 2, x - size // 2
     for j in range(max(0, -top), min(size, ny - top)):
         for i in range(max(0, -left), min(size, nx - left)):
             value, spread = broad_flux[top + j, left + i], broad_variance[top + j, left + i]
             told = (spread > 0) & (spread < limit) & (abs(value) < limit)
             told &= broad_mask[top + j, left + i] & reject == 0
-            if told and across[j : j + 2 * reach + 1, i].sum() == 0:
+            if told and around[j, i] == 0:
                 usable[j, i] = True
                 broad[j, i] = value - skies[1]
                 noise[j, i] = spread
+
+
+@njit(cache=True, nogil=True)
+def _box_sums(plane: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+    """Sums over the boxes that fit into a square ``size`` times along each axis."""
+    wide = plane.shape[0]
+    across = np.zeros((wide, size), dtype=np.int32)
+    for i in range(wide - size + 1):
+        across += plane[:, i : i + size]
+    sums = np.zeros((size, size), dtype=np.int32)
+    for j in range(wide - size + 1):
+        sums += across[j : j + size]
+    return sums
 
 
 def _flux_ratio(sharp: Stack, broad: Stack, usable: Bools, half_px: int) -> float:
@@ -170,69 +207,140 @@ def _flux_ratio(sharp: Stack, broad: Stack, usable: Bools, half_px: int) -> floa
     return float(np.median(above[bright] / below[bright])) if bright.any() else 1.0
 
 
-def find_changed(pixels: StampPixels, kernel: MatchingKernel, sky: Floats, fwhm_px: float) -> Bools:
-    """Pixels (K, size, size) around what a fit leaves unexplained: CHANGED_SIGMA and CHANGED_SHARE
-    of the model's own flux, as a point source of ``fwhm_px``.
+class ChangeFinder:
+    """Finds what a fit leaves unexplained: CHANGED_SIGMA and CHANGED_SHARE of the model's own flux,
+    as a point source of ``fwhm_px``.
 
     A transient or variable star in or near a stamp would else pull the kernel; what an imperfect
-    kernel leaves of a bright star is less. ``sky`` (K) is the fitted level at each stamp.
+    kernel leaves of a bright star is less.
     """
-    kernels = kernel.at(pixels.x.astype(np.float64), pixels.y.astype(np.float64))
-    taps = turned_taps(kernels)
-    profile = gaussian_profile(fwhm_px).astype(np.float32)
-    pulls, shares = np.zeros_like(pixels.broad), np.zeros_like(pixels.broad)
 
-    def stamps(start: int, stop: int) -> None:
-        for k in range(start, stop):
-            _pulls(
-                pixels.sharp[k], pixels.broad[k], pixels.variance[k], pixels.usable[k],
-                taps[k], np.float32(sky[k]), profile, pulls[k], shares[k],
+    def __init__(self, pixels: StampPixels, fwhm_px: float) -> None:
+        self._profile = gaussian_profile(fwhm_px).astype(np.float32)
+        self._reach_px = round(1.2 * fwhm_px)
+        self._noise = np.empty_like(pixels.variance)
+
+        def stamps(start: int, stop: int) -> None:
+            _smooth_noise(start, stop, pixels.variance, self._profile, self._noise)
+
+        over_rows(stamps, len(pixels), band_rows=16)
+
+    def changed(self, pixels: StampPixels, kernel: MatchingKernel, sky: Floats) -> Bools:
+        """Pixels (K, size, size) around what has changed; ``pixels`` are those it was made with,
+        but for what is usable, and ``sky`` (K) is the fitted level at each stamp."""
+        taps = turned_taps(kernel.at(pixels.x.astype(np.float64), pixels.y.astype(np.float64)))
+        models, pulls = np.empty_like(pixels.broad), np.zeros_like(pixels.broad)
+
+        def pull(start: int, stop: int) -> None:
+            _pull_all(
+                start, stop, pixels.sharp, pixels.broad, pixels.usable, taps, sky, self._profile,
+                self._noise, models, pulls,
             )  # fmt: skip
 
-    over_rows(stamps, len(pixels), band_rows=16)
-    limit = CHANGED_SIGMA * max(1.0, robust_sigma(thinned(pulls[pixels.usable], 200_000)))
-    found = (np.abs(pulls) > limit) & (shares > CHANGED_SHARE)
-    changed = np.zeros_like(found)
-    _dilate(found, round(1.2 * fwhm_px), changed)
-    return changed & pixels.usable
+        over_rows(pull, len(pixels), band_rows=16)
+        scatter = robust_sigma(thinned(pulls[pixels.usable], SCATTER_SAMPLE))
+        limit = np.float32(CHANGED_SIGMA * max(1.0, scatter))
+        changed = np.zeros_like(pixels.usable)
+        _mark_changed(
+            models, pulls, self._noise, limit, CHANGED_SHARE, self._profile, self._reach_px, changed
+        )
+        return changed & pixels.usable
 
 
 @njit(cache=True, nogil=True)
-def _pulls(
-    sharp: Image,
-    broad: Image,
-    variance: Image,
+def _smooth_noise(start: int, stop: int, variance: Stack, profile: Image, noise: Stack) -> None:
+    """The noise of some smoothed stamps."""
+    for k in range(start, stop):
+        noise[k] = np.sqrt(_smooth(variance[k], profile**2))
+
+
+@njit(cache=True, nogil=True)
+def _pull_all(
+    start: int,
+    stop: int,
+    sharp: Stack,
+    broad: Stack,
     usable: Bools,
-    taps: Image,
-    sky: float,
+    taps: Stack,
+    sky: Floats,
     profile: Image,
-    pulls: Image,
-    shares: Image,
+    noise: Stack,
+    models: Stack,
+    pulls: Stack,
 ) -> None:
-    """Significance of the smoothed residual, and its size relative to the smoothed model."""
-    size, wide = broad.shape[0], sharp.shape[0]
+    """Models of some stamps, and the significance of what they leave."""
+    for k in range(start, stop):
+        _model(sharp[k], taps[k], models[k])
+        level = np.float32(sky[k])
+        _pull(models[k], broad[k], usable[k], level, profile, noise[k], pulls[k])
+
+
+@njit(cache=True, nogil=True)
+def _model(sharp: Image, taps: Image, model: Image) -> None:
+    """A stamp convolved with the kernel."""
+    size, wide = model.shape[0], sharp.shape[0]
     rows, columns = -(-size // BLOCK_ROWS) * BLOCK_ROWS, -(-size // NARROW_COLUMNS) * NARROW_COLUMNS
     padded = np.zeros((wide - size + rows, wide - size + columns), dtype=np.float32)
     padded[:wide, :wide] = sharp
-    model = np.empty((rows, columns), dtype=np.float32)
+    whole = np.empty((rows, columns), dtype=np.float32)
     for y in range(0, rows, BLOCK_ROWS):
         for x in range(0, columns, NARROW_COLUMNS):
-            correlate_narrow(padded, taps, y, x, model)
-    model = model[:size, :size].copy()
-    left = np.zeros((size, size), dtype=np.float32)
-    for y in range(size):
-        for x in range(size):
+            correlate_narrow(padded, taps, y, x, whole)
+    model[:] = whole[:size, :size]
+
+
+@njit(cache=True, nogil=True)
+def _pull(
+    model: Image,
+    broad: Image,
+    usable: Bools,
+    sky: float,
+    profile: Image,
+    noise: Image,
+    pulls: Image,
+) -> None:
+    """Significance of the smoothed residual; the model becomes 0 where pixels are not usable."""
+    left = np.zeros_like(broad)
+    for y in range(broad.shape[0]):
+        for x in range(broad.shape[1]):
             if usable[y, x]:
                 left[y, x] = broad[y, x] - model[y, x] - sky
             else:
                 model[y, x] = 0.0
-    flux, noise = _smooth(left, profile), _smooth(variance, profile**2)
-    signal = _smooth(model, profile)
-    for y in range(size):
-        for x in range(size):
+    flux = _smooth(left, profile)
+    for y in range(broad.shape[0]):
+        for x in range(broad.shape[1]):
             if usable[y, x] and noise[y, x] > 0.0:
-                pulls[y, x] = flux[y, x] / np.sqrt(noise[y, x])
-                shares[y, x] = abs(flux[y, x]) / max(abs(signal[y, x]), np.float32(1e-30))
+                pulls[y, x] = flux[y, x] / noise[y, x]
+
+
+@njit(cache=True, nogil=True)
+def _mark_changed(
+    models: Stack,
+    pulls: Stack,
+    noise: Stack,
+    limit: float,
+    share: float,
+    profile: Image,
+    reach: int,
+    changed: Bools,
+) -> None:
+    """Mark squares of ±``reach`` around pixels beyond the ``limit`` and the ``share`` of the
+    smoothed model."""
+    half, size = profile.size // 2, pulls.shape[1]
+    for k in range(pulls.shape[0]):
+        for y in range(size):
+            for x in range(size):
+                if not abs(pulls[k, y, x]) > limit:
+                    continue
+                signal = np.float32(0.0)
+                for j in range(max(0, y - half), min(size, y + half + 1)):
+                    for i in range(max(0, x - half), min(size, x + half + 1)):
+                        weight = profile[j - y + half] * profile[i - x + half]
+                        signal += weight * models[k, j, i]
+                if abs(pulls[k, y, x]) * noise[k, y, x] > share * abs(signal):
+                    top, left = max(0, y - reach), max(0, x - reach)
+                    changed[k, top : y + reach + 1, left : x + reach + 1] = True
 
 
 @njit(cache=True, nogil=True)
@@ -251,15 +359,3 @@ def _smooth(plane: Image, profile: Image) -> Image:
             for x in range(size):
                 out[y, x] += weight * across[y + t, x]
     return out
-
-
-@njit(cache=True, nogil=True)
-def _dilate(found: Bools, reach: int, out: Bools) -> None:
-    """Squares of ±``reach`` around the found pixels of each stamp."""
-    for k in range(found.shape[0]):
-        for y in range(found.shape[1]):
-            for x in range(found.shape[2]):
-                if found[k, y, x]:
-                    out[k, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = (
-                        True
-                    )

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from app.errors import CoverageError, RecipeError
 from app.pixels.background import LEAST_PIXELS, noise_ratio, source_free
-from app.pixels.bands import over_rows
+from app.pixels.bands import over_rows, side_by_side
 from app.pixels.convolve import TILE_PX
 from app.pixels.convolved import NO_DATA, ConvolvedImage, present_pixels
-from app.pixels.image import MaskedImage, bits
+from app.pixels.image import MaskedImage, bits, has_value
 from app.pixels.matching import Match
 
 Plane = NDArray[np.float32]
@@ -88,12 +88,15 @@ def subtract(
     if not science.shape == template.shape == match.kernel.shape:
         raise RecipeError(f"shapes differ: {science.shape}, {template.shape}, {match.kernel.shape}")
     raw, matched_template = _subtract(science, template, match)
-    if not np.isfinite(raw.flux).any():
+    if not has_value(raw.flux):
         raise CoverageError("pixels with data in science and template", 0, 1)
     looked_at = row_sample(raw), row_sample(matched_template)
     blank = _blank_sky(*looked_at)
-    pull, factor = measure_noise(looked_at[0], blank, rescale_variance)
-    raw.variance[:] *= np.float32(factor)
+    (pull, factor), bright_chi = side_by_side(
+        lambda: measure_noise(looked_at[0], blank, rescale_variance),
+        lambda: _bright_chi(*looked_at),
+    )
+    scale_rows(raw.variance, factor)
     quality = Quality(
         match.kernel.sum,
         match.scale,
@@ -102,10 +105,21 @@ def subtract(
         match.stamp_chi,
         pull,
         factor,
-        _bright_chi(*looked_at) / math.sqrt(factor),
+        bright_chi / math.sqrt(factor),
         int(np.count_nonzero(blank)),
     )
     return Difference(raw, matched_template, quality, blank)
+
+
+def scale_rows(plane: Plane, factor: float) -> None:
+    """Multiply a plane in place."""
+    if factor == 1.0:
+        return
+
+    def rows(start: int, stop: int) -> None:
+        plane[start:stop] *= np.float32(factor)
+
+    over_rows(rows, len(plane))
 
 
 def row_sample(image: MaskedImage) -> MaskedImage:
@@ -229,10 +243,15 @@ def _blank_sky(
 ) -> NDArray[np.bool_]:
     """Source-free pixels of a difference ``image`` at least 4 px from where the matched template's
     flux exceeds ``threshold`` sigma."""
-    blank = source_free(image)
-    try:
-        shows = ~source_free(template, threshold=threshold)
-    except CoverageError:
+
+    def shown() -> NDArray[np.bool_] | None:
+        try:
+            return ~source_free(template, threshold=threshold)
+        except CoverageError:
+            return None
+
+    blank, shows = side_by_side(lambda: source_free(image), shown)
+    if shows is None:
         return blank
     clear: NDArray[np.bool_] = blank & ~(shows & template.usable(NO_DATA))
     return clear
