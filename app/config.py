@@ -121,11 +121,15 @@ class Config(BaseSettings):
     not public; all other private addresses are refused."""
     job_lifetime_s: PositiveInt = 7 * 86400
     """From creation to destruction of a job and its results."""
+    anonymous_rate: NonNegativeFloat = 0.0
+    """Requests in a second from one address without a token (of IPv6: one network of 64 bits), in
+    each server process; those of ten seconds may come at once; 0: any number."""
+    user_rate: NonNegativeFloat = 0.0
+    """Requests in a second of one account, likewise. Operators have no limits."""
     anonymous_jobs: NonNegativeInt = 1000
-    """Jobs that may wait and run for one address without a token (of IPv6: one network of 64
-    bits); 0: any number."""
+    """Jobs that may wait and run for one address without a token; 0: any number."""
     user_jobs: NonNegativeInt = 5000
-    """Jobs that may wait and run for one token; 0: any number. Operators have no limit."""
+    """Jobs that may wait and run for one account; 0: any number."""
     job_archive_s: NonNegativeInt = 0
     """How long an ended job stays on record as ARCHIVED, without results, after its destruction;
     0: it is forgotten."""

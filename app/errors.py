@@ -33,6 +33,8 @@
     │  ├ StorageReadOnlyError  (file)
     │  ├ TooBusyError          ()
     │  ├ TooManyJobsError      (limit)
+    │  ├ AllowanceError        (limit, …, wait_s)   of one account
+    │  │  └ TooManyRequestsError
     │  ├ StoppingError         ()   the server ends
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
@@ -238,6 +240,22 @@ class TooManyJobsError(TransientError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
+
+
+class AllowanceError(TransientError):
+    """The limit of one client is {0}; try again in {1} s"""
+
+    @property
+    def wait_s(self) -> int:
+        """Seconds until it may be worth to ask again."""
+        return int(self.args[-1])
+
+
+class TooManyRequestsError(AllowanceError):
+    """The limit of requests of one client is {0:g} in a second; try again in {1} s"""
+
+    def __init__(self, per_s: float, wait_s: int) -> None:
+        super().__init__(per_s, wait_s)
 
 
 class StoppingError(TransientError):

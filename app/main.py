@@ -39,6 +39,7 @@ from app.http.faults import answer_error, explain, headers_of, install_fault_han
 from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
+from app.http.rates import RequestRates
 from app.http.watching import Watch
 from app.operations.checks import writable
 from app.pages.document import PageWriter
@@ -122,6 +123,7 @@ def create_app(config: Config) -> Application:
         IdentityMiddleware,
         identities=services.identities,
         answer_error=partial(answer_error, error_page=writer.write_error),
+        rates=RequestRates(allowances=services.allowances),
     )
     app.add_middleware(
         CORSMiddleware,

@@ -11,6 +11,7 @@ from app.config import Config
 from app.http.context import ServiceAddress
 from app.http.faults import describe_plainly
 from app.schema.access import Identity
+from app.schema.allowances import Allowance, Allowances
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
@@ -79,6 +80,7 @@ class Services:
     """Everything that handlers and commands call, constructed once."""
 
     stores: MetadataStores
+    allowances: Allowances
     identities: IdentityService
     queries: QueryService
     uploads: UploadService
@@ -162,6 +164,7 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         stores=stores,
+        allowances=make_allowances(config),
         identities=identities,
         queries=queries,
         uploads=uploads,
@@ -199,6 +202,14 @@ def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
     """Who sends which token, and what anybody may."""
     anonymous = Identity(may_read=config.anonymous != "none", may_build=config.anonymous == "build")
     return IdentityService(tokens=stores.tokens, clock=now, anonymous=anonymous)
+
+
+def make_allowances(config: Config) -> Allowances:
+    """How much of the service one account may take."""
+    return Allowances(
+        anonymous=Allowance(requests_per_s=config.anonymous_rate, jobs=config.anonymous_jobs),
+        users=Allowance(requests_per_s=config.user_rate, jobs=config.user_jobs),
+    )
 
 
 def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> LinkService:
@@ -334,8 +345,7 @@ def make_jobs(
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
         archive_s=config.job_archive_s,
-        anonymous_jobs=config.anonymous_jobs,
-        user_jobs=config.user_jobs,
+        allowances=make_allowances(config),
         quote=quotes.quote,
         on_change=dispatcher.notify,
     )

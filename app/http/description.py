@@ -28,12 +28,17 @@ _WORDS: Final = {
     403: "Not allowed",
     404: "There is no such thing",
     422: "This cannot be computed from these data",
+    429: "So many requests of one client are too many; Retry-After tells when to come again",
     503: "Try again later; Retry-After tells when",
     504: "It took longer than the service allows",
     507: "No space is left",
 }
 _UNTOLD: Final = frozenset({FAULTS[errors.NoOverlapError].status, 500})
 """An answer that is no error, and what must not happen."""
+_LATER: Final = frozenset(
+    FAULTS[kind].status for kind in (errors.TransientError, errors.TooManyRequestsError)
+)
+"""Answers that tell when to come again."""
 _TYPES: Final = {"int": "integer", "long": "integer", "double": "number", "float": "number"}
 _ITEMS: Final = {
     "interval": "two numbers separated by a blank",
@@ -84,7 +89,7 @@ def _answer(description: str, types: Sequence[str]) -> dict[str, Any]:
 def _error_answers() -> Iterator[tuple[int, dict[str, Any]]]:
     for status in sorted({fault.status for fault in FAULTS.values()} - _UNTOLD):
         told = _answer(_WORDS[status], ERROR_TYPES)
-        if status == FAULTS[errors.TransientError].status:
+        if status in _LATER:
             told["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         yield status, told
 

@@ -63,6 +63,7 @@ FAULTS: Final[Mapping[type[BaseException], Fault]] = {
     errors.NoOverlapError: Fault(204, "UsageFault", "UsageError", "fatal"),
     errors.StorageFullError: Fault(507, "TransientFault", "ServiceUnavailable", "transient"),
     errors.TimeLimitError: Fault(504, "TransientFault", "ServiceUnavailable", "transient"),
+    errors.TooManyRequestsError: Fault(429, "TransientFault", "ServiceUnavailable", "transient"),
     errors.TransientError: Fault(503, "TransientFault", "ServiceUnavailable", "transient"),
     errors.ComputationError: Fault(422, "FatalFault", "Error", "fatal"),
     ServiceError: Fault(500, "DefaultFault", "Error", "fatal"),
@@ -109,6 +110,8 @@ def explain(error: BaseException) -> tuple[Fault, str]:
 def headers_of(error: Exception) -> dict[str, str]:
     """What an answer tells beside the error: when to come back, or how to sign in (RFC 9110,
     section 11.6.1; RFC 6750, section 3)."""
+    if isinstance(error, errors.AllowanceError):
+        return {"Retry-After": str(error.wait_s)}
     if fault_of(type(error)).status == 503:
         return {"Retry-After": RETRY_AFTER_S}
     if isinstance(error, errors.AuthenticationError):

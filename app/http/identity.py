@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import AuthenticationError, ForbiddenError, ServiceError, TokenError
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in
+from app.http.rates import RequestRates
 from app.schema.access import Identity, client_of, identity_in
 from app.services.identities import IdentityService
 
@@ -26,7 +27,8 @@ FOR_ALL: Final = ("/capabilities", "/availability", "/login", "/robots.txt")
 """Ends of addresses that answer also where nobody may read without a token (VOSI 1.1)."""
 OWN_AUDIENCE: Final = frozenset({"/health", "/ready", "/metrics", "/operator"})
 """Addresses that see for themselves to whom they answer."""
-BY_SIGNATURE: Final = ("/files/", "/packages/", "/static/")
+STATIC: Final = "/static/"
+BY_SIGNATURE: Final = ("/files/", "/packages/", STATIC)
 """Addresses that need no token: a signature speaks for them, or they are the pages' own."""
 AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]
 _LONGEST: Final = 4096
@@ -38,22 +40,29 @@ class IdentityMiddleware:
     ``answer_error``.
 
     A token that is not good is refused, also where none is needed: who sends one would otherwise
-    be shown less without a word.
+    be shown less without a word. Each request counts in ``rates``: for whoever is known, else for
+    the client's address.
     """
 
     def __init__(
-        self, app: ASGIApp, *, identities: IdentityService, answer_error: AnswerError
+        self,
+        app: ASGIApp,
+        *,
+        identities: IdentityService,
+        answer_error: AnswerError,
+        rates: RequestRates,
     ) -> None:
         self._app = app
         self._identities = identities
         self._answer_error = answer_error
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
             request = Request(scope)
             try:
-                request.state.identity = await _admitted(request, self._identities)
+                request.state.identity = await self._admitted(request)
             except ServiceError as error:
                 answer = await self._answer_error(request, error)
                 await answer(scope, receive, send)
@@ -61,6 +70,21 @@ class IdentityMiddleware:
             if not request.scope["path"].startswith(BY_SIGNATURE):
                 send = _with_identity(send, request.state.identity)
         await self._app(scope, receive, send)
+
+    async def _admitted(self, request: Request) -> Identity:
+        path = request.scope["path"]
+        is_counted = not (path in OWN_AUDIENCE or path.startswith(STATIC))
+        try:
+            identity = await _identity(request, self._identities)
+        except ServiceError:
+            if is_counted:
+                self._rates.count(_stranger(request, self._identities))
+            raise
+        if is_counted:
+            self._rates.count(identity)
+        if not identity.may_read and not _is_for_all(path):
+            raise AuthenticationError("this service answers those who send a token")
+        return identity
 
 
 def _with_identity(send: Send, identity: Identity) -> Send:
@@ -78,18 +102,16 @@ def _with_identity(send: Send, identity: Identity) -> Send:
     return told
 
 
-async def _admitted(request: Request, identities: IdentityService) -> Identity:
-    identity = await _identity(request, identities)
-    if not identity.may_read and not _is_for_all(request.scope["path"]):
-        raise AuthenticationError("this service answers those who send a token")
-    return identity
+def _stranger(request: Request, identities: IdentityService) -> Identity:
+    """Who asks, by the address alone."""
+    host = request.client.host if request.client else ""
+    return replace(identities.anonymous, client=client_of(host))
 
 
 async def _identity(request: Request, identities: IdentityService) -> Identity:
     given = request.headers.getlist("authorization")
     if not given:
-        host = request.client.host if request.client else ""
-        return replace(identities.anonymous, client=client_of(host))
+        return _stranger(request, identities)
     if len(given) > 1:
         raise TokenError("send one Authorization header")
     scheme, secret = _secret(given[0])

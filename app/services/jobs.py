@@ -14,6 +14,7 @@ from typing import Final
 
 from app.errors import EngineBusyError, JobNotFoundError, ParameterError, PhaseError
 from app.schema.access import ANYBODY, Identity, require_build, require_use
+from app.schema.allowances import NO_ALLOWANCES, Allowances
 from app.services.parameters import ParameterSet
 from app.stores.jobs import JobStore
 from app.stores.results import ResultStore
@@ -50,10 +51,10 @@ class JobService:
     ``lifetime_s`` is the time from creation to destruction, and the most a user may set.
     ``execution_limits_s`` holds, per kind, the execution duration of new jobs and the most a user
     may set; a kind that is missing has no limit. ``archive_s`` is how long an ended job is kept as
-    ARCHIVED, without its results, after its destruction time; 0: not at all. ``anonymous_jobs`` and
-    ``user_jobs`` are how many of one client may not have ended; 0: any number. ``quote`` says when
-    a job will be done. ``on_change`` is called with every job that was queued, aborted or given
-    another destruction time, so that a dispatcher need not wait for its next poll.
+    ARCHIVED, without its results, after its destruction time; 0: not at all. ``allowances`` say
+    how many of one account may not have ended. ``quote`` says when a job will be done.
+    ``on_change`` is called with every job that was queued, aborted or given another destruction
+    time, so that a dispatcher need not wait for its next poll.
     """
 
     def __init__(
@@ -65,8 +66,7 @@ class JobService:
         lifetime_s: int,
         execution_limits_s: Mapping[JobKind, int],
         archive_s: int = 0,
-        anonymous_jobs: int = 0,
-        user_jobs: int = 0,
+        allowances: Allowances = NO_ALLOWANCES,
         quote: Callable[[Job], datetime | None] = _as_stored,
         on_change: Callable[[Job], None] = _nobody_listens,
     ) -> None:
@@ -76,8 +76,7 @@ class JobService:
         self._lifetime = timedelta(seconds=lifetime_s)
         self._limits_s = execution_limits_s
         self._archive = timedelta(seconds=archive_s)
-        self._anonymous_jobs = anonymous_jobs
-        self._user_jobs = user_jobs
+        self._allowances = allowances
         self._quote = quote
         self._on_change = on_change
 
@@ -111,14 +110,9 @@ class JobService:
             execution_duration_s=self._limits_s.get(kind, 0),
             destruction=now + self._lifetime,
         )
-        self._jobs.add(job, most=self._most_jobs(identity))
+        self._jobs.add(job, most=self._allowances.of(identity).jobs)
         log.info("%s job created", kind, extra={"fields": {"job": job.job_id}})
         return job
-
-    def _most_jobs(self, identity: Identity) -> int:
-        if identity.sees_all:
-            return 0
-        return self._anonymous_jobs if identity.is_anonymous else self._user_jobs
 
     def get(
         self, job_id: str, kind: JobKind | None = None, identity: Identity | None = None

@@ -12,6 +12,7 @@ import pytest
 from app.errors import JobNotFoundError, ParameterError, PhaseError, TooManyJobsError
 from app.http.faults import fault_of, headers_of
 from app.schema.access import OPERATOR, Identity
+from app.schema.allowances import Allowance, Allowances
 from app.services.jobs import JobService
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.results import ResultStore
@@ -177,8 +178,7 @@ def test_how_many_jobs_one_client_may_have(stores: MetadataStores, tmp_path: Pat
         clock=lambda: NOW,
         lifetime_s=3600,
         execution_limits_s={},
-        anonymous_jobs=2,
-        user_jobs=3,
+        allowances=Allowances(anonymous=Allowance(jobs=2), users=Allowance(jobs=3)),
     )
     here, there = Identity(client="@192.0.2.1"), Identity(client="@192.0.2.2")
     first, _ = [service.create("tap", (), identity=here) for _ in range(2)]
