@@ -130,6 +130,20 @@ class Config(BaseSettings):
     """Jobs that may wait and run for one address without a token; 0: any number."""
     user_jobs: NonNegativeInt = 5000
     """Jobs that may wait and run for one account; 0: any number."""
+    anonymous_rows: NonNegativeInt = 0
+    """Rows of one answer to who sends no token; 0, or more than ``max_rows``: as many as that."""
+    user_rows: NonNegativeInt = 0
+    """Rows of one answer to an account, likewise."""
+    anonymous_upload_bytes: NonNegativeInt = 0
+    """Bytes of the tables that come with one query of who sends no token; 0, or more than
+    ``upload_max_bytes``: as many as that."""
+    user_upload_bytes: NonNegativeInt = 0
+    """Bytes of the tables that come with one query of an account, likewise."""
+    anonymous_build_pixels: NonNegativeInt = 0
+    """Pixels of a target grid times inputs of one build for who sends no token; 0, or more than
+    ``max_build_pixels``: as many as that. What is built already is handed out."""
+    user_build_pixels: NonNegativeInt = 0
+    """Pixels of one build for an account, likewise."""
     job_archive_s: NonNegativeInt = 0
     """How long an ended job stays on record as ARCHIVED, without results, after its destruction;
     0: it is forgotten."""

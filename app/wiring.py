@@ -10,8 +10,7 @@ from functools import partial
 from app.config import Config
 from app.http.context import ServiceAddress
 from app.http.faults import describe_plainly
-from app.schema.access import Identity
-from app.schema.allowances import Allowance, Allowances
+from app.schema.allowances import Allowances
 from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
@@ -48,6 +47,7 @@ from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import SigningKeys
 from app.uws.job import Job, JobKind
+from app.wiring_accounts import make_allowances, make_identities
 from app.wiring_care import make_eviction
 from app.wiring_database import now
 from app.wiring_images import make_files, make_planner, make_remote, make_skymap, make_stamps
@@ -132,6 +132,8 @@ def build_services(config: Config) -> Services:
     results = ResultStore(data_dir=config.data_dir, files=files)
     operations = make_operations(config)
     engine = make_engine(config)
+    allowances = make_allowances(config)
+    identities = make_identities(config, stores)
     queries = QueryService(
         tables=stores.tables,
         catalogs=stores.catalogs,
@@ -139,19 +141,24 @@ def build_services(config: Config) -> Services:
         max_rows=config.max_rows,
         time_limit_s=config.query_time_limit_s,
         on_end=operations.query_ended,
+        allowances=allowances,
     )
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
     planner = make_planner(config, stores, finder)
     builds = BuildService(
-        datasets=stores.datasets, planner=planner, engine=engine, clock=now, files=files
+        datasets=stores.datasets,
+        planner=planner,
+        engine=engine,
+        clock=now,
+        files=files,
+        allowances=allowances,
     )
-    uploads = make_uploads(config, results)
+    uploads = make_uploads(config, results, identities, allowances)
     quotes = make_quotes(config, stores, queries, uploads, builds)
     images = ImageStore(data_dir=config.data_dir.absolute(), remote=make_remote(config))
     cuts = make_cutouts(config, stores, images)
-    identities = make_identities(config, stores)
     jobs, dispatcher = make_jobs(
         config, stores, identities, queries, uploads, builds, results, quotes, cuts, operations
     )
@@ -164,7 +171,7 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         stores=stores,
-        allowances=make_allowances(config),
+        allowances=allowances,
         identities=identities,
         queries=queries,
         uploads=uploads,
@@ -195,20 +202,6 @@ def build_services(config: Config) -> Services:
         keeper=Keeper(make_eviction(config, stores)),
         address=ServiceAddress(base_url=config.base_url),
         operations=operations,
-    )
-
-
-def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
-    """Who sends which token, and what anybody may."""
-    anonymous = Identity(may_read=config.anonymous != "none", may_build=config.anonymous == "build")
-    return IdentityService(tokens=stores.tokens, clock=now, anonymous=anonymous)
-
-
-def make_allowances(config: Config) -> Allowances:
-    """How much of the service one account may take."""
-    return Allowances(
-        anonymous=Allowance(requests_per_s=config.anonymous_rate, jobs=config.anonymous_jobs),
-        users=Allowance(requests_per_s=config.user_rate, jobs=config.user_jobs),
     )
 
 
@@ -270,7 +263,9 @@ def make_engine(config: Config) -> Engine:
     )
 
 
-def make_uploads(config: Config, results: ResultStore) -> UploadService:
+def make_uploads(
+    config: Config, results: ResultStore, identities: IdentityService, allowances: Allowances
+) -> UploadService:
     """The reader of tables that come with queries, within the limits of the settings."""
     return UploadService(
         limits=UploadLimits(
@@ -285,6 +280,8 @@ def make_uploads(config: Config, results: ResultStore) -> UploadService:
             hosts=config.upload_hosts,
         ),
         results=results,
+        allowances=allowances,
+        identity_of=identities.of_owner,
     )
 
 
@@ -316,6 +313,7 @@ def make_jobs(
                 uploads=uploads,
                 results=results,
                 default_service_url=config.base_url or "",
+                identity_of=identities.of_owner,
             ),
             "template": build_executor,
             "difference": build_executor,

@@ -73,12 +73,14 @@ def _curation(config: Config) -> Curation:
 
 
 def _limits(config: Config, services: Services) -> TapLimits:
+    """What anybody is granted."""
+    most_rows = services.queries.most_rows(services.identities.anonymous)
     return TapLimits(
-        default_rows=services.queries.default_rows,
-        max_rows=services.queries.max_rows,
+        default_rows=min(services.queries.default_rows, most_rows),
+        max_rows=most_rows,
         time_limit_s=int(config.query_time_limit_s),
         retention_s=config.job_lifetime_s,
-        upload_bytes=config.upload_max_bytes,
+        upload_bytes=services.uploads.most_bytes(services.identities.anonymous),
     )
 
 

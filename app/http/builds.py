@@ -133,7 +133,10 @@ class _SyncBuilds:
     ) -> tuple[BuildPlan, DatasetRow | None]:
         """The plan, and the product if it is there. Raises what is wrong with the request."""
         recipe, plan = self._builds.prepare(self.kind, parameters.pairs, identity)
-        return plan, self._builds.find_product(recipe.key())
+        product = self._builds.find_product(recipe.key())
+        if product is None:
+            self._builds.require_small(plan, identity)
+        return plan, product
 
     def _start(self, parameters: ParameterSet, service_url: str, identity: Identity) -> Job:
         job = self._jobs.create(

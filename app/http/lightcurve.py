@@ -50,7 +50,8 @@ def router(
         "/lightcurve", methods=ASK, summary="Forced photometry at positions (POS=…)", **told
     )
     async def light_curve(request: Request) -> Response:
-        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        identity = identity_in(request.state)
+        form = await read_form(request, max_file_bytes=uploads.most_bytes(identity))
         parameters, files = items_as_files(*form)
         if asks_for_page(request) and "RESPONSEFORMAT" not in parameters:
             return RedirectResponse(f"{address.of(request)}/lightcurves?{request.url.query}", 303)
@@ -58,9 +59,8 @@ def router(
         output, media_type = (None, "") if plot else _table(request, parameters)
         maxrec = parameters.integer("MAXREC", minimum=0)
         limit = min(DEFAULT_ROWS if maxrec is None else maxrec, MAX_ROWS)
-        tables = await to_thread.run_sync(uploads.load, parameters, files)
+        tables = await to_thread.run_sync(uploads.load, parameters, files, identity)
         asked = parse_light_curve(parameters.pairs, tables)
-        identity = identity_in(request.state)
         if output is None:
             content = await to_thread.run_sync(_draw, plot, light_curves, asked, identity)
             return Response(content, media_type=PLOTS[plot])

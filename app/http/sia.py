@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Final
 
 from anyio import to_thread
@@ -18,6 +19,7 @@ from app.http.description import TABLE_TYPES, PlainRoute, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form
+from app.schema.access import identity_in
 from app.schema.uploads import UploadedTable
 from app.services.discovery import choose_output, describe_discovery, parse_discovery
 from app.services.query import QueryResult, QueryService
@@ -66,18 +68,20 @@ def _add_query(
 ) -> None:
     async def query(request: Request) -> Response:
         request.state.fault_style = FaultStyle.VOTABLE
-        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        identity = identity_in(request.state)
+        form = await read_form(request, max_file_bytes=uploads.most_bytes(identity))
         parameters, files = items_as_files(*form)
         run_id = parameters.single("RUNID")
         if run_id is not None:
             log.info("search for images of run %r", run_id)
         tables: tuple[UploadedTable, ...] = ()
         if "UPLOAD" in parameters:
-            tables = await to_thread.run_sync(uploads.load, parameters, files)
+            tables = await to_thread.run_sync(uploads.load, parameters, files, identity)
         service_url = address.of(request)
 
         def run(*, control: StatementControl) -> QueryResult:
             asked = parse_discovery(parameters, service_url=service_url, uploads=tables)
+            asked = replace(asked, most_rows=queries.most_rows(identity))
             find = queries.describe if asked.maxrec == 0 else queries.run
             return find(asked, control=control)
 

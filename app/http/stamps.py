@@ -110,7 +110,8 @@ class _Answers:
         self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
 
     async def answer(self, request: Request) -> Response:
-        form = await read_form(request, max_file_bytes=self._uploads.limits.max_bytes)
+        identity = identity_in(request.state)
+        form = await read_form(request, max_file_bytes=self._uploads.most_bytes(identity))
         parameters, files = items_as_files(*form)
         if (
             request.method == "GET"
@@ -123,9 +124,8 @@ class _Answers:
         most = _most(parameters, output)
         look = _look(parameters, output)
         number = parameters.integer(ROUND, minimum=0) or 0
-        tables = await to_thread.run_sync(self._uploads.load, parameters, files)
+        tables = await to_thread.run_sync(self._uploads.load, parameters, files, identity)
         asked = parse_stamps(parameters.pairs, tables, (*LOOK_NAMES, ROUND))
-        identity = identity_in(request.state)
         epochs = await to_thread.run_sync(self._stamps.find, asked, most, identity)
         if asked.build and request.method != "HEAD":
             built = await self._built(request, asked, epochs, most, number)

@@ -27,6 +27,7 @@ from app.http.parameters import read_form, read_parameters
 from app.http.uws import uws_router
 from app.http.validate import VerdictPage, add_validate
 from app.http.vosi import LanguageFeature, TapLimits
+from app.schema.access import identity_in
 from app.services.formats import FORMATS
 from app.services.jobs import JobService
 from app.services.links import LinkService
@@ -78,13 +79,6 @@ def router(
     ``has_examples``: ``/tap/examples`` is there, which the pages make; ``verdict_page`` tells a
     browser what is to be said of a query; ``lanes`` is where synchronous queries run."""
     tap = APIRouter(tags=["TAP"], dependencies=[answers_in(FaultStyle.VOTABLE)])
-    limits = TapLimits(
-        default_rows=queries.default_rows,
-        max_rows=queries.max_rows,
-        time_limit_s=int(queries.time_limit_s),
-        retention_s=retention_s,
-        upload_bytes=uploads.limits.max_bytes,
-    )
     _add_sync(tap, queries, uploads, address, lanes or QueryLanes())
     _add_tables(tap, queries)
     _add_availability(tap, availability or Availability(queries.ping))
@@ -92,6 +86,15 @@ def router(
 
     @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities")
     async def capabilities(request: Request) -> Response:
+        identity = identity_in(request.state)
+        most_rows = queries.most_rows(identity)
+        limits = TapLimits(
+            default_rows=min(queries.default_rows, most_rows),
+            max_rows=most_rows,
+            time_limit_s=int(queries.time_limit_s),
+            retention_s=retention_s,
+            upload_bytes=uploads.most_bytes(identity),
+        )
         document = vosi.write_tap_capabilities(
             address.of(request),
             formats=FORMATS.formats,
@@ -125,16 +128,17 @@ def _add_sync(
 ) -> None:
     async def sync(request: Request) -> Response:
         request.state.fault_style = FaultStyle.VOTABLE
-        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        identity = identity_in(request.state)
+        form = await read_form(request, max_file_bytes=uploads.most_bytes(identity))
         parameters, files = items_as_files(*form)
         asked = parse_query_request(parameters, service_url=address.of(request))
         run_id = parameters.single("RUNID")
         if run_id is not None:
             log.info("query of run %r", run_id)
         if "UPLOAD" in parameters:
-            tables = await to_thread.run_sync(uploads.load, parameters, files)
+            tables = await to_thread.run_sync(uploads.load, parameters, files, identity)
             asked = replace(asked, uploads=tables)
-        run = partial(queries.run, asked)
+        run = partial(queries.run, replace(asked, most_rows=queries.most_rows(identity)))
         return await answer_query(request, run, lanes, media_type=asked.media_type)
 
     tap.add_api_route(

@@ -131,7 +131,7 @@ class _Jobs:
         """Parameters, and files where the jobs take any."""
         if self._uploads is None:
             return await read_parameters(request), ()
-        most = self._uploads.limits.max_bytes
+        most = self._uploads.most_bytes(identity_in(request.state))
         return items_as_files(*await read_form(request, max_file_bytes=most))
 
     def _keep(self, job_id: str, files: tuple[FormFile, ...]) -> None:

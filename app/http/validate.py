@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from app.adql.judging import Verdict
 from app.http.context import asks_for_page
 from app.http.parameters import read_form
+from app.schema.access import identity_in
 from app.schema.fields import Field
 from app.services.query import QueryService, check_language
 from app.services.uploads import UploadService, items_as_files
@@ -28,14 +29,15 @@ def add_validate(
 
     @tap.api_route("/tap/validate", methods=["GET", "HEAD", "POST"], summary="Judge a query")
     async def validate(request: Request) -> Response:
-        form = await read_form(request, max_file_bytes=uploads.limits.max_bytes)
+        identity = identity_in(request.state)
+        form = await read_form(request, max_file_bytes=uploads.most_bytes(identity))
         parameters, files = items_as_files(*form)
         check_language(parameters)
         query = parameters.require("QUERY", "the text of an ADQL query")
         syntax_only = parameters.flag("SYNTAX")
 
         def judge() -> Verdict:
-            tables = () if syntax_only else uploads.load(parameters, files)
+            tables = () if syntax_only else uploads.load(parameters, files, identity)
             return queries.judge(query, syntax_only=syntax_only, uploads=tables)
 
         verdict = await to_thread.run_sync(judge)

@@ -46,6 +46,7 @@ class BuildExecutor:
         if product is not None:
             self._builds.mark_used(product)
             return (product_result(product),)
+        self._builds.require_small(plan, self._identity_of(job.owner))
         if not self._own(job, recipe.key()):
             return None
         report = self._builds.build(job.job_id, plan, should_stop, progress)

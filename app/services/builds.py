@@ -12,10 +12,11 @@ from datetime import datetime
 from math import prod
 from typing import Final
 
-from app.errors import RecipeError, ServiceError
+from app.errors import LimitError, RecipeError, ServiceError
 from app.pixels.grid import Grid
 from app.recipes.recipe import BuildKind, BuildPlan, BuildReport
-from app.schema.access import OPERATOR
+from app.schema.access import OPERATOR, Identity
+from app.schema.allowances import NO_ALLOWANCES, Allowances
 from app.schema.rows import DatasetRow
 from app.services.access import GATE, Gate
 from app.services.build_planner import BuildPlanner, default_difference
@@ -42,7 +43,9 @@ class BuildService:
         clock: Callable[[], datetime],
         gate: Gate = GATE,
         files: KeptFiles = THIS_MACHINE,
+        allowances: Allowances = NO_ALLOWANCES,
     ) -> None:
+        self._allowances = allowances
         self._gate = gate
         self._files = files
         self.prepare: Final = planner.prepare
@@ -54,6 +57,12 @@ class BuildService:
     def find_product(self, key: str) -> DatasetRow | None:
         """The product of a recipe, if it was built and its file is there."""
         return find_product(self._datasets, key, self._files)
+
+    def require_small(self, plan: BuildPlan, identity: Identity) -> None:
+        """Raises LimitError for a build that is larger than somebody may ask for."""
+        most, asked = self._allowances.of(identity).build_pixels, int(self.cost_of(plan))
+        if most and asked > most:
+            raise LimitError("pixels (target times images) of one build of yours", asked, most)
 
     def is_there(self, row: DatasetRow) -> bool:
         """Whether the file of a product is there. Raises RemoteUnavailableError."""

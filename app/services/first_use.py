@@ -50,7 +50,7 @@ class FirstUseService:
         """The difference of an exposure for someone, by the identifier of either. A stale one only
         where none can be built any more.
 
-        Raises what :meth:`BuildPlanner.prepare` raises.
+        Raises what :meth:`BuildPlanner.prepare` and :meth:`BuildService.require_small` raise.
         """
         exposure = science_of_virtual(dataset_id) or dataset_id
         current = self._datasets.differences_of([exposure]).get(fold(exposure))
@@ -71,6 +71,7 @@ class FirstUseService:
             raise
         product = self._builds.find_product(recipe.key())
         if product is None:
+            self._builds.require_small(plan, identity)
             name = exposure if plan.science is None else plan.science.dataset_id
             return Missing(recipe.key(), default_difference(name))
         self._differences.settle(Settlement(built={exposure: product.dataset_id}))
@@ -78,10 +79,13 @@ class FirstUseService:
 
     def find_template(self, exposure: str, identity: Identity = ANYBODY) -> DatasetRow | Missing:
         """The template that the default difference of an exposure subtracts, as a product of its
-        own. Raises what :meth:`BuildPlanner.prepare` raises."""
+        own. Raises what :meth:`find` raises."""
         parameters = matched_template(exposure)
-        recipe, _ = self._builds.prepare("difference", parameters, identity)
-        return self._builds.find_product(recipe.key()) or Missing(recipe.key(), parameters)
+        recipe, plan = self._builds.prepare("difference", parameters, identity)
+        product = self._builds.find_product(recipe.key())
+        if product is None:
+            self._builds.require_small(plan, identity)
+        return product or Missing(recipe.key(), parameters)
 
     def start(self, missing: Missing, service_url: str, identity: Identity = ANYBODY) -> Job:
         """The job that builds it: a new one, the one under way, or the one that failed, but nobody

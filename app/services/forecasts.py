@@ -113,10 +113,13 @@ class ForecastService:
     def dry_run(
         self, kind: BuildKind, parameters: Parameters, identity: Identity = ANYBODY
     ) -> DryRun:
-        """What a build would be. Raises what :meth:`BuildService.prepare` raises."""
+        """What a build would be. Raises what :meth:`BuildService.prepare` raises, and LimitError
+        for one that is larger than they may ask for."""
         recipe, plan = self._builds.prepare(kind, parameters, identity)
         product = self._builds.find_product(recipe.key())
         built = product is not None
+        if not built:
+            self._builds.require_small(plan, identity)
         return DryRun(
             plan=plan,
             forecast=forecast(plan),

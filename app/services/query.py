@@ -19,9 +19,12 @@ from app.adql.parse import parse
 from app.adql.tree import Query
 from app.cells.warm import warm_up
 from app.errors import AdqlError, ParameterError, ServiceError, StoppedError, quoted
+from app.schema.access import Identity
+from app.schema.allowances import NO_ALLOWANCES, Allowances, lower
 from app.schema.catalog import CatalogSource
 from app.schema.fields import Catalog, Field
 from app.schema.uploads import UploadedTable, with_uploads
+from app.services.access import anybody
 from app.services.executors import ShouldStop, StopSignal
 from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.parameters import ParameterSet
@@ -61,6 +64,8 @@ class QueryRequest:
     query: str | Query
     service_url: str
     maxrec: int | None = None
+    most_rows: int | None = None
+    """Of whoever asks, where that is less than the service's own limit."""
     output: OutputFormat = FORMATS.formats[0]
     media_type: str = FORMATS.formats[0].media_type
     uploads: tuple[UploadedTable, ...] = ()
@@ -129,6 +134,7 @@ class QueryService:
         max_rows: int,
         time_limit_s: float,
         on_end: Callable[[QueryEnd], None] | None = None,
+        allowances: Allowances = NO_ALLOWANCES,
     ) -> None:
         self._tables = tables
         self._catalogs = catalogs
@@ -137,6 +143,11 @@ class QueryService:
         self.time_limit_s = time_limit_s
         self._plans = PlanCache()
         self._on_end = on_end
+        self._allowances = allowances
+
+    def most_rows(self, identity: Identity) -> int:
+        """The hard limit of rows in one answer to somebody."""
+        return lower(self.max_rows, self._allowances.of(identity).rows)
 
     def current_catalog(self) -> Catalog:
         """What may be queried now. Raises StoreUnavailableError when the database does not say."""
@@ -149,8 +160,8 @@ class QueryService:
         time_limit_s: float | None = None,
         control: StatementControl | None = None,
     ) -> QueryResult:
-        """Start a query. MAXREC above the service's limit is lowered to it, and so is
-        ``time_limit_s``. ``control`` is what stops it, if the caller has one already.
+        """Start a query. MAXREC above the limit of the service, or of whoever asks, is lowered to
+        it, and so is ``time_limit_s``. ``control`` is what stops it, if the caller has one already.
 
         Raises AdqlError, with line and column, when the text cannot be compiled; errors of the
         database come with the first batch.
@@ -229,7 +240,8 @@ class QueryService:
     ) -> CompiledQuery:
         """The statement of a query; of one that came before, on the same catalog, the same."""
         asked = self.default_rows if request.maxrec is None else request.maxrec
-        maxrec = min(asked, self.max_rows)
+        most = self.max_rows if request.most_rows is None else request.most_rows
+        maxrec = min(asked, most)
 
         def make() -> CompiledQuery:
             return compile_tree(
@@ -302,7 +314,8 @@ def _infos(result: QueryResult) -> tuple[Info, ...]:
 
 
 class TapExecutor:
-    """Runs TAP jobs into the results store (see :class:`app.services.executors.Executor`)."""
+    """Runs TAP jobs into the results store (see :class:`app.services.executors.Executor`).
+    ``identity_of`` tells who the owner of a job is."""
 
     def __init__(
         self,
@@ -311,7 +324,9 @@ class TapExecutor:
         uploads: UploadService,
         results: ResultStore,
         default_service_url: str,
+        identity_of: Callable[[str | None], Identity] = anybody,
     ) -> None:
+        self._identity_of = identity_of
         self._queries = queries
         self._uploads = uploads
         self._results = results
@@ -323,7 +338,8 @@ class TapExecutor:
         """Answer the query of ``job`` into ``results/<job_id>/result``, whole or not at all."""
         service_url = job.service_url or self._default_service_url
         request = parse_query_request(ParameterSet(job.parameters), service_url=service_url)
-        request = replace(request, uploads=self._uploads.load_kept(job))
+        most_rows = self._queries.most_rows(self._identity_of(job.owner))
+        request = replace(request, uploads=self._uploads.load_kept(job), most_rows=most_rows)
         if job.run_id is not None:
             log.info("job %s of run %r", job.job_id, job.run_id)
         progress("query", 0, 0)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import LimitError, ParameterError, UploadError, quoted, shortened
+from app.schema.access import ANYBODY, Identity
+from app.schema.allowances import NO_ALLOWANCES, Allowances, lower
 from app.schema.fields import Table
 from app.schema.reserved import RESERVED
 from app.schema.uploads import UPLOAD_SCHEMA, UploadedTable, to_uploaded
+from app.services.access import anybody
 from app.services.parameters import ParameterSet
 from app.stores.downloads import Downloads
 from app.stores.results import ResultStore
@@ -79,27 +82,45 @@ def _check_name(name: str, taken: Sequence[str]) -> None:
 class UploadService:
     """Reads the tables that come with queries, and keeps them for jobs."""
 
-    def __init__(self, *, limits: UploadLimits, downloads: Downloads, results: ResultStore) -> None:
+    def __init__(
+        self,
+        *,
+        limits: UploadLimits,
+        downloads: Downloads,
+        results: ResultStore,
+        allowances: Allowances = NO_ALLOWANCES,
+        identity_of: Callable[[str | None], Identity] = anybody,
+    ) -> None:
         self.limits = limits
+        self._allowances = allowances
+        self._identity_of = identity_of
         self._downloads = downloads
         self._results = results
 
+    def most_bytes(self, identity: Identity) -> int:
+        """Of the tables of one request of somebody."""
+        return lower(self.limits.max_bytes, self._allowances.of(identity).upload_bytes)
+
     def load(
-        self, parameters: ParameterSet, files: Iterable[FormFile] = ()
+        self,
+        parameters: ParameterSet,
+        files: Iterable[FormFile] = (),
+        identity: Identity = ANYBODY,
     ) -> tuple[UploadedTable, ...]:
-        """The tables of a request.
+        """The tables of a request of somebody.
 
         Raises ParameterError for a wrong UPLOAD, UploadError naming the table that cannot be read
         and why, LimitError for one that is too large.
         """
         contents = {file.name.lower(): file.content for file in files}
-        return self._load(parameters, lambda item: contents.get(item.lower()))
+        return self._load(parameters, lambda item: contents.get(item.lower()), identity)
 
     def load_kept(self, job: Job, *, fetch: bool = True) -> tuple[UploadedTable, ...]:
         """The tables of a job, from what :meth:`keep` kept and, with ``fetch``, from elsewhere."""
         return self._load(
             ParameterSet(job.parameters),
             lambda item: self._results.read(job.job_id, _kept_name(item)),
+            self._identity_of(job.owner),
             fetch=fetch,
         )
 
@@ -118,19 +139,20 @@ class UploadService:
             self._results.write(job_id, _kept_name(file.name), [file.content])
 
     def _load(
-        self, parameters: ParameterSet, find: FindFile, *, fetch: bool = True
+        self, parameters: ParameterSet, find: FindFile, identity: Identity, *, fetch: bool = True
     ) -> tuple[UploadedTable, ...]:
         named = parse_uploads(parameters.all(NAME))
         if len(named) > self.limits.max_tables:
             raise LimitError("uploaded tables", len(named), self.limits.max_tables)
         tables: list[UploadedTable] = []
-        bytes_left, rows_left = self.limits.max_bytes, self.limits.max_rows
+        max_bytes = self.most_bytes(identity)
+        bytes_left, rows_left = max_bytes, self.limits.max_rows
         for number, (name, uri) in enumerate(named, 1):
             content = self._content(name, uri, find, fetch=fetch)
             bytes_left -= len(content)
             if bytes_left < 0:
-                asked = self.limits.max_bytes - bytes_left
-                raise LimitError("bytes in uploaded tables", asked, self.limits.max_bytes)
+                asked = max_bytes - bytes_left
+                raise LimitError("bytes in uploaded tables", asked, max_bytes)
             tables.append(self._read(number, name, content, rows_left))
             rows_left -= tables[-1].rows.num_rows
         return tuple(tables)

@@ -1,0 +1,36 @@
+"""Who asks, and how much of the service is theirs."""
+
+from __future__ import annotations
+
+from app.config import Config
+from app.schema.access import Identity
+from app.schema.allowances import Allowance, Allowances
+from app.services.identities import IdentityService
+from app.stores.metadata import MetadataStores
+from app.wiring_database import now
+
+
+def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
+    """Who sends which token, and what anybody may."""
+    anonymous = Identity(may_read=config.anonymous != "none", may_build=config.anonymous == "build")
+    return IdentityService(tokens=stores.tokens, clock=now, anonymous=anonymous)
+
+
+def make_allowances(config: Config) -> Allowances:
+    """How much of the service one account may take."""
+    return Allowances(
+        anonymous=Allowance(
+            requests_per_s=config.anonymous_rate,
+            jobs=config.anonymous_jobs,
+            rows=config.anonymous_rows,
+            upload_bytes=config.anonymous_upload_bytes,
+            build_pixels=config.anonymous_build_pixels,
+        ),
+        users=Allowance(
+            requests_per_s=config.user_rate,
+            jobs=config.user_jobs,
+            rows=config.user_rows,
+            upload_bytes=config.user_upload_bytes,
+            build_pixels=config.user_build_pixels,
+        ),
+    )
