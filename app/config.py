@@ -144,6 +144,11 @@ class Config(BaseSettings):
     ``max_build_pixels``: as many as that. What is built already is handed out."""
     user_build_pixels: NonNegativeInt = 0
     """Pixels of one build for an account, likewise."""
+    anonymous_storage_bytes: NonNegativeInt = 0
+    """Bytes that the jobs of one address without a token hold: tables that came with them, their
+    results, and products that are their results; beyond it there are no new jobs; 0: any number."""
+    user_storage_bytes: NonNegativeInt = 0
+    """Bytes that the jobs of one account hold, likewise."""
     job_archive_s: NonNegativeInt = 0
     """How long an ended job stays on record as ARCHIVED, without results, after its destruction;
     0: it is forgotten."""

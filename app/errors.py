@@ -34,7 +34,8 @@
     │  ├ TooBusyError          ()
     │  ├ TooManyJobsError      (limit)
     │  ├ AllowanceError        (limit, …, wait_s)   of one account
-    │  │  └ TooManyRequestsError
+    │  │  ├ TooManyRequestsError
+    │  │  └ StorageQuotaError
     │  ├ StoppingError         ()   the server ends
     │  ├ StoppedError          ()   the job was aborted while it ran
     │  └ TimeLimitError        (what, limit_s)
@@ -256,6 +257,13 @@ class TooManyRequestsError(AllowanceError):
 
     def __init__(self, per_s: float, wait_s: int) -> None:
         super().__init__(per_s, wait_s)
+
+
+class StorageQuotaError(AllowanceError):
+    """The limit of bytes that one client's jobs hold is {0}; delete jobs, or try again in {1} s"""
+
+    def __init__(self, limit: int, wait_s: int) -> None:
+        super().__init__(limit, wait_s)
 
 
 class StoppingError(TransientError):

@@ -37,6 +37,7 @@ from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
 from app.services.stamp_builds import StampBuilder
 from app.services.stamps import StampService
+from app.services.storage_quota import StorageQuota
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
 from app.stores.file_cache import FileCache
@@ -160,7 +161,17 @@ def build_services(config: Config) -> Services:
     images = ImageStore(data_dir=config.data_dir.absolute(), remote=make_remote(config))
     cuts = make_cutouts(config, stores, images)
     jobs, dispatcher = make_jobs(
-        config, stores, identities, queries, uploads, builds, results, quotes, cuts, operations
+        config,
+        stores,
+        identities,
+        allowances,
+        queries,
+        uploads,
+        builds,
+        results,
+        quotes,
+        cuts,
+        operations,
     )
     caches = make_caches(config)
     watch_stores(operations, stores, caches)
@@ -289,6 +300,7 @@ def make_jobs(
     config: Config,
     stores: MetadataStores,
     identities: IdentityService,
+    allowances: Allowances,
     queries: QueryService,
     uploads: UploadService,
     builds: BuildService,
@@ -305,6 +317,9 @@ def make_jobs(
     def expire(job: Job) -> None:
         jobs.expire(job)
 
+    quota = StorageQuota(
+        jobs=stores.jobs, allowances=allowances, identity_of=identities.of_owner, clock=now
+    )
     dispatcher = Dispatcher(
         jobs=stores.jobs,
         executors={
@@ -314,6 +329,7 @@ def make_jobs(
                 results=results,
                 default_service_url=config.base_url or "",
                 identity_of=identities.of_owner,
+                meter=quota.meter,
             ),
             "template": build_executor,
             "difference": build_executor,
@@ -324,6 +340,7 @@ def make_jobs(
                 results=results,
                 describe_error=describe_plainly,
                 identity_of=identities.of_owner,
+                meter=quota.meter,
             ),
         },
         slots=job_slots(config),
@@ -343,7 +360,7 @@ def make_jobs(
         lifetime_s=config.job_lifetime_s,
         execution_limits_s={"tap": int(config.query_time_limit_s)},
         archive_s=config.job_archive_s,
-        allowances=make_allowances(config),
+        allowances=allowances,
         quote=quotes.quote,
         on_change=dispatcher.notify,
     )

@@ -25,6 +25,7 @@ def make_allowances(config: Config) -> Allowances:
             rows=config.anonymous_rows,
             upload_bytes=config.anonymous_upload_bytes,
             build_pixels=config.anonymous_build_pixels,
+            storage_bytes=config.anonymous_storage_bytes,
         ),
         users=Allowance(
             requests_per_s=config.user_rate,
@@ -32,5 +33,6 @@ def make_allowances(config: Config) -> Allowances:
             rows=config.user_rows,
             upload_bytes=config.user_upload_bytes,
             build_pixels=config.user_build_pixels,
+            storage_bytes=config.user_storage_bytes,
         ),
     )

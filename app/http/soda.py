@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +18,8 @@ from app.http.context import ServiceAddress
 from app.http.description import described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
-from app.http.streaming import OwnThreads, stream
+from app.http.shares import SharedPlaces
+from app.http.streaming import stream
 from app.http.uws import uws_router
 from app.recipes.cutout import CutoutRequest, parse_cutout
 from app.recipes.cutout_forms import MEDIA_TYPES, parse_form
@@ -102,8 +102,8 @@ class _Sync:
         self._cutouts = cutouts
         self._writer = writer
         self._pictures = pictures
-        self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
-        self._threads = OwnThreads(CUTS_AT_ONCE, "soda")
+        self._drawing = SharedPlaces(PICTURES_AT_ONCE, "pictures")
+        self._cutting = SharedPlaces(CUTS_AT_ONCE, "soda")
 
     async def answer(self, request: Request) -> Response:
         parameters = await read_parameters(request)
@@ -128,7 +128,7 @@ class _Sync:
             request,
             make,
             media_type=MEDIA_TYPES["fits"],
-            threads=self._threads,
+            threads=self._cutting.of(identity.account),
             headers=headers,
         )
 
@@ -144,7 +144,7 @@ class _Sync:
         def draw() -> bytes:
             return self._pictures.draw(self._cutouts.find(asked, identity), options)
 
-        content = await to_thread.run_sync(draw, limiter=self._drawing)
+        content = await self._drawing.run(identity.account, draw)
         headers = {"Content-Disposition": f'inline; filename="{_name(asked)}.{form}"'}
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
 

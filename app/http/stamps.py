@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -18,7 +18,8 @@ from app.http.context import ServiceAddress, asks_for_page
 from app.http.description import TABLE_TYPES, described
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_form
-from app.http.streaming import OwnThreads, stream
+from app.http.shares import SharedPlaces
+from app.http.streaming import stream
 from app.http.waiting import wait_until
 from app.pixels.picture import PictureOptions
 from app.recipes.picture import LOOK_NAMES, parse_look, refuse_picture_names
@@ -106,8 +107,8 @@ class _Answers:
         self._address = address
         self._wait_s = wait_s
         self._pictures = StampPictures(stamps=stamps)
-        self._threads = OwnThreads(STAMPS_AT_ONCE, "stamps")
-        self._drawing = CapacityLimiter(PICTURES_AT_ONCE)
+        self._cutting = SharedPlaces(STAMPS_AT_ONCE, "stamps")
+        self._drawing = SharedPlaces(PICTURES_AT_ONCE, "stamp-pictures")
 
     async def answer(self, request: Request) -> Response:
         identity = identity_in(request.state)
@@ -140,7 +141,7 @@ class _Answers:
         if output == "fits":
             return await self._fits(request, asked, epochs)
         draw = partial(self._pictures.draw, epochs, asked, look, output)
-        content = await to_thread.run_sync(draw, limiter=self._drawing)
+        content = await self._drawing.run(identity.account, draw)
         headers = {"Content-Disposition": f'inline; filename="stamps.{_ENDINGS[output]}"'}
         return Response(content, media_type=PICTURES[output], headers=headers)
 
@@ -150,7 +151,7 @@ class _Answers:
             request,
             lambda: self._writer.write(epochs, asked),
             media_type=FITS_MEDIA_TYPE,
-            threads=self._threads,
+            threads=self._cutting.of(identity_in(request.state).account),
             headers=headers,
         )
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from app.errors import NotFoundError, ParameterError, quoted
+from app.errors import LimitError, NotFoundError, ParameterError, quoted
 from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
 from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
@@ -24,7 +24,7 @@ from app.http.uws_parameters import (
     wait_seconds,
 )
 from app.http.waiting import wait_until
-from app.schema.access import identity_in
+from app.schema.access import Identity, identity_in
 from app.services.jobs import WAITING, JobService
 from app.services.links import LinkService
 from app.services.uploads import FormFile, UploadService, items_as_files
@@ -128,11 +128,14 @@ class _Jobs:
         return Response(xml.write_jobs(found, self._list_url(request)), media_type=XML_TYPE)
 
     async def _read(self, request: Request) -> tuple[ParameterSet, tuple[FormFile, ...]]:
-        """Parameters, and files where the jobs take any."""
+        """Parameters, and files where the jobs take any. Raises LimitError for too long ones."""
         if self._uploads is None:
             return await read_parameters(request), ()
         most = self._uploads.most_bytes(identity_in(request.state))
-        return items_as_files(*await read_form(request, max_file_bytes=most))
+        parameters, files = items_as_files(*await read_form(request, max_file_bytes=most))
+        if _size(files) > most:
+            raise LimitError("bytes in uploaded tables", _size(files), most)
+        return parameters, files
 
     def _keep(self, job_id: str, files: tuple[FormFile, ...]) -> None:
         if self._uploads is not None:
@@ -158,6 +161,7 @@ class _Jobs:
                 identity=identity_in(request.state),
                 service_url=service_url,
                 run_id=parameters.single("RUNID"),
+                upload_bytes=_size(files),
             )
             self._apply_limits(job, parameters, files)
             return self._jobs.start(job.job_id) if phase is not None else job
@@ -222,20 +226,37 @@ class _Jobs:
         if action:
             raise ParameterError("ACTION", f"only DELETE is known, got {quoted(action)}")
         await self._get(request, job_id)
-        await to_thread.run_sync(self._update, job_id, parameters, files)
+        await to_thread.run_sync(
+            self._update, job_id, parameters, files, identity_in(request.state)
+        )
         return self._to_job(request, job_id)
 
-    def _update(self, job_id: str, parameters: ParameterSet, files: tuple[FormFile, ...]) -> None:
+    def _update(
+        self,
+        job_id: str,
+        parameters: ParameterSet,
+        files: tuple[FormFile, ...],
+        identity: Identity,
+    ) -> None:
         """Everything that a POST to a job may change, the phase last."""
         phase = parameters.single("PHASE")
         move = None if phase is None else self._mover(phase)
         self._limit(job_id, parameters)
         news = parameters.without("PHASE", "EXECUTIONDURATION", "DESTRUCTION", "ACTION")
         if news.pairs or files:
-            self._jobs.set_parameters(job_id, news)
-            self._keep(job_id, files)
+            self._set(job_id, news, files, identity)
         if move is not None:
             move(job_id)
+
+    def _set(
+        self,
+        job_id: str,
+        parameters: ParameterSet,
+        files: tuple[FormFile, ...],
+        identity: Identity,
+    ) -> None:
+        self._jobs.set_parameters(job_id, parameters, upload_bytes=_size(files), identity=identity)
+        self._keep(job_id, files)
 
     async def delete_job(self, request: Request, job_id: str) -> Response:
         await self._get(request, job_id)
@@ -304,8 +325,7 @@ class _Jobs:
         for name, _ in parameters:
             refuse_control(name)
         await self._get(request, job_id)
-        await to_thread.run_sync(self._jobs.set_parameters, job_id, parameters)
-        await to_thread.run_sync(self._keep, job_id, files)
+        await to_thread.run_sync(self._set, job_id, parameters, files, identity_in(request.state))
         return self._to_job(request, job_id)
 
     async def show_parameter(self, request: Request, job_id: str, name: str) -> Response:
@@ -364,6 +384,10 @@ class _Jobs:
 
     def _to_job(self, request: Request, job_id: str) -> Response:
         return _see_other(f"{self._list_url(request)}/{job_id}")
+
+
+def _size(files: tuple[FormFile, ...]) -> int:
+    return sum(len(file.content) for file in files)
 
 
 def _see_other(url: str) -> Response:

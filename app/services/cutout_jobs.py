@@ -14,6 +14,7 @@ from app.services.cutout_files import CutoutWriter
 from app.services.cutout_pictures import CutoutPictures
 from app.services.cutouts import CutoutService
 from app.services.executors import ShouldStop, StopSignal
+from app.services.storage_quota import Meter, no_meter
 from app.stores.results import ResultStore
 from app.uws.job import Job, JobResult
 from app.workers.engine import Progress
@@ -25,7 +26,7 @@ TEXT_TYPE = "text/plain"
 class CutoutExecutor:
     """Runs cutout jobs (see :class:`app.services.executors.Executor`). ``describe_error`` gives
     the text of a cutout that is not there, which begins with a label (SODA 1.0, section 5.3);
-    ``identity_of`` who the owner of a job is."""
+    ``identity_of`` who the owner of a job is; ``meter`` bounds what it may write."""
 
     def __init__(
         self,
@@ -36,7 +37,9 @@ class CutoutExecutor:
         results: ResultStore,
         describe_error: Callable[[ServiceError], str],
         identity_of: Callable[[str | None], Identity] = anybody,
+        meter: Callable[[Job], Meter] = no_meter,
     ) -> None:
+        self._meter = meter
         self._cutouts = cutouts
         self._writer = writer
         self._pictures = pictures
@@ -50,11 +53,16 @@ class CutoutExecutor:
         """Write ``results/<job_id>/cutout-1`` and so on, in the order of the combinations."""
         asked = parse_cutouts(job.parameters, PICTURE_NAMES)
         media_type, cut = self._cutter(job)
+        meter = self._meter(job)
         results = []
         for number, request in enumerate(asked, start=1):
             progress("cut", number - 1, len(asked))
             name = f"cutout-{number}"
-            results.append(self._write(job, name, media_type, cut, request, should_stop))
+            results.append(
+                self._write(
+                    job, name, media_type, lambda asked: meter(cut(asked)), request, should_stop
+                )
+            )
         return tuple(results)
 
     def _cutter(self, job: Job) -> tuple[str, Cutter]:

@@ -52,9 +52,9 @@ class JobService:
     ``execution_limits_s`` holds, per kind, the execution duration of new jobs and the most a user
     may set; a kind that is missing has no limit. ``archive_s`` is how long an ended job is kept as
     ARCHIVED, without its results, after its destruction time; 0: not at all. ``allowances`` say
-    how many of one account may not have ended. ``quote`` says when a job will be done.
-    ``on_change`` is called with every job that was queued, aborted or given another destruction
-    time, so that a dispatcher need not wait for its next poll.
+    how many of one account may not have ended and what all hold. ``quote`` says when a job will be
+    done. ``on_change`` is called with every job that was queued, aborted or given another
+    destruction time, so that a dispatcher need not wait for its next poll.
     """
 
     def __init__(
@@ -89,10 +89,11 @@ class JobService:
         service_url: str | None = None,
         run_id: str | None = None,
         recipe_key: str | None = None,
+        upload_bytes: int = 0,
     ) -> Job:
         """A new PENDING job of someone; ``recipe_key`` is that of its recipe, where it is known
-        already. Raises AuthenticationError or ForbiddenError where they may not build, and
-        TooManyJobsError."""
+        already, ``upload_bytes`` what will be kept for it. Raises AuthenticationError or
+        ForbiddenError where they may not build, TooManyJobsError and StorageQuotaError."""
         if kind in BUILDS:
             require_build(identity)
         now = self._clock()
@@ -105,12 +106,13 @@ class JobService:
             run_id=run_id,
             service_url=service_url,
             parameters=tuple(parameters),
+            upload_bytes=upload_bytes,
             recipe_key=recipe_key,
             creation_time=now,
             execution_duration_s=self._limits_s.get(kind, 0),
             destruction=now + self._lifetime,
         )
-        self._jobs.add(job, most=self._allowances.of(identity).jobs)
+        self._jobs.add(job, self._allowances.of(identity))
         log.info("%s job created", kind, extra={"fields": {"job": job.job_id}})
         return job
 
@@ -192,10 +194,18 @@ class JobService:
         self._change(job.job_id, self._archived)
         self.discard(job.job_id)
 
-    def set_parameters(self, job_id: str, pairs: Iterable[tuple[str, str]]) -> Job:
-        """Give parameters of a PENDING job new values; RUNID is the job's run identifier.
+    def set_parameters(
+        self,
+        job_id: str,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        upload_bytes: int = 0,
+        identity: Identity = ANYBODY,
+    ) -> Job:
+        """Give parameters of a PENDING job new values; RUNID is the job's run identifier,
+        ``upload_bytes`` what will be kept for it beside what there is.
 
-        Raises PhaseError in any other phase.
+        Raises PhaseError in any other phase, StorageQuotaError where somebody may not add so much.
         """
         news = ParameterSet(pairs)
         run_id = news.single("RUNID")
@@ -203,8 +213,16 @@ class JobService:
         def change(job: Job) -> Job:
             if job.phase is not Phase.PENDING:
                 raise PhaseError(job.phase.value, "new parameters")
+            if upload_bytes:
+                allowance = self._allowances.of(identity)
+                self._jobs.require_room(job.account, allowance, upload_bytes, self._clock())
             kept = ParameterSet(job.parameters).replaced_by(news.without("RUNID"))
-            return replace(job, parameters=kept.pairs, run_id=run_id or job.run_id)
+            return replace(
+                job,
+                parameters=kept.pairs,
+                run_id=run_id or job.run_id,
+                upload_bytes=job.upload_bytes + upload_bytes,
+            )
 
         return self._change(job_id, change)
 
@@ -271,7 +289,7 @@ class JobService:
         if job.phase is Phase.ARCHIVED:
             return job
         archived = step(self._aborted(job), "archive", self._clock())
-        return replace(archived, destruction=job.destruction + self._archive)
+        return replace(archived, upload_bytes=0, destruction=job.destruction + self._archive)
 
     def _change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Read, change and write a job; again if its phase moved in between."""

@@ -31,6 +31,7 @@ from app.services.parameters import ParameterSet
 from app.services.plans import PlanCache
 from app.services.query_end import QueryEnd, observed
 from app.services.read_ahead import read_ahead
+from app.services.storage_quota import Meter, no_meter
 from app.services.table_descriptors import describe_services
 from app.services.uploads import UploadService, parse_uploads
 from app.stores.results import ResultStore
@@ -315,7 +316,7 @@ def _infos(result: QueryResult) -> tuple[Info, ...]:
 
 class TapExecutor:
     """Runs TAP jobs into the results store (see :class:`app.services.executors.Executor`).
-    ``identity_of`` tells who the owner of a job is."""
+    ``identity_of`` tells who the owner of a job is, ``meter`` bounds what it may write."""
 
     def __init__(
         self,
@@ -325,8 +326,10 @@ class TapExecutor:
         results: ResultStore,
         default_service_url: str,
         identity_of: Callable[[str | None], Identity] = anybody,
+        meter: Callable[[Job], Meter] = no_meter,
     ) -> None:
         self._identity_of = identity_of
+        self._meter = meter
         self._queries = queries
         self._uploads = uploads
         self._results = results
@@ -347,7 +350,8 @@ class TapExecutor:
         should_stop.then(result.control.cancel)
         with closing(result.batches):
             rows = _watched(result, should_stop, progress)
-            path, size_bytes = self._results.write(job.job_id, "result", write_answer(result, rows))
+            chunks = self._meter(job)(write_answer(result, rows))
+            path, size_bytes = self._results.write(job.job_id, "result", chunks)
         return (
             JobResult(
                 result_id="result",

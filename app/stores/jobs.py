@@ -9,11 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.errors import JobNotFoundError, TooManyJobsError
+from app.errors import JobNotFoundError
+from app.schema.allowances import UNLIMITED, Allowance
 from app.stores.database import read_transaction, write_transaction
+from app.stores.job_allowances import held_bytes, require_allowed, require_room, wait_s
 from app.stores.job_changes import JobChanges
 from app.stores.job_rows import from_row, instant_text, parse_instant, to_row
-from app.stores.job_turns import ORDER, before, count_under_way, next_turn, serialise
+from app.stores.job_turns import ORDER, before, next_turn, serialise
 from app.stores.tables.physical import job as table
 from app.uws.job import Job, JobKind, Phase
 from app.uws.transitions import step
@@ -35,15 +37,30 @@ class JobStore:
         self._engine = engine
         self.changes = JobChanges()
 
-    def add(self, job: Job, *, most: int = 0) -> None:
-        """Store a new job. Raises TooManyJobsError when ``most`` (0: any number) of its account
-        have not ended."""
+    def add(self, job: Job, allowance: Allowance = UNLIMITED) -> None:
+        """Store a new job. Raises TooManyJobsError or StorageQuotaError where that is more than the
+        ``allowance`` of its account."""
+        new_bytes, now = job.upload_bytes, job.creation_time
         with write_transaction(self._engine) as connection:
-            if most:
-                serialise(connection, job.account)
-                if count_under_way(connection, job.account) >= most:
-                    raise TooManyJobsError(most)
+            require_allowed(connection, job.account, allowance, new_bytes=new_bytes, now=now)
             connection.execute(table.insert(), to_row(job))
+
+    def require_room(
+        self, account: str, allowance: Allowance, new_bytes: int, now: datetime
+    ) -> None:
+        """Raises StorageQuotaError unless the jobs of an account may hold ``new_bytes`` more."""
+        with read_transaction(self._engine) as connection:
+            require_room(connection, account, allowance, new_bytes=new_bytes, now=now)
+
+    def held_bytes(self, account: str) -> int:
+        """What uploads and results of an account's jobs take."""
+        with read_transaction(self._engine) as connection:
+            return held_bytes(connection, account)
+
+    def wait_for_room_s(self, account: str, now: datetime) -> int:
+        """Seconds until the first of an account's jobs that hold anything is destroyed."""
+        with read_transaction(self._engine) as connection:
+            return wait_s(connection, account, now)
 
     def get(self, job_id: str) -> Job:
         """The job, or JobNotFoundError."""

@@ -69,6 +69,8 @@ class Job:
     """Public address through which the job was created; links in its results start with it."""
     parameters: tuple[tuple[str, str], ...] = ()
     """As the user gave them, names as given; repeated names are allowed."""
+    upload_bytes: int = 0
+    """What the files take that came with it."""
     creation_time: datetime
     start_time: datetime | None = None
     end_time: datetime | None = None
@@ -84,3 +86,8 @@ class Job:
     attempts: int = 0
     lease_owner: str | None = None
     lease_until: datetime | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """What its files and results take; a product counts for every job whose result it is."""
+        return self.upload_bytes + sum(each.size_bytes or 0 for each in self.results)

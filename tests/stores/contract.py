@@ -24,10 +24,12 @@ from app.errors import (
     JobNotFoundError,
     ServiceError,
     StoppedError,
+    StorageQuotaError,
     StoreUnavailableError,
     TimeLimitError,
     UsageError,
 )
+from app.schema.allowances import Allowance
 from app.schema.fields import Field
 from app.schema.rows import DatasetRow, ProductInput, ProductQuality, Value
 from app.stores.metadata import MetadataStores, open_stores
@@ -521,6 +523,7 @@ class PublishContract:
             )
         assert stores.jobs.get("aborted").phase is Phase.ABORTED
         assert stores.jobs.get("other").phase is Phase.QUEUED
+        assert stores.jobs.held_bytes("") == 2 * row.file_size
 
     def test_a_failed_publication_leaves_nothing_behind(self, stores: MetadataStores) -> None:
         stores.jobs.add(new_job("waits", recipe_key="k"))
@@ -542,6 +545,7 @@ FULL_JOB = Job(
     run_id="my run",
     service_url="https://example.org/skyloom",
     parameters=(("ID", "ivo://x?a"), ("ID", "ivo://x?b"), ("band", "i")),
+    upload_bytes=7,
     creation_time=NOW,
     start_time=NOW + timedelta(microseconds=1),
     end_time=NOW + timedelta(seconds=3),
@@ -597,6 +601,26 @@ class JobStoreContract:
         stores.jobs.add(new_job("plain"))
         assert stores.jobs.get("full") == FULL_JOB
         assert stores.jobs.get("plain") == new_job("plain")
+
+    def test_an_account_holds_what_its_jobs_do(self, stores: MetadataStores) -> None:
+        allowance = Allowance(storage_bytes=30)
+        stores.jobs.add(replace(FULL_JOB, account="ada", upload_bytes=9), allowance)
+        stores.jobs.add(new_job("other", account="grace"))
+        assert stores.jobs.held_bytes("ada") == 10
+        assert stores.jobs.held_bytes("grace") == 0
+        for size, refused in ((20, False), (21, True)):
+            job = new_job(f"brings {size}", account="ada", upload_bytes=size)
+            if refused:
+                with pytest.raises(StorageQuotaError) as told:
+                    stores.jobs.add(job, allowance)
+                assert told.value.args == (30, 7 * 86400)
+            else:
+                stores.jobs.add(job, allowance)
+                stores.jobs.delete(job.job_id)
+        stores.jobs.delete("full")
+        stores.jobs.require_room("ada", allowance, 30, NOW)
+        with pytest.raises(StorageQuotaError):
+            stores.jobs.require_room("ada", allowance, 31, NOW)
 
     def test_unknown_jobs(self, stores: MetadataStores) -> None:
         with pytest.raises(JobNotFoundError):

@@ -24,8 +24,9 @@ from app.stores.metadata import MetadataStores, open_stores
 from app.stores.migrations import current_revision, head_revision, migrations_dir, upgrade
 from app.stores.tables.difference_store import Settlement
 from app.stores.tables.physical import METADATA, tap_schema
+from app.uws.job import JobResult, Phase
 from tests.postgres import PostgresServer
-from tests.stores.contract import ROOT, dataset, execute
+from tests.stores.contract import ROOT, dataset, execute, new_job
 
 OWN_COLUMNS = {name for name, _ in RegionColumns.of("s_region").types()}
 """Columns that the spatial index alone uses."""
@@ -114,6 +115,20 @@ def test_products_that_were_built_before_keep_their_quality(stores: MetadataStor
         command.downgrade(config, "0009")
     assert upgrade(stores.engine).old_revision == "0009"
     assert [tuple(each) for each in execute(stores, asked)] == [(7, None, None, None)]
+
+
+def test_results_of_older_jobs_count_for_their_account(stores: MetadataStores) -> None:
+    result = JobResult(result_id="result", media_type="text/csv", path="x", size_bytes=70)
+    unknown = replace(result, size_bytes=None)
+    for name, results in (("a", (result, result)), ("b", (result, unknown)), ("c", ())):
+        job = new_job(name, phase=Phase.COMPLETED, account="ada", results=results)
+        stores.jobs.add(job)
+    with write_transaction(stores.engine) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0019")
+    upgrade(stores.engine)
+    assert stores.jobs.held_bytes("ada") == 210
 
 
 def test_an_older_archive_is_to_be_looked_at_for_differences(stores: MetadataStores) -> None:

@@ -47,6 +47,7 @@ def complete_jobs(
             start_time=sa.func.coalesce(job.c.start_time, instant_text(now)),
             end_time=instant_text(now),
             results=results_text((result,)),
+            held_bytes=job.c.upload_bytes + (result.size_bytes or 0),
             error=None,
             lease_owner=None,
             lease_until=None,

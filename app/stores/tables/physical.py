@@ -175,6 +175,8 @@ job: Final = sa.Table(
     sa.Column("execution_duration_s", sa.BigInteger, nullable=False),
     sa.Column("destruction", TEXT, nullable=False),
     sa.Column("results", TEXT, nullable=False),
+    sa.Column("upload_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("held_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("error", TEXT),
     sa.Column("recipe_key", TEXT),
     sa.Column("progress", TEXT, nullable=False),
