@@ -32,6 +32,7 @@ def add_commands(app: typer.Typer) -> None:
     tokens.command("create")(create_token)
     tokens.command("list")(list_tokens)
     tokens.command("revoke")(revoke_token)
+    tokens.command("restore")(restore_account)
     app.add_typer(tokens, name="token")
 
 
@@ -98,6 +99,20 @@ def revoke_token(
     with open_tokens(config) as service:
         service.revoke(name)
     out.print(f"revoked: {name}", highlight=False, markup=False)
+
+
+def restore_account(
+    name: Annotated[str, typer.Argument(help="An account that begins with oidc:")],
+    data_dir: DataDir = None,
+) -> None:
+    """Let an account of the identity provider in again that was revoked here."""
+    from app.wiring_database import initialise, open_tokens
+
+    config = load_config(data_dir=data_dir)
+    initialise(config)
+    with open_tokens(config) as service:
+        service.restore(name)
+    out.print(f"restored: {name}", highlight=False, markup=False)
 
 
 def _keys() -> None:

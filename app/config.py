@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import (
     Field,
@@ -21,6 +21,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,7 +33,8 @@ from pydantic_settings import (
 from app.errors import UsageError
 from app.logs import LogFormat, LogLevel
 from app.operations.audience import Audience
-from app.stores.remote.addresses import Address
+from app.schema.access import Role
+from app.stores.remote.addresses import Address, is_private
 
 SETTINGS_FILE = "skyloom.toml"
 PREFIX = "SKYLOOM_"
@@ -67,6 +69,22 @@ class Config(BaseSettings):
     """Heading of the pages."""
     anonymous: Literal["build", "read", "none"] = "build"
     """What may be done without a token: read what is public and build, read it, or nothing."""
+    oidc_issuer: str | None = None
+    """The identity provider (OpenID Connect) whose tokens are taken beside our own; https."""
+    oidc_audience: str | None = None
+    """For whom it must have made them (the claim ``aud``): the client identifier that it knows this
+    service by."""
+    oidc_account_claim: str = "sub"
+    """The claim that names the account, which is called ``oidc:`` and its value; nobody may be able
+    to choose another's."""
+    oidc_groups_claim: str = "groups"
+    """The claim that holds the groups; ``a.b`` is the claim ``b`` inside of ``a``."""
+    oidc_role: Role = "user"
+    """What members of no group in ``oidc_roles`` are: ``reader``, ``user`` or ``operator``."""
+    oidc_roles: dict[str, Role] = {}
+    """Group = role of its members."""
+    oidc_collections: dict[str, tuple[str, ...]] = {}
+    """Group = collections whose proprietary images its members may see; ``*``: all."""
     log_format: LogFormat = "plain"
     """``plain`` lines or ``json`` objects, on standard error."""
     log_level: LogLevel = "info"
@@ -225,6 +243,19 @@ class Config(BaseSettings):
         if value is not None and not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
             raise ValueError("an address such as https://host/path is needed")
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_safe_issuer(cls, value: str | None) -> str | None:
+        if value is not None and not is_private(value):
+            raise ValueError("an https address is needed, or http on this machine")
+        return value
+
+    @model_validator(mode="after")
+    def _has_audience(self) -> Self:
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            raise ValueError("oidc_issuer needs oidc_audience: tokens for others are not taken")
+        return self
 
     @field_validator("products")
     @classmethod

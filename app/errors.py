@@ -28,6 +28,7 @@
     ├ TransientError        may succeed later
     │  ├ StoreUnavailableError (reason)
     │  ├ RemoteUnavailableError (file, reason)
+    │  ├ ProviderUnavailableError ()  the identity provider is away
     │  ├ EngineBusyError       (reason)
     │  ├ StorageFullError      (file)
     │  ├ StorageReadOnlyError  (file)
@@ -226,6 +227,10 @@ def told(error: ServiceError) -> str:
     """The words of an error for a client. Why a database does not answer may name hosts, users
     and files; that is for the operator's eyes."""
     return STORE_UNAVAILABLE if isinstance(error, StoreUnavailableError) else str(error)
+
+
+class ProviderUnavailableError(TransientError):
+    """The identity provider does not answer now, so nobody can tell whose token this is"""
 
 
 class EngineBusyError(TransientError):

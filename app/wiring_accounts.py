@@ -6,14 +6,36 @@ from app.config import Config
 from app.schema.access import Identity
 from app.schema.allowances import Allowance, Allowances
 from app.services.identities import IdentityService
+from app.services.provider_tokens import Mapped, ProviderTokens
 from app.stores.metadata import MetadataStores
+from app.stores.provider_keys import ProviderKeys
 from app.wiring_database import now
 
 
 def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
     """Who sends which token, and what anybody may."""
     anonymous = Identity(may_read=config.anonymous != "none", may_build=config.anonymous == "build")
-    return IdentityService(tokens=stores.tokens, clock=now, anonymous=anonymous)
+    return IdentityService(
+        tokens=stores.tokens, clock=now, anonymous=anonymous, provider=make_provider(config)
+    )
+
+
+def make_provider(config: Config) -> ProviderTokens | None:
+    """What reads the tokens of the identity provider, where one is configured."""
+    if config.oidc_issuer is None or config.oidc_audience is None:
+        return None
+    return ProviderTokens(
+        keys=ProviderKeys(issuer=config.oidc_issuer),
+        issuer=config.oidc_issuer,
+        audience=config.oidc_audience,
+        mapped=Mapped(
+            account_claim=config.oidc_account_claim,
+            groups_claim=config.oidc_groups_claim,
+            role=config.oidc_role,
+            roles=config.oidc_roles,
+            collections=config.oidc_collections,
+        ),
+    )
 
 
 def make_allowances(config: Config) -> Allowances:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -31,7 +31,9 @@ STATIC: Final = "/static/"
 BY_SIGNATURE: Final = ("/files/", "/packages/", STATIC)
 """Addresses that need no token: a signature speaks for them, or they are the pages' own."""
 AnswerError = Callable[[Request, ServiceError], Awaitable[Response]]
-_LONGEST: Final = 4096
+_LONGEST: Final = 8192
+_PROVIDER_PLACES: Final = 4
+"""Threads that may wait for the identity provider at once."""
 _OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 
 
@@ -56,6 +58,7 @@ class IdentityMiddleware:
         self._identities = identities
         self._answer_error = answer_error
         self._rates = rates
+        self._places = CapacityLimiter(_PROVIDER_PLACES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -75,7 +78,7 @@ class IdentityMiddleware:
         path = request.scope["path"]
         is_counted = not (path in OWN_AUDIENCE or path.startswith(STATIC))
         try:
-            identity = await _identity(request, self._identities)
+            identity = await _identity(request, self._identities, self._places)
         except ServiceError:
             if is_counted:
                 self._rates.count(_stranger(request, self._identities))
@@ -108,7 +111,9 @@ def _stranger(request: Request, identities: IdentityService) -> Identity:
     return replace(identities.anonymous, client=client_of(host))
 
 
-async def _identity(request: Request, identities: IdentityService) -> Identity:
+async def _identity(
+    request: Request, identities: IdentityService, places: CapacityLimiter
+) -> Identity:
     given = request.headers.getlist("authorization")
     if not given:
         return _stranger(request, identities)
@@ -119,7 +124,8 @@ async def _identity(request: Request, identities: IdentityService) -> Identity:
         _refuse_other_sites(request)
     if identities.is_known(secret):
         return identities.of_token(secret)
-    return await to_thread.run_sync(identities.of_token, secret)
+    limiter = places if identities.asks_provider(secret) else None
+    return await to_thread.run_sync(identities.of_token, secret, limiter=limiter)
 
 
 def _secret(header: str) -> tuple[str, str]:

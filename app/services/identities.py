@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.errors import NotFoundError, TokenError, UsageError, quoted
+from app.errors import NotFoundError, ServiceError, TokenError, UsageError, quoted
 from app.schema.access import OPERATOR, Identity, Role
+from app.services.provider_tokens import PREFIX as ACCOUNT_PREFIX
+from app.services.provider_tokens import ProviderTokens, is_signed
 from app.stores.tokens import AccessToken, TokenStore
+
+log = logging.getLogger(__name__)
 
 KEPT_S: Final = 2.0
 """So long a server goes by what it knows of a token: so soon a revoked one is refused."""
 MOST_KEPT: Final = 4096
+GRANTED: Final = timedelta(days=1)
+"""So long after an account of the identity provider came last its jobs are run with its grants."""
+NOTED_AFTER: Final = timedelta(hours=1)
+"""How often it is noted that an account came."""
 PREFIX: Final = "skyloom_"
 """Tokens are known by it when one lies where it should not."""
 _SECRET_BYTES: Final = 32
@@ -27,25 +37,38 @@ _RESERVED: Final = (str(OPERATOR.name), "anonymous")
 
 
 class IdentityService:
-    """Tells who asks. ``anonymous`` is who asks without a token."""
+    """Tells who asks. ``anonymous`` is who asks without a token; ``provider`` reads the tokens of
+    an identity provider, where there is one.
+
+    Who comes with one of those is noted among our own tokens, under a digest that no token has: so
+    their jobs are run with what was granted to them, and so their account can be revoked.
+    """
 
     def __init__(
-        self, *, tokens: TokenStore, clock: Callable[[], datetime], anonymous: Identity
+        self,
+        *,
+        tokens: TokenStore,
+        clock: Callable[[], datetime],
+        anonymous: Identity,
+        provider: ProviderTokens | None = None,
     ) -> None:
         self.anonymous = anonymous
+        self._provider = provider
         self._tokens = tokens
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, AccessToken | None]] = OrderedDict()
         self._lock = threading.Lock()
 
     def of_token(self, secret: str) -> Identity:
-        """Who sends a token. Raises TokenError for one that is wrong, expired or revoked.
+        """Who sends a token. Raises TokenError for one that is wrong, expired or revoked,
+        ProviderUnavailableError.
 
-        It is found by its SHA-256: how long that takes tells nothing of tokens that there are.
+        One of ours is found by its SHA-256: how long that takes tells nothing of tokens that there
+        are.
         """
         digest = digest_of(secret)
         found = self._cached(digest)
-        token = self._look_up(digest) if found is None else found[1]
+        token = self._look_up(secret, digest) if found is None else found[1]
         if token is None:
             raise TokenError("nobody has it")
         fault = token.fault(self._clock())
@@ -56,6 +79,10 @@ class IdentityService:
     def is_known(self, secret: str) -> bool:
         """Whether :meth:`of_token` needs no look into the database."""
         return self._cached(digest_of(secret)) is not None
+
+    def asks_provider(self, secret: str) -> bool:
+        """Whether a token is one of the identity provider, who may have to be waited for."""
+        return self._provider is not None and is_signed(secret)
 
     def of_owner(self, name: str | None) -> Identity:
         """Who a job is run for, with what is granted to them now: nothing without a good token."""
@@ -73,14 +100,40 @@ class IdentityService:
             found = self._known.get(digest)
         return found if found is not None and found[0] > time.monotonic() else None
 
-    def _look_up(self, digest: str) -> AccessToken | None:
-        token = self._tokens.of_digest(digest)
+    def _look_up(self, secret: str, digest: str) -> AccessToken | None:
+        token: AccessToken | None
+        if self._provider is not None and is_signed(secret):
+            token = self._noted(self._provider.read(secret, self._clock()))
+        else:
+            token = self._tokens.of_digest(digest)
         with self._lock:
             self._known[digest] = (time.monotonic() + KEPT_S, token)
             self._known.move_to_end(digest)
             if len(self._known) > MOST_KEPT:
                 self._known.popitem(last=False)
         return token
+
+    def _noted(self, token: AccessToken) -> AccessToken:
+        """The same token of the provider, its account noted, and revoked if that was."""
+        now, old = self._clock(), self._tokens.of_name(token.name)
+        if old is not None and old.revoked is not None:
+            return replace(token, revoked=old.revoked)
+        kept = replace(token, expires=now + GRANTED)
+        if old is None or _differs(old, kept):
+            kept = kept if old is None else replace(kept, created=old.created)
+            try:
+                self._tokens.add(
+                    kept, digest_of(secrets.token_urlsafe(_SECRET_BYTES)), replace=True
+                )
+            except ServiceError as fault:  # another server notes it now, or nothing can be written
+                log.warning("the account %r is not noted: %s", token.name, fault)
+        return token
+
+
+def _differs(old: AccessToken, new: AccessToken) -> bool:
+    """Whether an account was granted something else, or was noted long ago."""
+    is_old = old.expires is None or new.expires is None or new.expires - old.expires > NOTED_AFTER
+    return is_old or (old.role, old.collections) != (new.role, new.collections)
 
 
 class TokenService:
@@ -122,9 +175,17 @@ class TokenService:
         return [(token, token.fault(now) or "good") for token in self._tokens.all()]
 
     def revoke(self, name: str) -> None:
-        """Make a token good no more, everywhere within :data:`KEPT_S`. Raises NotFoundError."""
+        """Make a token, or an account of the identity provider, good no more, everywhere within
+        :data:`KEPT_S`. Raises NotFoundError."""
         if not self._tokens.revoke(name, self._clock()):
             raise NotFoundError(f"A token {quoted(name)} that is not revoked")
+
+    def restore(self, name: str) -> None:
+        """Let an account of the identity provider in again. Raises NotFoundError."""
+        if not (name.startswith(ACCOUNT_PREFIX) and self._tokens.forget_revoked(name)):
+            raise NotFoundError(
+                f"An account of the identity provider {quoted(name)}, revoked here,"
+            )
 
 
 def digest_of(secret: str) -> str:

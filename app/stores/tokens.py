@@ -86,6 +86,12 @@ class TokenStore:
         with write_transaction(self._engine) as connection:
             return connection.execute(statement.values(revoked=instant_text(now))).rowcount == 1
 
+    def forget_revoked(self, name: str) -> bool:
+        """Remove a token that was revoked; False when there is none."""
+        statement = table.delete().where(table.c.name == name, table.c.revoked.is_not(None))
+        with write_transaction(self._engine) as connection:
+            return connection.execute(statement).rowcount == 1
+
     def _find(self, condition: sa.ColumnElement[bool]) -> AccessToken | None:
         with read_transaction(self._engine) as connection:
             row = connection.execute(sa.select(table).where(condition)).mappings().first()

@@ -69,3 +69,15 @@ def is_remote(path: str) -> bool:
 def name_of(path: str) -> str:
     """The name of a file, of this machine or elsewhere."""
     return Address.of(path).name if is_remote(path) else PurePosixPath(path).name
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read or exchange what an address answers: it is one of https,
+    or of http on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    here = host in {"localhost", "127.0.0.1", "::1"}
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and here))
