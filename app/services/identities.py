@@ -120,11 +120,8 @@ class IdentityService:
             return replace(token, revoked=old.revoked)
         kept = replace(token, expires=now + GRANTED)
         if old is None or _differs(old, kept):
-            kept = kept if old is None else replace(kept, created=old.created)
             try:
-                self._tokens.add(
-                    kept, digest_of(secrets.token_urlsafe(_SECRET_BYTES)), replace=True
-                )
+                self._tokens.note(kept, digest_of(secrets.token_urlsafe(_SECRET_BYTES)))
             except ServiceError as fault:  # another server notes it now, or nothing can be written
                 log.warning("the account %r is not noted: %s", token.name, fault)
         return token

@@ -48,16 +48,7 @@ class TokenStore:
     def add(self, token: AccessToken, digest: str, *, replace: bool) -> bool:
         """Store a token, in the place of one of its name if ``replace``; False when there is one
         that may not be replaced."""
-        row = {
-            "name": token.name,
-            "digest": digest,
-            "role": token.role,
-            "collections": json.dumps(token.collections),
-            "created": instant_text(token.created),
-            "expires": None if token.expires is None else instant_text(token.expires),
-            "revoked": None,
-        }
-        named = table.c.name == token.name
+        row, named = _to_row(token, digest), table.c.name == token.name
         with write_transaction(self._engine) as connection:
             if replace:
                 connection.execute(table.delete().where(named))
@@ -65,6 +56,18 @@ class TokenStore:
                 return False
             connection.execute(table.insert(), row)
         return True
+
+    def note(self, token: AccessToken, digest: str) -> None:
+        """Store a token, or what is granted to that of its name now; one that was revoked stays
+        as it is."""
+        row, named = _to_row(token, digest), table.c.name == token.name
+        news = {name: row[name] for name in ("role", "collections", "expires")}
+        with write_transaction(self._engine) as connection:
+            changed = table.update().where(named, table.c.revoked.is_(None)).values(news)
+            if connection.execute(changed).rowcount:
+                return
+            if connection.execute(sa.select(table.c.name).where(named)).first() is None:
+                connection.execute(table.insert(), row)
 
     def of_digest(self, digest: str) -> AccessToken | None:
         """The token that has a digest."""
@@ -96,6 +99,19 @@ class TokenStore:
         with read_transaction(self._engine) as connection:
             row = connection.execute(sa.select(table).where(condition)).mappings().first()
         return None if row is None else _from_row(row)
+
+
+def _to_row(token: AccessToken, digest: str) -> dict[str, Any]:
+    """Of a token that is not revoked."""
+    return {
+        "name": token.name,
+        "digest": digest,
+        "role": token.role,
+        "collections": json.dumps(token.collections),
+        "created": instant_text(token.created),
+        "expires": None if token.expires is None else instant_text(token.expires),
+        "revoked": None,
+    }
 
 
 def _from_row(row: Mapping[Any, Any]) -> AccessToken:

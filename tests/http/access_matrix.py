@@ -15,8 +15,8 @@ from app.uws.job import JobKind
 
 Who = Literal["anonymous", "owner", "member", "other", "expired", "revoked"]
 WHO: Final[tuple[Who, ...]] = ("anonymous", "owner", "member", "other", "expired", "revoked")
-"""``owner``: has jobs, and may see what is proprietary; so may ``member``, whom an identity provider
-knows, but has none of these jobs."""
+"""``owner`` has jobs and may see what is proprietary; so may ``member``, whom an identity provider
+knows, but the jobs are not theirs."""
 Data = Literal["public", "proprietary"]
 DATA: Final[tuple[Data, ...]] = ("public", "proprietary")
 
