@@ -126,7 +126,7 @@ def test_results_of_older_jobs_count_for_their_account(stores: MetadataStores) -
     with write_transaction(stores.engine) as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(migrations_dir()))
-        command.downgrade(config, "0019")
+        command.downgrade(config, "0021")
     upgrade(stores.engine)
     assert stores.jobs.held_bytes("ada") == 210
 
