@@ -5,10 +5,8 @@ from __future__ import annotations
 from app.config import Config
 from app.schema.access import Identity
 from app.schema.allowances import Allowance, Allowances
-from app.services.identities import IdentityService
-from app.services.provider_tokens import Mapped, ProviderTokens
+from app.services.identities import IdentityService, ReadsTokens
 from app.stores.metadata import MetadataStores
-from app.stores.provider_keys import ProviderKeys
 from app.wiring_database import now
 
 
@@ -20,10 +18,13 @@ def make_identities(config: Config, stores: MetadataStores) -> IdentityService:
     )
 
 
-def make_provider(config: Config) -> ProviderTokens | None:
+def make_provider(config: Config) -> ReadsTokens | None:
     """What reads the tokens of the identity provider, where one is configured."""
     if config.oidc_issuer is None or config.oidc_audience is None:
         return None
+    from app.services.provider_tokens import Mapped, ProviderTokens
+    from app.stores.provider_keys import ProviderKeys
+
     return ProviderTokens(
         keys=ProviderKeys(issuer=config.oidc_issuer),
         issuer=config.oidc_issuer,

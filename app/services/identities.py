@@ -12,12 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from app.errors import NotFoundError, ServiceError, TokenError, UsageError, quoted
 from app.schema.access import OPERATOR, Identity, Role
-from app.services.provider_tokens import PREFIX as ACCOUNT_PREFIX
-from app.services.provider_tokens import ProviderTokens, is_signed
 from app.stores.tokens import AccessToken, TokenStore
 
 log = logging.getLogger(__name__)
@@ -31,9 +29,20 @@ NOTED_AFTER: Final = timedelta(hours=1)
 """How often it is noted that an account came."""
 PREFIX: Final = "skyloom_"
 """Tokens are known by it when one lies where it should not."""
+ACCOUNT_PREFIX: Final = "oidc:"
+"""Accounts of an identity provider begin with it, so that none is mistaken for that of a token."""
+_JWT_PARTS: Final = 3
 _SECRET_BYTES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _RESERVED: Final = (str(OPERATOR.name), "anonymous")
+
+
+class ReadsTokens(Protocol):
+    """Reads the tokens of an identity provider."""
+
+    def read(self, secret: str, now: datetime) -> AccessToken:
+        """Whose it is, what is granted to them, and until when it is good. Raises TokenError,
+        ProviderUnavailableError."""
 
 
 class IdentityService:
@@ -50,7 +59,7 @@ class IdentityService:
         tokens: TokenStore,
         clock: Callable[[], datetime],
         anonymous: Identity,
-        provider: ProviderTokens | None = None,
+        provider: ReadsTokens | None = None,
     ) -> None:
         self.anonymous = anonymous
         self._provider = provider
@@ -81,8 +90,9 @@ class IdentityService:
         return self._cached(digest_of(secret)) is not None
 
     def asks_provider(self, secret: str) -> bool:
-        """Whether a token is one of the identity provider, who may have to be waited for."""
-        return self._provider is not None and is_signed(secret)
+        """Whether a token is one of the identity provider, who may have to be waited for: a JSON
+        Web Token, as no token of ours can be."""
+        return self._provider is not None and secret.count(".") == _JWT_PARTS - 1
 
     def of_owner(self, name: str | None) -> Identity:
         """Who a job is run for, with what is granted to them now: nothing without a good token."""
@@ -102,7 +112,7 @@ class IdentityService:
 
     def _look_up(self, secret: str, digest: str) -> AccessToken | None:
         token: AccessToken | None
-        if self._provider is not None and is_signed(secret):
+        if self._provider is not None and self.asks_provider(secret):
             token = self._noted(self._provider.read(secret, self._clock()))
         else:
             token = self._tokens.of_digest(digest)

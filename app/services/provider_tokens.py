@@ -11,6 +11,7 @@ import jwt
 
 from app.errors import TokenError, quoted, shortened
 from app.schema.access import ROLES, Role
+from app.services.identities import ACCOUNT_PREFIX
 from app.stores.provider_keys import Key, ProviderKeys
 from app.stores.tokens import AccessToken
 
@@ -20,12 +21,9 @@ ALGORITHMS: Final = (
 )
 """Signatures with a key of which the provider alone has the private half. Never ``none``, and none
 with a shared secret: everybody has the public keys and could sign with them."""
-PREFIX: Final = "oidc:"
-"""Accounts of the provider begin with it, so that none is mistaken for that of a token."""
 LEEWAY: Final = timedelta(seconds=60)
 """How much clocks may differ."""
 _LONGEST_NAME: Final = 200
-_PARTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +36,6 @@ class Mapped:
     role: Role = "user"
     roles: Mapping[str, Role] = field(default_factory=dict)
     collections: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-def is_signed(secret: str) -> bool:
-    """Whether a token looks like a JSON Web Token; no token of ours does."""
-    return secret.count(".") == _PARTS - 1
 
 
 class ProviderTokens:
@@ -128,7 +121,7 @@ class ProviderTokens:
         ):
             claim = quoted(self._mapped.account_claim)
             raise TokenError(f"its claim {claim} does not name an account")
-        return PREFIX + name
+        return ACCOUNT_PREFIX + name
 
     def _groups(self, claims: Mapping[str, Any]) -> list[str]:
         found = _claim(claims, self._mapped.groups_claim)
