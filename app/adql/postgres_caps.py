@@ -14,7 +14,7 @@ from app.adql.spatial_index import PLANE_SCALE
 from app.sky.areas import CircleArea, PolygonArea, RangeArea, prepare
 from app.sky.predicates import bounding_circle
 from app.sky.shapes import Point, Polygon, Shape
-from app.sky.tangent_planes import LEAST_EDGE_RAD, NOT_INSIDE_RAD, OUTER_MARGIN_RAD
+from app.sky.tangent_planes import LEAST_COSINE, LEAST_EDGE_RAD, NOT_INSIDE_RAD, OUTER_MARGIN_RAD
 from app.sky.vectors import FUZZ_RAD, unit_vector
 
 _FUZZ: Final = PLANE_SCALE * FUZZ_RAD
@@ -132,6 +132,22 @@ def stored_angles(text: str) -> str:
 def stored_numbers(text: str) -> str:
     """The numbers in STC-S text of a polygon, as an array."""
     return f"CAST(string_to_array(substr({text}, 14), ' ') AS double precision[])"
+
+
+def constant_plane(polygon: Polygon) -> str | None:
+    """The text of a polygon in the plane that touches the sky at its centre, with the axes of
+    ``adql_tangent``; None where the plane may not judge it."""
+    area = prepare(polygon)
+    assert isinstance(area, PolygonArea)
+    if area.cap_cosine <= LEAST_COSINE or not has_long_edges(polygon):
+        return None
+    x, y, z = area.centre
+    places = []
+    for u, v, w in area.vectors:
+        depth = x * u + y * v + z * w
+        fall = (x * u + y * v) / (1.0 + abs(z)) + (-w if z < 0.0 else w)
+        places += [PLANE_SCALE * (u - x * fall) / depth, PLANE_SCALE * (v - y * fall) / depth]
+    return ",".join(map(repr, places))
 
 
 def has_long_edges(polygon: Polygon) -> bool:

@@ -7,7 +7,7 @@ from math import cos, radians
 from typing import Final
 
 from app.adql import typed
-from app.adql.postgres_caps import stored_angles
+from app.adql.postgres_caps import constant_plane, stored_angles
 from app.adql.spatial_index import is_published
 from app.adql.typed import Expression
 from app.sky.shapes import Circle, Polygon, Range
@@ -44,6 +44,12 @@ def is_circle(shape: typed.Geometry) -> bool:
     """Whether a shape is a circle, constant or computed."""
     is_constant = isinstance(shape, typed.Constant) and isinstance(shape.shape, Circle)
     return is_constant or isinstance(shape, typed.CircleOf)
+
+
+def known_plane(shape: typed.Geometry) -> str | None:
+    """The text of a known polygon in the plane that touches it; None where that may not judge."""
+    known = shape.shape if isinstance(shape, typed.Constant) else None
+    return constant_plane(known) if isinstance(known, Polygon) else None
 
 
 def range_frames(box: Range) -> Iterator[tuple[float, float, float, float]]:

@@ -25,6 +25,7 @@ from app.adql.postgres_shapes import (
     is_circle,
     is_indexed,
     is_plain,
+    known_plane,
     range_frames,
     spoly_of,
     spoly_text,
@@ -165,8 +166,12 @@ class PostgresSpatial(SqlWriter):
             return self._range_met(inner, outer)
         exact = self.exact(relation, inner, outer)
         a, b = self._caps(inner), self._caps(outer)
-        if a is None or b is None or not (is_indexed(inner) or is_indexed(outer)):
+        if a is None or b is None:
             return exact
+        if not (is_indexed(inner) or is_indexed(outer)):
+            plane = known_plane(outer) if inner.kind == "point" else None
+            plane = plane and f"CAST({self.bind(plane)} AS polygon)"
+            return postgres_caps.point_in_plane(a, b, plane, exact) if plane else exact
         if inner.kind == "point":
             assert isinstance(outer, typed.Column)
             plane = self._beside(outer).plane

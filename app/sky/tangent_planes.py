@@ -22,7 +22,7 @@ NOT_INSIDE_RAD: Final = -10.0
 
 OUTER_MARGIN_RAD: Final = 2.0 * FUZZ_RAD
 
-_LEAST_COSINE: Final = 0.5
+LEAST_COSINE: Final = 0.5
 """Beyond 60 deg from the centre the plane stretches too much."""
 _MOST_VERTICES: Final = 1024
 LEAST_EDGE_RAD: Final = 2e-6
@@ -55,7 +55,7 @@ def tangent_polygons(polygons: BulkPolygons) -> TangentPolygons:
     spans, forms = np.zeros((count, 2)), np.zeros((count, 2), np.bool_)
     _carry_all(polygons.vectors, polygons.starts, polygons.centres, corners, radii, spans, forms)
     outer = radii[:, 1] + OUTER_MARGIN_RAD
-    has_plane = polygons.plain & forms[:, 0] & (polygons.cosines > _LEAST_COSINE)
+    has_plane = polygons.plain & forms[:, 0] & (polygons.cosines > LEAST_COSINE)
     return TangentPolygons(
         corners=corners,
         inner=radii[:, 0],
