@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -18,6 +22,15 @@ from app.stores.tables.regions import region_index
 
 _UPGRADE_LOCK = 0x736B796D6967
 """Key of the advisory lock that upgrades hold ("skymig")."""
+
+
+_IN_USE: Final = (
+    "a table that is to be upgraded was in use for more than {limit_s:g} s. Nothing was changed: "
+    "run skyloom init again, when no long query or ingest runs"
+)
+LOCK_TIMEOUT_S: Final = 10.0
+"""How long a migration waits for a table on PostgreSQL: whoever asks for the table meanwhile waits
+behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +76,13 @@ def current_revision(engine: sa.Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(engine: sa.Engine) -> Upgrade:
+def upgrade(engine: sa.Engine, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Upgrade:
     """Bring the database to the newest revision, refresh TAP_SCHEMA and index every region that is
     not indexed, in one transaction.
 
     Does nothing to a database that is up to date; of several at once one works and the others
-    wait. Raises StoreUnavailableError when a newer version of the program wrote the database.
+    wait. Raises StoreUnavailableError when a newer version of the program wrote the database, or
+    on PostgreSQL a table that is to be changed is in use for longer than ``lock_timeout_s``.
     """
     with write_transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
@@ -79,12 +93,29 @@ def upgrade(engine: sa.Engine) -> Upgrade:
         _refuse_newer(old)
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
-        command.upgrade(config, "head")
+        with _short_waits(connection, lock_timeout_s):
+            command.upgrade(config, "head")
         write_tap_schema(connection)
         index = region_index(engine)
         index.lock(connection)
         repaired = index.repair(connection)
     return Upgrade(old_revision=old, new_revision=head_revision(), regions_indexed=repaired)
+
+
+@contextmanager
+def _short_waits(connection: sa.Connection, limit_s: float) -> Iterator[None]:
+    """On PostgreSQL wait for no table longer than that."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * limit_s):d}")
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise StoreUnavailableError(_IN_USE.format(limit_s=limit_s)) from error
+        raise
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
 
 
 def _refuse_newer(revision: str | None) -> None:

@@ -185,6 +185,23 @@ def test_a_database_that_was_never_initialised_has_no_revision(tmp_path: Path) -
 
 
 @pytest.mark.needs("postgresql")
+def test_an_upgrade_waits_for_no_table_for_long(fresh_postgres_url: str) -> None:
+    """Whoever asks for a table waits behind a migration that waits for it: a live service too."""
+    engine = open_engine(fresh_postgres_url)
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0018")
+    with engine.begin() as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM job")
+        with pytest.raises(StoreUnavailableError, match=r"in use for more than 0\.1 s.*init again"):
+            upgrade(engine, lock_timeout_s=0.1)
+        assert current_revision(engine) == "0018"
+    assert upgrade(engine).new_revision == head_revision()
+    engine.dispose()
+
+
+@pytest.mark.needs("postgresql")
 def test_positions_of_an_older_database_are_indexed_anew(postgres_server: PostgresServer) -> None:
     url = postgres_server.create()
     init_database(url)
