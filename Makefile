@@ -56,7 +56,7 @@ bench-differences: install
 	$(BIN)/python -m benchmarks.diffim $(ARGS)
 
 lock:
-	uv pip compile pyproject.toml --extra demo --group dev --group docs --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra demo --extra otel --group dev --group docs --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:

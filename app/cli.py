@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,7 +15,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, cli_access, cli_adql, cli_builds, cli_care, cli_hips, cli_tables
+from app import (
+    __version__,
+    cli_access,
+    cli_adql,
+    cli_builds,
+    cli_care,
+    cli_hips,
+    cli_tables,
+)
 from app.config import Config
 from app.errors import ServiceError, UsageError
 from app.schema.access import DATA_RIGHTS, read_instant
@@ -213,12 +222,13 @@ def serve(
 
 def run_server(config: Config, host: str, port: int) -> None:
     """Start the server on a freshly made application; returns when it is told to stop."""
-    from app import logs, server
+    from app import logs, server, traces
     from app.main import create_app
     from app.wiring_database import initialise
     from app.wiring_images import list_in_background
     from app.wiring_operations import Reload
 
+    traces.configure()
     initialise(config)
     list_in_background(config)
     logs.configure(config.log_format, config.log_level)
@@ -249,10 +259,11 @@ def worker(
     threads: Annotated[int, typer.Option(min=1, help="Builds at once in this worker.")] = 1,
 ) -> None:
     """Run a worker of a Dask cluster (the same as ``dask worker`` with the right options)."""
-    from app import logs
+    from app import logs, traces
     from app.workers.cluster import run_worker
 
     config = load_config()
+    traces.is_wanted(os.environ)
     logs.configure(config.log_format, config.log_level)
     run_worker(scheduler, threads=threads)
 

@@ -46,6 +46,11 @@ def begin_request(request: str) -> None:
     _request.set(request)
 
 
+def current_request() -> str | None:
+    """The request that what is logged here is about."""
+    return _request.get()
+
+
 def log_fields(logger: logging.Logger, message: str, fields: Mapping[str, Any]) -> None:
     """Log values with names of their own, at INFO and at no more cost than it takes: it is not
     looked up where this was called from."""

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import __version__
+from app import __version__, traces
 from app.config import Config
 from app.errors import ServiceError
 from app.http import (
@@ -40,6 +40,7 @@ from app.http.identity import IdentityMiddleware
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_parameters
 from app.http.rates import RequestRates
+from app.http.tracing import Traced
 from app.http.watching import Watch
 from app.operations.checks import writable
 from app.pages.document import PageWriter
@@ -78,8 +79,9 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around all the rest, even where an error has left every handler."""
+        inner = super().build_middleware_stack()
         return Watch(
-            super().build_middleware_stack(),
+            Traced(inner) if traces.is_on() else inner,
             metrics=self.services.operations.metrics,
             state=self.services.operations.state,
             access_log=self._access_log,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app import logs
+from app import logs, traces
 from app.config import Config
 from app.errors import UsageError
 from app.operations.checks import Checks, Migrated, answers, at_work, reachable, writable
@@ -42,6 +42,7 @@ class Operations:
     def query_ended(self, end: QueryEnd) -> None:
         """Count a query, and remember a slow one."""
         self.metrics.query_ended(end)
+        traces.past("query", end.seconds, skyloom_rows=end.rows, error_type=end.fault)
         self.slow_queries.note(end)
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from app import traces
 from app.errors import (
     EngineBusyError,
     JobNotFoundError,
@@ -215,9 +216,21 @@ class Dispatcher:
     # -- running ----------------------------------------------------------------------------
 
     def _run(self, running: RunningJob) -> None:
-        with about(job=running.job.job_id):
+        job = running.job
+        with (
+            about(job=job.job_id),
+            traces.span(
+                f"{job.kind} job",
+                parent=job.traceparent,
+                kind="consumer",
+                skyloom_job=job.job_id,
+                skyloom_attempt=job.attempts,
+            ) as span,
+        ):
             log.info("%s job: attempt %d", running.job.kind, running.job.attempts)
             end = running.end(self._run_to_its_end(running))
+            if span is not None and end.outcome == "failed":
+                traces.mark_failed(span, end.outcome)
             times = {stage: round(seconds, 2) for stage, seconds in end.stages.items()}
             log.info("%s job: %s after %.2f s %s", end.kind, end.outcome, end.seconds, times or "")
             self._on_end(end)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from app import traces
 from app.errors import EngineBusyError, JobNotFoundError, ParameterError, PhaseError
 from app.schema.access import ANYBODY, Identity, require_build, require_use
 from app.schema.allowances import NO_ALLOWANCES, Allowances
@@ -104,6 +105,7 @@ class JobService:
             owner=identity.name,
             account=identity.account,
             run_id=run_id,
+            traceparent=traces.carried(),
             service_url=service_url,
             parameters=tuple(parameters),
             upload_bytes=upload_bytes,

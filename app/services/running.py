@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app import traces
 from app.services.executors import StopSignal
 from app.uws.job import Job, JobKind
 
@@ -28,7 +29,7 @@ class RunningJob:
         self.job = job
         self.should_stop = StopSignal()
         self.progress: Mapping[str, float | str] = {}
-        self._started_s = self._stage_since_s = time.monotonic()
+        self._started_s = self._stage_since_s = self._stage_began_s = time.monotonic()
         self._stages: dict[str, float] = {}
 
     def stop(self) -> None:
@@ -51,6 +52,8 @@ class RunningJob:
         ``total`` 0 means that nobody knows how much there is to do.
         """
         self._leave_stage()
+        if stage != self.progress.get("stage"):
+            self._trace_stage()
         known: dict[str, float | str] = {"stage": stage, "done": done}
         if total > 0:
             known |= {"total": total, "fraction": round(min(1.0, done / total), 4)}
@@ -65,9 +68,17 @@ class RunningJob:
             self._stages[str(stage)] = self._stages.get(str(stage), 0.0) + spent_s
         self._stage_since_s = now_s
 
+    def _trace_stage(self) -> None:
+        """The time since the stage was first reported belongs to it."""
+        now_s = time.monotonic()
+        if "stage" in self.progress:
+            traces.past(str(self.progress["stage"]), now_s - self._stage_began_s)
+        self._stage_began_s = now_s
+
     def end(self, outcome: str) -> JobEnd:
         """What is to be told of the run."""
         self._leave_stage()
+        self._trace_stage()
         return JobEnd(
             job_id=self.job.job_id,
             kind=self.job.kind,

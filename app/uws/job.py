@@ -65,6 +65,8 @@ class Job:
     account: str = ""
     """Whose turn and share of the service it takes: its owner's, else an anonymous client's."""
     run_id: str | None = None
+    traceparent: str | None = None
+    """The trace of the request that made it (W3C Trace Context), where traces are made."""
     service_url: str | None = None
     """Public address through which the job was created; links in its results start with it."""
     parameters: tuple[tuple[str, str], ...] = ()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from app import traces
 from app.errors import EngineBusyError, ServiceError, StoppedError
 from app.recipes.recipe import BuildPlan, BuildReport
 from app.stores.files_atomic import storage_faults
@@ -158,6 +159,7 @@ class DaskRunner:
             mark=str(self._mark),
             limits=self._limits,
             remote=self._remote,
+            traceparent=traces.carried(),
         )
         try:
             client = self.client()

@@ -12,10 +12,12 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app import traces
 from app.errors import ComputationError
 from app.logs import about, configure_as_parent
 from app.pixels.bands import limit_threads
@@ -45,7 +47,7 @@ class Submission:
     """What the tasks of one build are told beside their plan.
 
     ``job_id`` is what the log names; ``token`` names the submission in events and topics. ``mark``
-    is a file that the server made in its ``data_dir``.
+    is a file that the server made in its ``data_dir``. ``traceparent`` is the job's own span.
     """
 
     token: str
@@ -54,6 +56,7 @@ class Submission:
     mark: str
     limits: Limits
     remote: RemoteFiles | None = None
+    traceparent: str | None = None
 
 
 def dask_setup(worker: Worker) -> None:
@@ -63,6 +66,7 @@ def dask_setup(worker: Worker) -> None:
     in order.
     """
     configure_as_parent()
+    traces.configure()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -72,7 +76,7 @@ def run_warp(
 ) -> None:
     """Warp the only input of ``plan``, which is one of those of the build."""
     work = _work(submission, plan, progress=_uncounted)
-    with memory_kept(), limit_threads(threads):
+    with memory_kept(), limit_threads(threads), _traced("warp an exposure", submission):
         warp_ahead(work, plan.inputs[0], zero_point_mag)
 
 
@@ -81,7 +85,11 @@ def run_prepare(
 ) -> Preparation:
     """Prepare the stack of ``plan``, after its warps."""
     work = _work(submission, plan, progress=_reporter(submission))
-    with memory_kept(), limit_threads(threads or _own_threads()):
+    with (
+        memory_kept(),
+        limit_threads(threads or _own_threads()),
+        _traced("prepare a stack", submission),
+    ):
         return prepare(work)
 
 
@@ -90,7 +98,7 @@ def run_rows(
 ) -> None:
     """Stack some rows of ``plan``."""
     work = _work(submission, plan, progress=_uncounted)
-    with memory_kept(), limit_threads(threads):
+    with memory_kept(), limit_threads(threads), _traced("stack some rows", submission):
         rows_ahead(work, preparation, rows, _rows_store(submission))
 
 
@@ -111,10 +119,21 @@ def run_build(
     ahead = None
     if preparation is not None:
         ahead = Ahead(preparation, sub_regions, _rows_store(submission))
-    with memory_kept(), limit_threads(threads or _own_threads()), about(job=submission.job_id):
+    with (
+        memory_kept(),
+        limit_threads(threads or _own_threads()),
+        about(job=submission.job_id),
+        _traced("build", submission),
+    ):
         report = build_product(work, ahead)
         log.info("built %s", Path(plan.output_path).name)
         return report
+
+
+def _traced(name: str, submission: Submission) -> AbstractContextManager[object]:
+    """A task as a part of the trace of its job."""
+    parent, job_id = submission.traceparent, submission.job_id
+    return traces.span(name, parent=parent, kind="consumer", skyloom_job=job_id)
 
 
 def _this_worker() -> Worker:

@@ -166,6 +166,7 @@ job: Final = sa.Table(
     sa.Column("account", TEXT, nullable=False, server_default=""),
     sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("run_id", TEXT),
+    sa.Column("traceparent", TEXT),
     sa.Column("service_url", TEXT),
     sa.Column("parameters", TEXT, nullable=False),
     sa.Column("creation_time", TEXT, nullable=False),
