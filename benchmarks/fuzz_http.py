@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
-from tests.http.access_matrix import DECLARED, filled
+from tests.http.access_matrix import DECLARED, filled, job_kind_of
 
 OFTEN: Final = (
     *("/tap/sync",) * 3,
@@ -33,7 +33,7 @@ STRANGE: Final = (
 ENDPOINTS: Final = (*DECLARED, *DECLARED, *OFTEN, *STRANGE)
 """Every route of the service (a test holds that none is missing there), and addresses that are
 none."""
-METHODS: Final = ("GET", "GET", "POST", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
+METHODS: Final = (*("GET",) * 12, *("POST",) * 5, "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 NAMES: Final = (
     "QUERY", "query", "LANG", "MAXREC", "RESPONSEFORMAT", "FORMAT", "REQUEST", "RUNID", "UPLOAD",
     "PHASE", "WAIT", "AFTER", "LAST", "DESTRUCTION", "EXECUTIONDURATION", "ACTION", "ID", "POS",
@@ -80,6 +80,10 @@ class RawRequest:
     length: bytes | None = None
     """Content-Length when it is not that of the body."""
 
+    def is_misframed(self) -> bool:
+        """Whether the server cannot tell where the request ends."""
+        return self.length is not None or b"Transfer-Encoding" in dict(self.headers)
+
     def to_bytes(self) -> bytes:
         """The request line, the headers and the body."""
         length = str(len(self.body)).encode() if self.length is None else self.length
@@ -96,13 +100,15 @@ class RawRequest:
 
 def requests(seed: int, count: int, known: Mapping[str, str]) -> Iterator[RawRequest]:
     """``count`` requests; the same seed gives the same ones. ``known``: what stands for the names
-    in paths and values (``job_id``, ``image``, ``place`` …)."""
+    in paths and values (``job_id``, ``image``, ``place`` …); a job of its kind, where one is known
+    by the kind. It may change meanwhile."""
     rng = random.Random(seed)
     for _ in range(count):
         path = rng.choice(ENDPOINTS)
         method = rng.choice(METHODS)
         pairs = _pairs(rng, path, known)
-        target = filled(path, {k: quote(v, safe="") for k, v in known.items()}).encode()
+        named = {**known, "job_id": known.get(job_kind_of(path), known.get("job_id", "x"))}
+        target = filled(path, {k: quote(v, safe="") for k, v in named.items()}).encode()
         request = RawRequest(method, target)
         if method in {"POST", "PUT"} and rng.random() < 0.9:
             kind = rng.choice(TYPES)
@@ -115,7 +121,7 @@ def requests(seed: int, count: int, known: Mapping[str, str]) -> Iterator[RawReq
 
 
 def _pairs(rng: random.Random, path: str, known: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    pairs = [_pair(rng, known) for _ in range(rng.choice((0, 1, 2, 3, 6)))]
+    pairs = [_pair(rng, known) for _ in range(rng.choice((0, 0, 1, 2, 3, 6)))]
     endpoint = DECLARED.get(path)
     if endpoint is not None and rng.random() < 0.6 and not path.startswith("/builds"):
         sound = [(name, filled(value, known)) for name, value in endpoint.query]
@@ -233,7 +239,8 @@ def answer_of(port: int, request: RawRequest, *, timeout_s: float = 100.0) -> An
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         with suppress(OSError):  # the server may have answered and closed before it read all
             connection.sendall(request.to_bytes())
-            connection.shutdown(socket.SHUT_WR)
+            if request.is_misframed():  # the server waits for more; else it would be a hang-up
+                connection.shutdown(socket.SHUT_WR)
         with suppress(OSError):
             while len(received) < MOST_READ and (piece := connection.recv(65536)):
                 received += piece

@@ -128,8 +128,8 @@ def _card(rng: random.Random, content: bytearray) -> None:
 
 
 def _bytes(rng: random.Random, content: bytearray) -> None:
-    for _ in range(rng.choice((1, 30))):
-        content[rng.randrange(max(len(content), 1) - 1)] = rng.randrange(256)
+    for _ in range(rng.choice((1, 30)) if content else 0):
+        content[rng.randrange(len(content))] = rng.randrange(256)
 
 
 def _cut(rng: random.Random, content: bytearray) -> None:

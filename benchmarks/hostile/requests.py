@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fuzz_http import Answer, RawRequest, answer_of, requests
+from benchmarks.fuzz_http import QUERY, Answer, RawRequest, answer_of, requests
 from tests.flows.service import Service
 from tests.waiting import web
 
 LONGEST_S: Final = 60.0
 LEAKS: Final = (b"Traceback (most recent", b"site-packages", b'File "/', b"psycopg.", b"sqlite3.")
 """Words of Python and of drivers that no answer holds."""
+RENEWED: Final = 100
+"""After so many requests of a client its jobs are new ones: what it sends aborts and destroys."""
 DEATHS: Final = ("unexpected error", "Traceback")
 
 
@@ -68,9 +70,8 @@ def rss_mib(pid: int) -> float:
 
 
 def known_of(service: Service) -> dict[str, str]:
-    """What stands for names in paths and values: a job, an image, a place, a signed link."""
-    made = web.post(f"{service.url}/tap/async", data={"QUERY": "SELECT 1 FROM ivoa.ObsCore"})
-    known = {"job_id": str(made.headers["location"]).rsplit("/", 1)[1], "kind": "tap"}
+    """What stands for names in paths and values: an image, a place, a signed link, and jobs."""
+    known = {"kind": "tap"}
     query = (
         "SELECT TOP 2 obs_publisher_did, s_ra, s_dec FROM ivoa.ObsCore "
         "WHERE calib_level = 2 AND s_region IS NOT NULL ORDER BY obs_publisher_did"
@@ -83,7 +84,23 @@ def known_of(service: Service) -> dict[str, str]:
         token = links.split("/files/")[1].split("/")[0] if "/files/" in links else "x"
         place = {"image": name, "neighbour": rows[-1][0], "place": f"{ra} {dec}"}
         known |= {**place, "circle": f"{ra} {dec} 0.002", "token": token, "name": "x.fits"}
-    return known
+    return known | jobs_of(service, known.get("image", "x"))
+
+
+def jobs_of(service: Service, image: str) -> dict[str, str]:
+    """A fresh job of each kind, by its kind, as far as the service takes more of them."""
+    asked: dict[str, tuple[str, dict[str, str]]] = {
+        "tap": ("/tap/async", {"LANG": "ADQL", "QUERY": QUERY}),
+        "cutout": ("/soda/async", {"ID": image}),
+        "template": ("/builds/template/async", {"ID": image}),
+        "difference": ("/builds/difference/async", {"ID": image}),
+    }
+    jobs = {}
+    for kind, (path, parameters) in asked.items():
+        made = web.post(f"{service.url}{path}", data=parameters)
+        if made.status_code == 303:
+            jobs[kind] = str(made.headers["location"]).rsplit("/", 1)[1]
+    return jobs
 
 
 def secrets_of(service: Service) -> tuple[bytes, ...]:
@@ -106,13 +123,17 @@ def run(
     report.rss_mib.append(rss_mib(pid))
 
     def client(number: int) -> None:
-        share = len(range(number, count, clients))
-        for sent, request in enumerate(requests(seed + number, share, known)):
+        share, mine = len(range(number, count, clients)), dict(known)
+        for sent, request in enumerate(requests(seed + number, share, mine)):
+            if sent % RENEWED == 0:
+                mine |= jobs_of(service, mine.get("image", "x"))
             answer = answer_of(service.port, request)
             with lock:
                 report.look_at(request, answer, secrets)
                 if number == 0 and sent % 100 == 0:
                     report.rss_mib.append(rss_mib(pid))
+                    report.seconds = time.monotonic() - start_s
+                    print("\n".join(report.lines()), flush=True)
 
     start_s = time.monotonic()
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
