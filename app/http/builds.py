@@ -67,7 +67,9 @@ def router(
                 links=links,
                 address=address,
                 style=FaultStyle.TEXT,
+                inputs=build_inputs((), kind),
                 answer_first=plans.answer,
+                first_types=(VOTABLE_TYPE, JSON_TYPE),
             )
         )
     return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from app import errors
 from app.http.faults import FAULTS, VOTABLE_TYPE
@@ -22,6 +23,16 @@ FORM_TYPES: Final = (
     "application/json",
 )
 """How a body may hold parameters."""
+ANY_TYPE: Final = "*/*"
+FILE_ANSWERS: Final[Mapping[int, Sequence[str]]] = {
+    200: (ANY_TYPE,),
+    206: (ANY_TYPE,),
+    303: (),
+    304: (),
+    307: (),
+    416: ("text/plain",),
+}
+"""How a file is answered: whole, in parts, as known already, or with where it lies."""
 _WORDS: Final = {
     400: "A parameter is wrong; the answer names it and what is allowed",
     401: "A token is missing, or not valid",
@@ -62,8 +73,9 @@ def described(
     required: Sequence[str] = (),
     repeated: bool = False,
 ) -> dict[str, Any]:
-    """Options of a route. ``answers``: status -> media types of what is no error; ``required``:
-    names that must be given; ``repeated``: each name may be given several times."""
+    """Options of a route. ``answers``: status -> media types of what is no error, what is usual
+    first; ``required``: names that must be given; ``repeated``: each name may be given several
+    times."""
     told = {status: _answer("The answer", types) for status, types in answers.items()}
     told |= dict(_error_answers())
     parameters = [
@@ -76,7 +88,12 @@ def described(
         }
         for each in inputs
     ]
-    return {"responses": told, "openapi_extra": {"parameters": parameters}}
+    return {
+        "status_code": next(iter(answers)),
+        "response_class": Response,  # FastAPI promises JSON of what is not said to be anything else
+        "responses": told,
+        "openapi_extra": {"parameters": parameters},
+    }
 
 
 def _answer(description: str, types: Sequence[str]) -> dict[str, Any]:
@@ -119,6 +136,11 @@ def _schema(parameter: InputParameter, *, repeated: bool) -> dict[str, Any]:
             if limit is not None:
                 found[name] = read(limit)
     return {"type": "array", "items": found} if repeated else found
+
+
+XML_ANSWER: Final = described(answers={200: ("text/xml",)})
+JSON_ANSWER: Final = described(answers={200: ("application/json",)})
+"""Options of routes without parameters that answer with one kind of document."""
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:

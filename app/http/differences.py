@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from app.http.builds import product_of
 from app.http.context import ServiceAddress, asks_for_page
+from app.http.description import described
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
 from app.http.parameters import read_parameters
 from app.http.sent_files import STATE_HEADER
@@ -25,6 +26,7 @@ from app.services.first_use import FirstUseService
 from app.services.jobs import ENDED, JobService
 from app.services.links import LinkService
 from app.uws.job import Job
+from app.votable.descriptors import InputParameter, number_input
 
 READ: Final = ["GET", "HEAD"]
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
@@ -33,6 +35,10 @@ ROUND: Final = "ROUND"
 MOST_ROUNDS: Final = 8
 """So often a program is sent back to wait once more: urllib, by which astropy opens addresses,
 follows ten redirects, the one to the file among them."""
+EXPOSURE: Final = InputParameter(name="ID", description="Identifier of an exposure")
+ROUNDS: Final = number_input(
+    ROUND, "How often its client has been sent back", datatype="int", limits=("0", None)
+)
 TO_COME_BACK: Final = 503
 """After so much waiting a program wants the file: astropy takes whatever comes with a 2xx status
 for it, and gives it back from its cache ever after."""
@@ -58,6 +64,11 @@ def router(
         answers.answer,
         methods=READ,
         summary="The difference image of an exposure (ID=…), built on first use",
+        **described(
+            (EXPOSURE, ROUNDS),
+            answers={303: ("text/plain",), 202: ("text/plain",), 200: ()},
+            required=(EXPOSURE.name,),
+        ),
     )
     return found
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.http.description import FILE_ANSWERS, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.sent_files import answer_file, disposition
 from app.http.streaming import stream
@@ -25,12 +26,22 @@ def router(*, links: LinkService) -> APIRouter:
     """``/files/{token}/{name}`` and ``/packages/{token}/{name}``."""
     files = APIRouter(tags=["Files"], dependencies=[answers_in(FaultStyle.TEXT)])
 
-    @files.api_route("/files/{token}/{name}", methods=READ, summary="A file by its signed link")
+    @files.api_route(
+        "/files/{token}/{name}",
+        methods=READ,
+        summary="A file by its signed link",
+        **described(answers=FILE_ANSWERS),
+    )
     async def get_file(request: Request, token: str, name: str) -> Response:
         download = await to_thread.run_sync(links.open_file, token, name)
         return await answer_file(request, download)
 
-    @files.api_route("/packages/{token}/{name}", methods=READ, summary="All files of a dataset")
+    @files.api_route(
+        "/packages/{token}/{name}",
+        methods=READ,
+        summary="All files of a dataset",
+        **described(answers={200: (TAR,)}),
+    )
     async def get_package(request: Request, token: str, name: str) -> Response:
         members = await to_thread.run_sync(links.open_package, token)
         return await _package(request, members, name)

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from app.http.conditional import is_fresh
 from app.http.context import ServiceAddress
+from app.http.description import FILE_ANSWERS, described
 from app.http.faults import FaultStyle, answers_in
 from app.services.hips.shelf import HipsShelf, ShownSurvey
 
@@ -31,12 +32,22 @@ def router(*, shelf: HipsShelf, address: ServiceAddress) -> APIRouter:
     """The list and the files."""
     found = APIRouter(tags=["HiPS"], dependencies=[answers_in(FaultStyle.TEXT)])
 
-    @found.api_route("/hips", methods=READ, summary="Progressive surveys, as a HiPS list")
+    @found.api_route(
+        "/hips",
+        methods=READ,
+        summary="Progressive surveys, as a HiPS list",
+        **described(answers={200: ("text/plain",)}),
+    )
     async def surveys(request: Request) -> Response:
         shown = await to_thread.run_sync(shelf.surveys)
         return PlainTextResponse(hips_list(shown, address.of(request)))
 
-    @found.api_route("/hips/{name}/{path:path}", methods=READ, summary="A file of a survey")
+    @found.api_route(
+        "/hips/{name}/{path:path}",
+        methods=READ,
+        summary="A file of a survey",
+        **described(answers=FILE_ANSWERS),
+    )
     async def file(request: Request, name: str, path: str) -> Response:
         return _answer(request, await to_thread.run_sync(shelf.find, name, path))
 

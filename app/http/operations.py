@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import NotFoundError
 from app.http.availability import Availability
+from app.http.description import JSON_ANSWER, XML_ANSWER, described
 from app.http.faults import RETRY_AFTER_S, FaultStyle, answers_in
 from app.operations.audience import Audience, includes
 from app.operations.checks import Checks
@@ -37,11 +38,11 @@ def router(
     """The addresses at the root of the service."""
     found = APIRouter(tags=["Operations"], dependencies=[answers_in(FaultStyle.TEXT)])
 
-    @found.api_route("/health", methods=READ, summary="Whether the server is alive")
+    @found.api_route("/health", methods=READ, summary="Whether the server is alive", **JSON_ANSWER)
     async def health() -> Response:
         return JSONResponse({"status": "alive"}, headers=_UNKEPT)
 
-    @found.api_route("/ready", methods=READ, summary="Whether the server can work")
+    @found.api_route("/ready", methods=READ, summary="Whether the server can work", **JSON_ANSWER)
     async def ready() -> Response:
         looks = await checks.look()
         is_ready = checks.is_ready(looks) and not state.is_stopping
@@ -54,7 +55,9 @@ def router(
         headers = _UNKEPT if is_ready else {**_UNKEPT, "Retry-After": RETRY_AFTER_S}
         return JSONResponse(told, 200 if is_ready else 503, headers=headers)
 
-    @found.api_route("/metrics", methods=READ, summary="Figures for Prometheus")
+    told = described(answers={200: ("text/plain",)})
+
+    @found.api_route("/metrics", methods=READ, summary="Figures for Prometheus", **told)
     async def figures(request: Request) -> Response:
         if not includes(metrics_for, request.client.host if request.client else None):
             raise NotFoundError("A page for this client at /metrics")
@@ -65,7 +68,7 @@ def router(
             text = await to_thread.run_sync(partial(gzip.compress, text, _PRESSED))
         return Response(text, headers=headers)
 
-    @found.api_route("/availability", methods=READ, summary="VOSI availability")
+    @found.api_route("/availability", methods=READ, summary="VOSI availability", **XML_ANSWER)
     async def available() -> Response:
         return await availability.answer()
 

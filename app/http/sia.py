@@ -15,7 +15,7 @@ from app.http import vosi
 from app.http.answers import answer_query
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
-from app.http.description import TABLE_TYPES, PlainRoute, described
+from app.http.description import TABLE_TYPES, XML_ANSWER, PlainRoute, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form
@@ -44,7 +44,7 @@ def router(
     sia = APIRouter(tags=["SIA"], dependencies=[answers_in(FaultStyle.VOTABLE)])
     _add_query(sia, queries, uploads, address, lanes or QueryLanes())
 
-    @sia.api_route("/sia/capabilities", methods=READ, summary="VOSI capabilities")
+    @sia.api_route("/sia/capabilities", methods=READ, summary="VOSI capabilities", **XML_ANSWER)
     async def capabilities(request: Request) -> Response:
         service_url = address.of(request)
         document = vosi.write_sia_capabilities(service_url, describe_discovery(service_url))
@@ -52,7 +52,7 @@ def router(
 
     available = availability or Availability(queries.ping)
 
-    @sia.api_route("/sia/availability", methods=READ, summary="VOSI availability")
+    @sia.api_route("/sia/availability", methods=READ, summary="VOSI availability", **XML_ANSWER)
     async def availability_now() -> Response:
         return await available.answer()
 

@@ -19,6 +19,7 @@ from app.errors import (
     quoted,
 )
 from app.http.context import ServiceAddress, asks_for_page
+from app.http.description import JSON_ANSWER, TABLE_TYPES, described
 from app.http.faults import FaultStyle, answers_in, describe
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.streaming import stream
@@ -28,19 +29,32 @@ from app.services.formats import FORMATS, VOTABLE_SERIALIZATIONS
 from app.services.links import LinkService
 from app.services.skymap import FIELDS, PatchCover, SkyMapService, describe_patch, table_rows
 from app.tabular.registry import OutputFormat
+from app.votable.descriptors import InputParameter, number_input
 from app.votable.writer import write_results
 
 READ: Final = ["GET", "HEAD"]
 ASK: Final = ["GET", "HEAD", "POST"]
 DEFAULT_ROWS: Final = 1000
 MAX_ROWS: Final = 20_000
+INPUTS: Final = (
+    InputParameter(name="POS", description="A position or region, such as CIRCLE 62 -37 0.1"),
+    InputParameter(name="BAND", description="Only what there is in this band"),
+    number_input("MAXREC", "Patches at most", datatype="int", limits=("0", None)),
+    InputParameter(
+        name="RESPONSEFORMAT",
+        description="Format of the answer, also as a media type",
+        options=tuple(each.names[0] for each in FORMATS.formats),
+    ),
+)
 
 
 def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress) -> APIRouter:
     """The sky map and its patches."""
     found = APIRouter(tags=["Sky map"], dependencies=[answers_in(FaultStyle.VOTABLE)])
 
-    @found.api_route("/skymap", methods=ASK, summary="Patches that cover a region (POS=…)")
+    told = described(INPUTS, answers={200: TABLE_TYPES, 303: ()}, required=("POS",))
+
+    @found.api_route("/skymap", methods=ASK, summary="Patches that cover a region (POS=…)", **told)
     async def cover(request: Request) -> Response:
         parameters = await read_parameters(request)
         if asks_for_page(request) and "RESPONSEFORMAT" not in parameters:
@@ -53,13 +67,18 @@ def router(*, skymap: SkyMapService, links: LinkService, address: ServiceAddress
         patches = await to_thread.run_sync(lambda: skymap.cover(shape, bands=bands, most=limit + 1))
         return await stream(request, lambda: _write(output, patches, limit), media_type=media_type)
 
-    @found.api_route("/skymap/{tract}/{patch}", methods=READ, summary="One patch, as JSON")
+    @found.api_route(
+        "/skymap/{tract}/{patch}", methods=READ, summary="One patch, as JSON", **JSON_ANSWER
+    )
     async def patch(request: Request, tract: str, patch: str) -> Response:
         there = await to_thread.run_sync(skymap.patch, tract, patch)
         return JSONResponse(describe_patch(there, address.of(request)))
 
     @found.api_route(
-        "/skymap/{tract}/{patch}/{band}", methods=READ, summary="The newest template of a patch"
+        "/skymap/{tract}/{patch}/{band}",
+        methods=READ,
+        summary="The newest template of a patch",
+        **described(answers={303: ()}),
     )
     async def template(request: Request, tract: str, patch: str, band: str) -> Response:
         there = await to_thread.run_sync(skymap.patch, tract, patch)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from app.http import vosi
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
-from app.http.description import described
+from app.http.description import XML_ANSWER, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.parameters import ParameterSet, read_parameters
 from app.http.shares import SharedPlaces
@@ -68,14 +68,14 @@ def router(
         ),
     )
 
-    @soda.api_route("/soda/capabilities", methods=READ, summary="VOSI capabilities")
+    @soda.api_route("/soda/capabilities", methods=READ, summary="VOSI capabilities", **XML_ANSWER)
     async def capabilities(request: Request) -> Response:
         document = vosi.write_soda_capabilities(address.of(request))
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
     available = availability or Availability(queries.ping)
 
-    @soda.api_route("/soda/availability", methods=READ, summary="VOSI availability")
+    @soda.api_route("/soda/availability", methods=READ, summary="VOSI availability", **XML_ANSWER)
     async def availability_now() -> Response:
         return await available.answer()
 
@@ -88,6 +88,7 @@ def router(
             links=links,
             address=address,
             style=FaultStyle.TEXT,
+            inputs=tuple(describe_parameters()),
         )
     )
     return soda

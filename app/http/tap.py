@@ -20,7 +20,7 @@ from app.http import vosi
 from app.http.answers import answer_query
 from app.http.availability import Availability
 from app.http.context import ServiceAddress
-from app.http.description import TABLE_TYPES, PlainRoute, described
+from app.http.description import TABLE_TYPES, XML_ANSWER, PlainRoute, described
 from app.http.faults import FaultStyle, answers_in
 from app.http.lanes import QueryLanes
 from app.http.parameters import read_form, read_parameters
@@ -35,6 +35,7 @@ from app.services.query import QueryService, parse_query_request
 from app.services.query_parameters import QUERY_INPUTS
 from app.services.uploads import UploadService, items_as_files
 from app.stores.results import ResultStore
+from app.votable.descriptors import InputParameter
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def router(
     _add_availability(tap, availability or Availability(queries.ping))
     add_validate(tap, queries, uploads, verdict_page)
 
-    @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities")
+    @tap.api_route("/tap/capabilities", methods=READ, summary="VOSI capabilities", **XML_ANSWER)
     async def capabilities(request: Request) -> Response:
         identity = identity_in(request.state)
         most_rows = queries.most_rows(identity)
@@ -113,6 +114,7 @@ def router(
             links=links,
             address=address,
             style=FaultStyle.VOTABLE,
+            inputs=QUERY_INPUTS,
             uploads=uploads,
         )
     )
@@ -152,7 +154,10 @@ def _add_sync(
 
 
 def _add_tables(tap: APIRouter, queries: QueryService) -> None:
-    @tap.api_route("/tap/tables", methods=READ, summary="VOSI tables")
+    detail = InputParameter(name="detail", description="With columns, or not", options=DETAILS)
+    told = described((detail,), answers={200: (vosi.MEDIA_TYPE,)})
+
+    @tap.api_route("/tap/tables", methods=READ, summary="VOSI tables", **told)
     async def tables(request: Request) -> Response:
         parameters = await read_parameters(request)
         detail = (parameters.single("detail") or "max").strip().lower()
@@ -162,7 +167,9 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
         document = vosi.write_tableset(catalog, columns=detail == "max")
         return Response(document, media_type=vosi.MEDIA_TYPE)
 
-    @tap.api_route("/tap/tables/{name}", methods=READ, summary="VOSI description of one table")
+    @tap.api_route(
+        "/tap/tables/{name}", methods=READ, summary="VOSI description of one table", **XML_ANSWER
+    )
     async def table(name: str) -> Response:
         catalog = await to_thread.run_sync(queries.current_catalog)
         found = catalog.by_name().get(name.lower())
@@ -172,6 +179,6 @@ def _add_tables(tap: APIRouter, queries: QueryService) -> None:
 
 
 def _add_availability(tap: APIRouter, available: Availability) -> None:
-    @tap.api_route("/tap/availability", methods=READ, summary="VOSI availability")
+    @tap.api_route("/tap/availability", methods=READ, summary="VOSI availability", **XML_ANSWER)
     async def availability() -> Response:
         return await available.answer()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from anyio import to_thread
@@ -15,6 +15,7 @@ from app.http.context import ServiceAddress
 from app.http.faults import FaultStyle, answers_in, job_error_document
 from app.http.parameters import ParameterSet, read_form, read_parameters, read_value
 from app.http.sent_files import answer_file
+from app.http.uws_described import DESTRUCTION, DURATION, PHASE, XML_TYPE, JobDescriptions
 from app.http.uws_parameters import (
     CONTROLS,
     parse_instant,
@@ -31,8 +32,8 @@ from app.services.uploads import FormFile, UploadService, items_as_files
 from app.stores.results import ResultStore
 from app.uws import xml
 from app.uws.job import Job, JobKind, Phase
+from app.votable.descriptors import InputParameter
 
-XML_TYPE: Final = "text/xml"
 READ: Final = ["GET", "HEAD"]
 AnswerFirst = Callable[[Request, ParameterSet], Awaitable[Response | None]]
 """Looks at a request for a new job; answers it, or leaves it to become one (None)."""
@@ -47,38 +48,47 @@ def uws_router(
     links: LinkService,
     address: ServiceAddress,
     style: FaultStyle,
+    inputs: Sequence[InputParameter] = (),
     uploads: UploadService | None = None,
     answer_first: AnswerFirst | None = None,
+    first_types: Sequence[str] = (),
 ) -> APIRouter:
     """The job list of ``kind`` at ``prefix``, its full path, and everything below it.
 
     Products are answered by a redirect to their signed file, other results as files of the
-    results store. With ``uploads`` the files of a request are kept with its job. What
-    ``answer_first`` answers makes no job.
+    results store. ``inputs`` tells what a job is asked. With ``uploads`` the files of a request are
+    kept with its job. What ``answer_first`` answers, in ``first_types``, makes no job.
     """
     resource = _Jobs(prefix, kind, jobs, results, links, address, style, uploads, answer_first)
     router = APIRouter(prefix=prefix, tags=["UWS"], dependencies=[answers_in(style)])
-    job = "/{job_id}"
-    add = router.add_api_route
-    add("", resource.list_jobs, methods=READ, summary="Job list")
-    add("", resource.create_job, methods=["POST"], summary="Create a job")
-    add(job, resource.show_job, methods=READ, summary="Job")
-    add(job, resource.act_on_job, methods=["POST"], summary="Delete a job with ACTION=DELETE")
-    add(job, resource.delete_job, methods=["DELETE"], summary="Delete a job")
-    for name, reader in resource.texts().items():
-        add(f"{job}/{name}", reader, methods=READ, summary=f"Job {name}")
-    add(f"{job}/phase", resource.set_phase, methods=["POST"], summary="RUN or ABORT")
-    add(f"{job}/executionduration", resource.set_duration, methods=["POST"])
-    add(f"{job}/destruction", resource.set_destruction, methods=["POST"])
-    add(f"{job}/parameters", resource.show_parameters, methods=READ)
-    add(f"{job}/parameters", resource.set_parameters, methods=["POST"])
-    name = f"{job}/parameters/{{name}}"
-    add(name, resource.show_parameter, methods=READ)
-    add(name, resource.set_parameter, methods=["PUT"])
-    add(f"{job}/results", resource.show_results, methods=READ)
-    add(f"{job}/results/{{result_id}}", resource.show_result, methods=READ)
-    add(f"{job}/error", resource.show_error, methods=READ)
+    _add_routes(router, resource, JobDescriptions(inputs, first_types))
     return router
+
+
+def _add_routes(router: APIRouter, resource: _Jobs, told: JobDescriptions) -> None:
+    job, add, post = "/{job_id}", router.add_api_route, ["POST"]
+    add("", resource.list_jobs, methods=READ, summary="Job list", **told.listed)
+    add("", resource.create_job, methods=post, summary="Create a job", **told.created)
+    add(job, resource.show_job, methods=READ, summary="Job", **told.shown)
+    add(job, resource.act_on_job, methods=post, summary="Change or delete a job", **told.acted)
+    add(job, resource.delete_job, methods=["DELETE"], summary="Delete a job", **told.deleted)
+    for name, reader in resource.texts().items():
+        add(f"{job}/{name}", reader, methods=READ, summary=f"Job {name}", **told.text)
+    setters = (
+        ("phase", resource.set_phase, PHASE),
+        ("executionduration", resource.set_duration, DURATION),
+        ("destruction", resource.set_destruction, DESTRUCTION),
+    )
+    for name, setter, parameter in setters:
+        add(f"{job}/{name}", setter, methods=post, **told.set(parameter))
+    add(f"{job}/parameters", resource.show_parameters, methods=READ, **told.document)
+    add(f"{job}/parameters", resource.set_parameters, methods=post, **told.parameters_set)
+    name = f"{job}/parameters/{{name}}"
+    add(name, resource.show_parameter, methods=READ, **told.text)
+    add(name, resource.set_parameter, methods=["PUT"], **told.put())
+    add(f"{job}/results", resource.show_results, methods=READ, **told.document)
+    add(f"{job}/results/{{result_id}}", resource.show_result, methods=READ, **told.result)
+    add(f"{job}/error", resource.show_error, methods=READ, **told.error)
 
 
 class _Jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from anyio import to_thread
 from fastapi import APIRouter
@@ -12,12 +12,24 @@ from starlette.responses import JSONResponse, Response
 
 from app.adql.judging import Verdict
 from app.http.context import asks_for_page
+from app.http.description import described
 from app.http.parameters import read_form
 from app.schema.access import identity_in
 from app.schema.fields import Field
 from app.services.query import QueryService, check_language
+from app.services.query_parameters import QUERY_INPUTS
 from app.services.uploads import UploadService, items_as_files
+from app.votable.descriptors import InputParameter
 
+ASK: Final = ["GET", "HEAD", "POST"]
+INPUTS: Final = (
+    *(each for each in QUERY_INPUTS if each.name in {"LANG", "QUERY", "UPLOAD"}),
+    InputParameter(
+        name="SYNTAX",
+        description="Whether the grammar alone is looked at",
+        options=("true", "false"),
+    ),
+)
 VerdictPage = Callable[[Request, str, Verdict], Response]
 """Tells a reader of pages the verdict on a query."""
 
@@ -27,7 +39,9 @@ def add_validate(
 ) -> None:
     """Add the resource to the router of TAP. Browsers get the ``page``, where there is one."""
 
-    @tap.api_route("/tap/validate", methods=["GET", "HEAD", "POST"], summary="Judge a query")
+    told = described(INPUTS, answers={200: ("application/json", "text/html")}, required=("QUERY",))
+
+    @tap.api_route("/tap/validate", methods=ASK, summary="Judge a query", **told)
     async def validate(request: Request) -> Response:
         identity = identity_in(request.state)
         form = await read_form(request, max_file_bytes=uploads.most_bytes(identity))

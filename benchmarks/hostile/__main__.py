@@ -1,7 +1,8 @@
-"""``python -m benchmarks.hostile requests|files [--count N] [--clients N] [--postgres] …``: input
-that nobody should send.
+"""``python -m benchmarks.hostile requests|schema|files [--count N] [--clients N] [--postgres] …``:
+input that nobody should send.
 
-``requests`` are malformed ones, to every route of a real service with a survey; ``files`` are
+``requests`` are malformed ones, to every route of a real service with a survey; ``schema`` are those
+that schemathesis makes of the description, ``--count`` of each operation and kind; ``files`` are
 mutated FITS files and as many VOTables, read under a limit of memory. Exits with 1 when anything
 happened that must not."""
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import machine
-from benchmarks.hostile import files, requests
+from benchmarks.hostile import files, requests, schema
 from tests.flows.service import Service, free_port
 from tests.postgres import find_postgres, private_server
 
@@ -59,10 +60,22 @@ def _files(count: int, seed: int) -> int:
     return int(bool(report.faults))
 
 
+def _ask(service: Service, asked: argparse.Namespace) -> requests.Report | schema.Report:
+    if asked.what == "schema":
+        return schema.run(service, examples=asked.count, number=asked.seed)
+    return requests.run(
+        service,
+        count=asked.count,
+        clients=asked.clients,
+        seed=asked.seed,
+        known=requests.known_of(service),
+    )
+
+
 def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("what", choices=("requests", "files"))
+    parser.add_argument("what", choices=("requests", "schema", "files"))
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=11)
@@ -74,13 +87,7 @@ def main() -> int:
     if asked.what == "files":
         return _files(asked.count, asked.seed)
     with survey(asked.data_dir, postgres=asked.postgres, port=asked.port) as service:
-        report = requests.run(
-            service,
-            count=asked.count,
-            clients=asked.clients,
-            seed=asked.seed,
-            known=requests.known_of(service),
-        )
+        report = _ask(service, asked)
     for line in report.lines():
         print("  " + line)
     return int(bool(report.faults))
