@@ -128,7 +128,8 @@ def _pairs(rng: random.Random, path: str, known: Mapping[str, str]) -> list[tupl
         pairs += [(name.encode(), value.encode()) for name, value in sound]
     if path.startswith("/tap") and rng.random() < 0.5:
         pairs += [(b"QUERY", QUERY.encode()), (b"LANG", b"ADQL")]
-    return pairs * (4000 if rng.random() < 0.005 else 1)
+    many = rng.random() < 0.005 and sum(len(value) for _, value in pairs) < 1000
+    return pairs * (4000 if many else 1)
 
 
 def _pair(rng: random.Random, known: Mapping[str, str]) -> tuple[bytes, bytes]:

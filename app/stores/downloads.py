@@ -108,7 +108,8 @@ def is_public(address: Address) -> bool:
     if inner is not None and not is_public(inner):
         return False
     return address.is_global and not (
-        address.is_multicast
+        (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+        or address.is_multicast
         or address.is_reserved
         or address.is_loopback
         or address.is_link_local

@@ -1,10 +1,10 @@
 """``python -m benchmarks.hostile requests|schema|files [--count N] [--clients N] [--postgres] …``:
 input that nobody should send.
 
-``requests`` are malformed ones, to every route of a real service with a survey; ``schema`` are those
-that schemathesis makes of the description, ``--count`` of each operation and kind; ``files`` are
-mutated FITS files and as many VOTables, read under a limit of memory. Exits with 1 when anything
-happened that must not."""
+``requests`` are malformed ones, to every route of a real service with a survey; ``schema`` are
+those that schemathesis makes of the description, ``--count`` of each operation and kind; ``files``
+are mutated FITS files and as many VOTables, read under a limit of memory. Exits with 1 when
+anything happened that must not."""
 
 from __future__ import annotations
 

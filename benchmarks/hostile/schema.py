@@ -98,9 +98,10 @@ def run(service: Service, *, examples: int, number: int) -> Report:
 def _sound(
     operation: APIOperation, mode: GenerationMode, known: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What is not left to chance: nobody waits, and what is allowed is about what is there."""
+    """What is not left to chance: nobody waits, builds are planned only, and what is allowed is
+    about what is there."""
     asked = {each.name for each in operation.query}
-    query = {"WAIT": 0} if "WAIT" in asked else {}
+    query = {name: value for name, value in (("WAIT", 0), ("PLAN", "true")) if name in asked}
     if mode.is_negative:
         return {"query": query}
     named = {**known, "job_id": known.get(job_kind_of(operation.path), "x")}

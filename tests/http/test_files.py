@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SignatureError
+from app.services.links import PACKAGE
 from app.services.signatures import FileRef, FileSigner
 from app.stores.secrets import SLACK_S, SigningKeys
 from tests.http.archive import LINK_LIFETIME_S, Archive, Clock
@@ -106,6 +107,31 @@ def test_every_change_of_a_token_is_refused(archive: Archive) -> None:
             signer.open(damaged)
     with pytest.raises(SignatureError, match="wrong"):
         FileSigner(keys=lambda: [b"x" * 32], clock=Clock(), lifetime_s=60).open(token)
+
+
+@pytest.mark.parametrize(
+    ("change", "ref"),
+    [
+        ("another image", FileRef("ivo://skyloom.test/demo?Visit-2", 0)),
+        ("another of its files", FileRef(IMAGE, 1)),
+        ("all of its files", FileRef(IMAGE, PACKAGE)),
+        ("for longer", FileRef(IMAGE, 0)),
+    ],
+)
+def test_a_token_cannot_be_widened(archive: Archive, url: str, change: str, ref: FileRef) -> None:
+    token, name = url.rpartition("/files/")[2].split("/")
+    expiry, _, signature = token.split(".")
+    stranger = FileSigner(keys=lambda: [b"stranger" * 4], clock=Clock(), lifetime_s=10**6)
+    later, named, foreign = stranger.sign(ref).split(".")
+    until = later if change == "for longer" else expiry
+    for forged in (f"{until}.{named}.{each}" for each in (signature, foreign, "", "0" * 64)):
+        for place in ("files", "packages"):
+            answer = web.get(f"{archive.url}/{place}/{forged}/{name}")
+            assert answer.status_code == 403, (change, answer.text)
+            assert answer.text.startswith("AuthorizationError: ")
+    # a file's own token opens that file alone
+    assert web.get(f"{archive.url}/packages/{token}/{name}").status_code == 404
+    assert web.get(f"{archive.url}/files/{token}/visit%201.weight.fits").status_code == 404
 
 
 def test_an_expired_link_says_so(archive: Archive, url: str) -> None:

@@ -21,7 +21,8 @@ from astropy.io.votable import from_table, parse
 from astropy.io.votable.tree import TableElement
 from astropy.table import MaskedColumn, Table
 
-from app.stores.downloads import MAX_REDIRECTS
+from app.errors import UploadError
+from app.stores.downloads import MAX_REDIRECTS, Downloads
 from app.stores.results import ResultStore
 from tests.http.archive import Archive, make_uploads
 from tests.jobs import phase_at_end
@@ -495,7 +496,12 @@ def test_a_table_by_its_address(client: httpx.Client, files: str) -> None:
         (f"/hops/{MAX_REDIRECTS + 1}", "redirects more than"),
         ("/long", "limit of bytes"),
         ("/to/file:///etc/passwd", "no http or https address"),
+        ("/to/gopher://127.0.0.1/", "no http or https address"),
         ("/to/http://10.0.0.1/", "not public"),
+        ("/to///10.0.0.1/", "not public"),
+        ("/to/http://localhost/", "not public"),
+        ("/to/http://2130706433/", "not public"),
+        ("/to/http://[::1]/", "not public"),
         ("/to/http://user:secret@127.0.0.1/", "user name or password"),
     ],
 )
@@ -506,6 +512,17 @@ def test_an_address_that_gives_no_table(
     assert answer.status_code == 400 and reason in answer.text
 
 
+def test_a_host_is_trusted_with_its_port_alone(files: str) -> None:
+    port = int(files.rpartition(":")[2])
+    trusting = {
+        trusted: Downloads(max_bytes=10_000, time_limit_s=60, hosts=[f"127.0.0.1:{trusted}"])
+        for trusted in (port, port + 1)
+    }
+    assert trusting[port].fetch(f"{files}/table", name="t") == ONE
+    with pytest.raises(UploadError, match="not public"):
+        trusting[port + 1].fetch(f"{files}/table", name="t")
+
+
 @pytest.mark.parametrize(
     "host",
     [
@@ -514,13 +531,26 @@ def test_an_address_that_gives_no_table(
         "192.168.0.1",
         "169.254.169.254",
         "0.0.0.0",
+        "LOCALHOST",
+        "0",
+        "127.1",
         "2130706433",
+        "0x7f000001",
         "224.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "[::]",
         "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::127.0.0.1]",
         "[fe80::1]",
+        "[fec0::1]",
         "[fd00::1]",
         "[::ffff:10.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[2001:0:a00:1::f5ff:fffe]",
         "[64:ff9b::a00:1]",
+        "[64:ff9b:1::a00:1]",
         "[2002:a00:1::]",
         "100.64.0.1",
     ],
@@ -528,6 +558,17 @@ def test_an_address_that_gives_no_table(
 def test_private_addresses_are_never_reached(client: httpx.Client, host: str) -> None:
     answer = ask_for(client, f"http://{host}/t.xml")
     assert answer.status_code == 400 and "not public" in answer.text
+
+
+@pytest.mark.parametrize(
+    "host", ["0177.0.0.1", "%31%32%37.0.0.1", "１２７.0.0.1", "127.0.0.1%00.a"]
+)
+def test_odd_spellings_of_addresses_lead_nowhere(
+    client: httpx.Client, files: str, host: str
+) -> None:
+    before = len(_Files.asked)
+    answer = ask_for(client, files.replace("127.0.0.1", host) + "/table")
+    assert answer.status_code == 400 and len(_Files.asked) == before
 
 
 # -- jobs -------------------------------------------------------------------------------------
