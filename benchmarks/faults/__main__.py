@@ -1,6 +1,6 @@
 """kill -9 at random moments under load; then nothing may be lost, stuck, double or half written.
 
-usage: python -m benchmarks.faults [--rounds 200] [--seed 1] [--postgres] [--only NAME]
+usage: python -m benchmarks.faults [--rounds 200] [--seed 1] [--postgres] [--only NAME] [--forked]
 
 A service with a Dask scheduler, a worker and SQLite (or PostgreSQL) is asked for builds, queried
 and given new images. In each round one of its processes is killed at a random moment and started
@@ -115,11 +115,18 @@ class Drill:
 
 
 def run(
-    folder: Path, *, rounds: int, seed: int, postgres: bool, only: str | None, quiet: bool = False
+    folder: Path,
+    *,
+    rounds: int,
+    seed: int,
+    postgres: bool,
+    only: str | None,
+    forked: bool = False,
+    quiet: bool = False,
 ) -> Drill:
     """The drill. Raises DrillError for the first promise that is not kept."""
     chance = random.Random(seed)
-    with open_site(folder, postgres=postgres) as site:
+    with open_site(folder, postgres=postgres, forked=forked) as site:
         drill = Drill(site, Load(site, chance), Inspector(site), chance)
         try:
             images = drill.prepare()
@@ -145,6 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--only", choices=("server", "worker", "scheduler", "postgres"))
+    parser.add_argument("--forked", action="store_true", help="Interpreters are not started anew.")
     parser.add_argument("--folder", type=Path, help="Keep everything here.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="skyloom-faults-") as folder:
@@ -155,6 +163,7 @@ def main() -> None:
                 seed=given.seed,
                 postgres=given.postgres,
                 only=given.only,
+                forked=given.forked,
             )
         except DrillError:
             traceback.print_exc()

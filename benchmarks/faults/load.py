@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ import httpx
 
 from benchmarks.faults.site import PATIENCE_S, DrillError, Site, wait_until
 from benchmarks.faults.sky import COLLECTION, write_newcomers
+from tests.flows.starter import Started
 
 ENDED = {"COMPLETED", "ERROR", "ABORTED"}
 QUERY = "SELECT obs_collection, COUNT(*) AS n FROM ivoa.ObsCore GROUP BY obs_collection"
@@ -95,13 +97,13 @@ class Load:
         wait_until(lambda: self._command(folder).wait() == 0, "ingest does not succeed")
         self.published += NEWCOMERS
 
-    def _command(self, folder: Path) -> subprocess.Popen[bytes]:
+    def _command(self, folder: Path) -> subprocess.Popen[bytes] | Started:
         return self.site.command("ingest", str(folder), "--collection", COLLECTION)
 
-    def _kill_later(self, command: subprocess.Popen[bytes]) -> None:
+    def _kill_later(self, command: subprocess.Popen[bytes] | Started) -> None:
         with suppress(subprocess.TimeoutExpired):
             command.wait(self.chance.uniform(0.5, 4.0))
-        command.kill()
+        command.send_signal(signal.SIGKILL)
         command.wait()
         self.answers["ingest killed"] += 1
 

@@ -1,4 +1,6 @@
-"""The processes of a service on a cluster, each of which can be killed and started again."""
+"""The processes of a service on a cluster, each of which can be killed and started again. Those of
+``skyloom`` may begin as forks of one that has imported everything (see tests.flows.starter): more
+rounds in the same time, though recovery then takes less than where interpreters start."""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.flows.starter import Started, starter
 from tests.postgres import PostgresServer, find_postgres, private_server
 
 PATIENCE_S = 240.0
@@ -23,6 +26,7 @@ PATIENCE_S = 240.0
 SETTINGS = {"SKYLOOM_LEASE_S": "5", "SKYLOOM_WORKERS": "1", "SKYLOOM_SYNC_TIME_LIMIT_S": "900"}
 
 
+SKYLOOM = [sys.executable, "-m", "app.cli"]
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 """As PostgreSQL is set by itself: what it has confirmed survives a kill."""
 
@@ -47,11 +51,16 @@ class Running:
     command: list[str]
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    forked: bool = False
+    process: subprocess.Popen[bytes] | Started | None = None
 
     def start(self) -> None:
         """Start it; returns at once."""
         with self.log.open("ab") as log:
+            if self.forked and self.command[: len(SKYLOOM)] == SKYLOOM:
+                words = self.command[len(SKYLOOM) :]
+                self.process = starter().start(words, self.environment, log, log)
+                return
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
@@ -77,6 +86,7 @@ class Site:
     ports: tuple[int, int]
     database_url: str
     postgres: PostgresServer | None
+    forked: bool = False
     running: dict[str, Running] = field(default_factory=dict)
 
     @property
@@ -108,15 +118,13 @@ class Site:
         own = ("server", "worker", "scheduler")
         return own if self.postgres is None else (*own, "postgres")
 
-    def command(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def command(self, *arguments: str) -> subprocess.Popen[bytes] | Started:
         """Start one ``skyloom`` command."""
-        with (self.folder / "commands.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "app.cli", *arguments],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        log = self.folder / "commands.log"
+        started = Running([*SKYLOOM, *arguments], self.environment, log, self.forked)
+        started.start()
+        assert started.process is not None
+        return started.process
 
     def start(self, name: str) -> None:
         """Start one of the programs; returns at once."""
@@ -124,17 +132,16 @@ class Site:
             self._start_postgres()
             return
         cluster = f"tcp://127.0.0.1:{self.ports[1]}"
-        skyloom = [sys.executable, "-m", "app.cli"]
         commands = {
-            "server": [*skyloom, "serve", "--port", str(self.ports[0])],
-            "worker": [*skyloom, "worker", cluster],
+            "server": [*SKYLOOM, "serve", "--port", str(self.ports[0])],
+            "worker": [*SKYLOOM, "worker", cluster],
             "scheduler": [
                 *(sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"),
                 *("--host", "127.0.0.1", "--port", str(self.ports[1])),
             ],
         }
         log = self.folder / f"{name}.log"
-        self.running[name] = Running(commands[name], self.environment, log)
+        self.running[name] = Running(commands[name], self.environment, log, self.forked)
         self.running[name].start()
 
     def kill(self, name: str) -> None:
@@ -181,7 +188,7 @@ def _free_port() -> int:
 
 @contextmanager
 def open_site(
-    folder: Path, *, postgres: bool, ports: tuple[int, int] | None = None
+    folder: Path, *, postgres: bool, forked: bool = False, ports: tuple[int, int] | None = None
 ) -> Iterator[Site]:
     """A site that runs, its database empty; all is killed at the end."""
     with ExitStack() as stack:
@@ -193,7 +200,7 @@ def open_site(
             server = stack.enter_context(private_server(programs, settings=DURABLE))
             url = server.create()
         (folder / "data").mkdir(parents=True)
-        site = Site(folder, ports or (_free_port(), _free_port()), url, server)
+        site = Site(folder, ports or (_free_port(), _free_port()), url, server, forked)
         try:
             if site.command("init").wait() != 0:
                 raise DrillError((folder / "commands.log").read_text())
