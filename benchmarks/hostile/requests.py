@@ -87,20 +87,29 @@ def known_of(service: Service) -> dict[str, str]:
     return known | jobs_of(service, known.get("image", "x"))
 
 
+_LISTS: Final = {
+    "tap": "/tap/async",
+    "cutout": "/soda/async",
+    "template": "/builds/template/async",
+    "difference": "/builds/difference/async",
+}
+
+
 def jobs_of(service: Service, image: str) -> dict[str, str]:
     """A fresh job of each kind, by its kind, as far as the service takes more of them."""
-    asked: dict[str, tuple[str, dict[str, str]]] = {
-        "tap": ("/tap/async", {"LANG": "ADQL", "QUERY": QUERY}),
-        "cutout": ("/soda/async", {"ID": image}),
-        "template": ("/builds/template/async", {"ID": image}),
-        "difference": ("/builds/difference/async", {"ID": image}),
-    }
     jobs = {}
-    for kind, (path, parameters) in asked.items():
-        made = web.post(f"{service.url}{path}", data=parameters)
+    for kind, path in _LISTS.items():
+        asked = {"LANG": "ADQL", "QUERY": QUERY} if kind == "tap" else {"ID": image}
+        made = web.post(f"{service.url}{path}", data=asked)
         if made.status_code == 303:
             jobs[kind] = str(made.headers["location"]).rsplit("/", 1)[1]
     return jobs
+
+
+def remove_jobs(service: Service, known: Mapping[str, str]) -> None:
+    """Destroy what :func:`jobs_of` made: a client may have so many jobs and no more."""
+    for kind in known.keys() & _LISTS:
+        web.delete(f"{service.url}{_LISTS[kind]}/{known[kind]}")
 
 
 def secrets_of(service: Service) -> tuple[bytes, ...]:
@@ -126,6 +135,7 @@ def run(
         share, mine = len(range(number, count, clients)), dict(known)
         for sent, request in enumerate(requests(seed + number, share, mine)):
             if sent % RENEWED == 0:
+                remove_jobs(service, mine)
                 mine |= jobs_of(service, mine.get("image", "x"))
             answer = answer_of(service.port, request)
             with lock:

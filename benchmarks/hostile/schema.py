@@ -18,7 +18,7 @@ from schemathesis import APIOperation, Case, GenerationMode, Response
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.failures import FailureGroup
 
-from benchmarks.hostile.requests import DEATHS, LEAKS, jobs_of, known_of, secrets_of
+from benchmarks.hostile.requests import DEATHS, LEAKS, jobs_of, known_of, remove_jobs, secrets_of
 from tests.flows.service import Service
 from tests.http.access_matrix import job_kind_of
 
@@ -91,6 +91,7 @@ def run(
             if not among(operation.method.upper(), operation.path):
                 continue
             report.operations += 1
+            remove_jobs(service, known)
             known |= jobs_of(service, known.get("image", "x"))
             for mode in GenerationMode:
                 cases = operation.as_strategy(mode, **_sound(operation, mode, known))
