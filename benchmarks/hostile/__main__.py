@@ -9,6 +9,7 @@ anything happened that must not."""
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import resource
 import sys
 import tempfile
@@ -50,6 +51,7 @@ def _served(service: Service) -> Iterator[Service]:
 
 
 def _files(count: int, seed: int) -> int:
+    faulthandler.enable()  # what kills the interpreter is told too
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     report = files.Report()
     with tempfile.TemporaryDirectory() as scratch:

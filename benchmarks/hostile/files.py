@@ -74,6 +74,8 @@ class Report:
             self.faults.setdefault(repr(error)[:200], name)
         self.outcomes[outcome] += 1
         self.slowest = max(self.slowest, (time.monotonic() - start_s, name))
+        if self.outcomes.total() % 200 == 0:
+            print("\n".join(self.lines()), flush=True)
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
