@@ -15,6 +15,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from app.errors import ImageFormatError, ServiceError
+from app.stores.tile_cards import require_sound_tiles
 
 Bounds = tuple[int, int, int, int]
 """Half-open (y0, y1, x0, x1)."""
@@ -88,6 +89,8 @@ def read_plane(
     unit = hdulist[hdu]
     if not unit.is_image:
         raise ImageFormatError("", f"HDU {hdu} is not an image")
+    if is_tiled(unit):
+        require_readable_tiles(unit)
     if bounds is None:
         data = unit.data
     else:
@@ -148,6 +151,16 @@ def require_whole_headers(hdulist: Any) -> None:
     info["file"].seek(info["datLoc"] + info["datSpan"])
     if info["file"].read(len(_EXTENSION)) == _EXTENSION:
         raise ImageFormatError("", f"truncated: it ends in the header of HDU {len(hdulist)}")
+
+
+def require_readable_tiles(unit: Any) -> None:
+    """Refuse a tile-compressed image whose pixels cannot be read, by the cards of its table: what
+    astropy shows are those of the image. Raises ImageFormatError."""
+    info = unit.fileinfo()
+    if info is not None:
+        info["file"].seek(info["hdrLoc"])
+        cards = info["file"].read(info["datLoc"] - info["hdrLoc"])
+        require_sound_tiles(fits.Header.fromstring(cards))
 
 
 def is_tiled(unit: Any) -> bool:

@@ -21,7 +21,7 @@ from astropy.io import fits
 
 from app.errors import ImageFormatError
 from app.pixels.cube_axes import CubeAxes
-from app.stores.fits_files import PACKED_SUFFIXES, format_faults, is_tiled
+from app.stores.fits_files import PACKED_SUFFIXES, format_faults, is_tiled, require_readable_tiles
 from app.stores.image_files import Identity, ImageFiles, OpenFile
 from app.stores.remote.addresses import name_of
 from app.stores.remote.files import RemoteFiles
@@ -101,6 +101,8 @@ class PlaneFiles:
             header = unit.header.copy()
             shape = tuple(int(size) for size in unit.shape) if unit.is_image else ()
             tiled, squeezed = is_tiled(unit), path.endswith(PACKED_SUFFIXES)
+            if tiled:
+                require_readable_tiles(unit)
             offset = None if tiled or squeezed else int(unit.fileinfo()["datLoc"])
         stored = np.dtype(_DTYPES[int(header["BITPIX"])])
         axes = CubeAxes.of(header, shape) if len(shape) > 2 else CubeAxes()
