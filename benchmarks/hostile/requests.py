@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -95,10 +95,11 @@ _LISTS: Final = {
 }
 
 
-def jobs_of(service: Service, image: str) -> dict[str, str]:
+def jobs_of(service: Service, image: str, kinds: Collection[str] = tuple(_LISTS)) -> dict[str, str]:
     """A fresh job of each kind, by its kind, as far as the service takes more of them."""
     jobs = {}
-    for kind, path in _LISTS.items():
+    for kind in kinds:
+        path = _LISTS[kind]
         asked = {"LANG": "ADQL", "QUERY": QUERY} if kind == "tap" else {"ID": image}
         made = web.post(f"{service.url}{path}", data=asked)
         if made.status_code == 303:

@@ -91,8 +91,10 @@ def run(
             if not among(operation.method.upper(), operation.path):
                 continue
             report.operations += 1
-            remove_jobs(service, known)
-            known |= jobs_of(service, known.get("image", "x"))
+            if "{job_id}" in operation.path:
+                kind = job_kind_of(operation.path)
+                remove_jobs(service, {kind: known.pop(kind, "x")})
+                known |= jobs_of(service, known.get("image", "x"), [kind])
             for mode in GenerationMode:
                 cases = operation.as_strategy(mode, **_sound(operation, mode, known))
                 with suppress(Unsatisfiable):  # where nothing is asked, nothing can be wrong
