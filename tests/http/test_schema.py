@@ -27,6 +27,6 @@ def test_every_answer_is_as_described(service: Service) -> None:
     def among(method: str, path: str) -> bool:
         return method != "HEAD" and not path.startswith(ALIKE)
 
-    report = schema.run(service, examples=2, number=1, among=among)
+    report = schema.run(service, examples=1, number=1, among=among)
     assert report.faults == {}
     assert report.operations > 50 and {200, 303, 400, 404} <= set(report.statuses)
