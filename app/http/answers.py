@@ -34,7 +34,7 @@ async def answer_query(
         result = run(control=control)
         return write_answer(result, result.batches, describe_error=describe)
 
-    slot = await lanes.enter(identity_in(request.state).account)
+    slot = await lanes.enter(identity_in(request.state).account, control.pace)
     return await stream(
         request,
         answer,

@@ -10,8 +10,12 @@ from typing import Final, TypeVar
 
 from app.errors import TooBusyError
 from app.http.streaming import OwnThreads
+from app.stores.tables.control import Pace
 
-SHORT_SLOTS: Final = min(16, max(4, 2 * (os.cpu_count() or 1)))
+CORES: Final = os.cpu_count() or 1
+LEAST_CORES: Final = 0.5
+"""Of a machine with one core long queries have half beside short ones."""
+SHORT_SLOTS: Final = min(16, max(4, 2 * CORES))
 """More of them at once only wait for each other: 8 on 2 cores took a fifth more time of the cores
 for each query, and left them idle as often. With the long ones and jobs they are fewer than the
 connections that a pool opens."""
@@ -20,7 +24,9 @@ LONG_EACH: Final = SHORT_SLOTS
 """Long queries of one account that run beside each other and leave it the short places: more would
 take the cores from others."""
 LONG_AFTER_S: Final = 0.25
-"""A query that takes longer gives its place to another one."""
+"""A query that takes longer gives its place to another one, and then gives way to short ones."""
+LINGER_S: Final = 0.05
+"""Who has asked something short asks the next thing soon: so long the long ones still give way."""
 MAX_WAITING: Final = 64
 PATIENCE_S: Final = 20.0
 
@@ -37,6 +43,9 @@ class QueryLanes:
     Accounts are served evenly: a free place goes to the one that holds the fewest. None holds more
     than ``long_each`` long places, nor all of the short ones: half of them are left to others.
     Where too many wait the newest of the account with the most of them is sent away.
+
+    While short ones run, all that have become long take one of the ``cores`` less than there are:
+    each rests for a part of its time.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class QueryLanes:
         waiting: int = MAX_WAITING,
         patience_s: float = PATIENCE_S,
         long_after_s: float = LONG_AFTER_S,
+        cores: int = CORES,
     ) -> None:
         self._threads = OwnThreads(short + long, "query")
         self._short_left = short
@@ -61,17 +71,24 @@ class QueryLanes:
         self._long_of: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._overdue: deque[Slot] = deque()
+        self._giving_way: set[Slot] = set()
+        self._is_shared = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._cores_of_long = max(LEAST_CORES, cores - 1)
 
-    async def enter(self, account: str = "") -> Slot:
-        """A place for one query of an account, to be left. Raises TooBusyError when too many wait
-        already, or none became free in time."""
+    async def enter(self, account: str = "", pace: Pace | None = None) -> Slot:
+        """A place for one query of an account, to be left; ``pace`` is that of its statement.
+
+        Raises TooBusyError when too many wait already, or none became free in time.
+        """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(account, deque()).append(turn)
         self._serve()
         if not turn.done():
             self._keep_few_waiting()
             await self._wait(turn, account)
-        return Slot(self, self._long_after_s, account)
+        self._set_paces()
+        return Slot(self, self._long_after_s, account, pace or Pace())
 
     async def _wait(self, turn: asyncio.Future[None], account: str) -> None:
         try:
@@ -139,6 +156,12 @@ class QueryLanes:
 
     def move(self, slot: Slot) -> bool:
         """Give a query that has become long another place, now or when one is free."""
+        self._giving_way.add(slot)
+        moved = self._move(slot)
+        self._set_paces()
+        return moved
+
+    def _move(self, slot: Slot) -> bool:
         if not self._may_be_long(slot.account):
             self._overdue.append(slot)
             return False
@@ -147,10 +170,38 @@ class QueryLanes:
         self.leave_short(slot.account)
         return True
 
-    def forget(self, slot: Slot) -> None:
-        """A query that waited for a long place has ended."""
-        if slot in self._overdue:
-            self._overdue.remove(slot)
+    def end(self, slot: Slot, *, is_long: bool) -> None:
+        """A query has ended."""
+        self._giving_way.discard(slot)
+        if is_long:
+            self.leave_long(slot.account)
+        else:
+            if slot in self._overdue:
+                self._overdue.remove(slot)
+            self.leave_short(slot.account)
+        self._set_paces()
+
+    def _set_paces(self) -> None:
+        """Have the long ones rest while there are short ones, and a moment longer."""
+        if sum(self._short_of.values()) > len(self._overdue):
+            self._stop_lingering()
+            self._is_shared = True
+        elif self._is_shared and self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._let_run)
+        rest = max(0.0, len(self._giving_way) / self._cores_of_long - 1.0)
+        for slot in self._giving_way:
+            slot.pace.rest = rest if self._is_shared else 0.0
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def _let_run(self) -> None:
+        """No short query has come for a while."""
+        self._stop_lingering()
+        self._is_shared = False
+        self._set_paces()
 
 
 def _take_one(counts: Counter[str], account: str) -> None:
@@ -162,9 +213,10 @@ def _take_one(counts: Counter[str], account: str) -> None:
 class Slot:
     """The place of one query of an account."""
 
-    def __init__(self, lanes: QueryLanes, long_after_s: float, account: str) -> None:
+    def __init__(self, lanes: QueryLanes, long_after_s: float, account: str, pace: Pace) -> None:
         self.lanes = lanes
         self.account = account
+        self.pace = pace
         self._is_long = False
         self._has_left = False
         loop = asyncio.get_running_loop()
@@ -180,8 +232,4 @@ class Slot:
             return
         self._has_left = True
         self._timer.cancel()
-        if self._is_long:
-            self.lanes.leave_long(self.account)
-        else:
-            self.lanes.forget(self)
-            self.lanes.leave_short(self.account)
+        self.lanes.end(self, is_long=self._is_long)

@@ -16,6 +16,7 @@ from app.stores import sqlite_native_rows as rows
 from app.stores.column_room import DONE, FULL, NO_ROOM, ODD_VALUE, ColumnRoom
 from app.stores.sqlite_native import NativeSqlite
 from app.stores.sqlite_statements import StatementShelf
+from app.stores.tables.control import Pace
 
 _PROGRESS_STEPS: Final = 1000
 """SQLite virtual-machine steps between two looks at the clock (tens of microseconds)."""
@@ -26,12 +27,15 @@ Bound = str | int | float | None
 
 
 class Watch:
-    """What a running statement asks again and again: whether it was cancelled or is out of time."""
+    """What a running statement asks again and again: whether it was cancelled, is out of time, or
+    is to rest."""
 
-    def __init__(self, limit_s: float | None) -> None:
+    def __init__(self, limit_s: float | None, pace: Pace) -> None:
         self._state = np.zeros(rows.STATE_WORDS, np.int64)
         self.address = int(self._state.ctypes.data)
         self._state[rows.ADDRESS] = self.address
+        self._pace = pace
+        self._state[rows.PACE] = pace.address
         if limit_s is not None:
             now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             self._state[rows.DEADLINE_NS] = now_ns + round(limit_s * 1e9)

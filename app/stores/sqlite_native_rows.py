@@ -44,6 +44,7 @@ _int64 = types.ExternalFunction("sqlite3_value_int64", types.int64(types.intp))
 _double = types.ExternalFunction("sqlite3_value_double", types.float64(types.intp))
 _text = types.ExternalFunction("sqlite3_value_text", types.intp(types.intp))
 _bytes = types.ExternalFunction("sqlite3_value_bytes", types.int32(types.intp))
+_nanosleep = types.ExternalFunction("nanosleep", types.int32(types.intp, types.intp))
 _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
 
 _SQLITE_INTEGER = 1
@@ -150,23 +151,40 @@ def fetch_rows(
     return found
 
 
-STATE_WORDS: Final = 5
+STATE_WORDS: Final = 7
 CANCELLED: Final = 0
 DEADLINE_NS: Final = 1
 ADDRESS: Final = 4
+PACE: Final = 5
+_LEAST_REST_NS: Final = 1_000_000
+_MOST_REST_NS: Final = 10_000_000
 
 
 @cfunc(types.int32(types.CPointer(types.int64)), cache=True)
 def watch(state: Any) -> int:
     """Progress handler: non-zero, which interrupts the statement, once it was cancelled or its
-    time is up.
+    time is up. It sleeps where the statement is to give way.
 
     ``state``: the flag, the moment on the monotonic clock in nanoseconds (0: never), room for a
-    ``struct timespec``, the address of ``state``.
+    ``struct timespec``, the address of ``state``, that of a word that says how long the statement
+    rests (:class:`app.stores.tables.control.Pace`), when it last rested (0: not yet).
     """
     if state[0] != 0:
         return 1
-    if state[1] == 0:
-        return 0
+    rest = load_64(state[5])
+    if rest == 0:
+        state[6] = 0
+        if state[1] == 0:
+            return 0
     _clock_gettime(_MONOTONIC, state[4] + 16)
-    return 1 if state[2] * 1_000_000_000 + state[3] > state[1] else 0
+    now = state[2] * 1_000_000_000 + state[3]
+    if rest > 0 and state[6] == 0:
+        state[6] = now
+    elif rest > 0:
+        due = (now - state[6]) * rest // 1024
+        if due > _LEAST_REST_NS:
+            state[2], state[3] = 0, min(due, _MOST_REST_NS)
+            _nanosleep(state[4] + 16, 0)
+            _clock_gettime(_MONOTONIC, state[4] + 16)
+            now = state[6] = state[2] * 1_000_000_000 + state[3]
+    return 1 if state[1] != 0 and now > state[1] else 0

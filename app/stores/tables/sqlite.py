@@ -102,7 +102,7 @@ def _by_machine(
     """The rows, read without the interpreter."""
     from app.stores.sqlite_native_reader import NativeStatement, Watch, watched
 
-    watch = Watch(deadline.left_s())
+    watch = Watch(deadline.left_s(), control.pace)
 
     def interrupt() -> None:
         watch.cancel()
