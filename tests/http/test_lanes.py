@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import TooBusyError
 from app.http.lanes import QueryLanes, Slot
+from app.stores.tables.control import Pace
 
 
 def test_a_short_query_passes_the_long_ones() -> None:
@@ -143,8 +144,33 @@ def test_long_queries_of_one_account_do_not_take_the_places_of_another() -> None
     asyncio.run(story())
 
 
-async def _settled(lanes: QueryLanes, account: str) -> Slot:
+def test_long_queries_rest_while_others_ask_something_short() -> None:
+    async def story() -> None:
+        lanes = QueryLanes(short=4, long=4, long_after_s=0.0, cores=2)
+        paces = [Pace() for _ in range(3)]
+        long = [await _settled(lanes, "greedy", pace) for pace in paces]
+        await _all_run(paces)
+        short = await lanes.enter("other")
+        assert [pace.rest for pace in paces] == [2.0, 2.0, 2.0]  # one core for three
+        short.leave()
+        assert paces[0].rest == 2.0  # a moment longer
+        await _all_run(paces)
+        for slot in long[1:]:
+            slot.leave()
+        (await lanes.enter("other")).leave()
+        assert paces[0].rest == 0.0  # one leaves a core free
+        long[0].leave()
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
+async def _settled(lanes: QueryLanes, account: str, pace: Pace | None = None) -> Slot:
     """The place of a query that is overdue by now."""
-    slot = await lanes.enter(account)
+    slot = await lanes.enter(account, pace)
     await asyncio.sleep(0.01)
     return slot
+
+
+async def _all_run(paces: list[Pace]) -> None:
+    while any(pace.rest > 0 for pace in paces):
+        await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from app.sky.shapes import Point
 from app.stores.database import open_engine, write_transaction
 from app.stores.metadata import MetadataStores, open_stores
 from app.stores.sqlite_native import SWITCH, handle_of, native_sqlite
+from app.stores.tables.control import StatementControl
 from tests.stores.contract import (
+    COUNTING,
     ROOT,
     DatasetStoreContract,
     PublishContract,
@@ -28,6 +31,8 @@ from tests.stores.contract import (
     query,
     unreachable,
 )
+
+NUMBER = field("n", "integer")
 
 
 @pytest.fixture
@@ -55,6 +60,24 @@ class TestTablesByPython(TestTables):
 
     def test_rows_are_read_by_compiled_code(self, stores: MetadataStores) -> None:
         assert native_sqlite() is None
+
+
+def test_a_statement_rests_while_it_is_to_give_way(stores: MetadataStores) -> None:
+    asked = query(stores, COUNTING + "SELECT count(*) AS n FROM c", [NUMBER], last=2_000_000)
+    control = StatementControl()
+
+    def times_left() -> int:
+        """How often its thread gave its core back by itself."""
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        (batch,) = stores.tables.stream(asked, control=control, time_limit_s=60)
+        assert batch.to_pylist() == [{"n": 2_000_000}]
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+    alone = times_left()
+    control.pace.rest = 1.0
+    resting = times_left()
+    control.pace.rest = 0.0
+    assert resting > 10 + 2 * max(alone, times_left())
 
 
 ODD = """
