@@ -19,6 +19,7 @@ from app import (
     __version__,
     cli_access,
     cli_adql,
+    cli_bench,
     cli_builds,
     cli_care,
     cli_hips,
@@ -50,6 +51,7 @@ cli_adql.add_commands(app)
 cli_hips.add_commands(app)
 cli_access.add_commands(app)
 cli_care.add_commands(app)
+cli_bench.add_commands(app)
 
 
 @app.callback(invoke_without_command=True)
