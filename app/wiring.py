@@ -9,17 +9,11 @@ from functools import partial
 
 from app.config import Config
 from app.http.context import ServiceAddress
-from app.http.faults import describe_plainly
 from app.schema.allowances import Allowances
-from app.services.build_executor import BuildExecutor
 from app.services.builds import BuildService
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
 from app.services.coverage import CoverageService
-from app.services.cutout_files import CutoutWriter
-from app.services.cutout_jobs import CutoutExecutor
-from app.services.cutout_pictures import CutoutPictures
-from app.services.cutouts import CutoutService
 from app.services.dispatcher import Dispatcher
 from app.services.first_use import FirstUseService
 from app.services.forced_photometry import ForcedPhotometer
@@ -31,49 +25,42 @@ from app.services.keeper import Keeper
 from app.services.light_curves import LightCurveService
 from app.services.links import LinkService
 from app.services.psf import PsfService
-from app.services.query import QueryService, TapExecutor
-from app.services.quotes import BuildCosts, QueryCosts, QuoteService
+from app.services.query import QueryService
+from app.services.quotes import QuoteService
 from app.services.signatures import FileSigner
 from app.services.skymap import SkyMapService
 from app.services.stamp_builds import StampBuilder
 from app.services.stamps import StampService
-from app.services.storage_quota import StorageQuota
 from app.services.uploads import UploadLimits, UploadService
 from app.stores.downloads import Downloads
 from app.stores.file_cache import FileCache
 from app.stores.images import ImageStore
 from app.stores.metadata import MetadataStores, open_stores
-from app.stores.plane_files import PlaneFiles
-from app.stores.processes import is_gone, make_owner_name
 from app.stores.results import ResultStore
 from app.stores.secrets import SigningKeys
-from app.uws.job import Job, JobKind
 from app.wiring_accounts import make_allowances, make_identities
 from app.wiring_care import make_eviction
 from app.wiring_database import now
-from app.wiring_images import make_files, make_planner, make_remote, make_skymap, make_stamps
+from app.wiring_images import (
+    Cutouts,
+    make_cutouts,
+    make_files,
+    make_planner,
+    make_remote,
+    make_skymap,
+    make_stamps,
+)
+from app.wiring_jobs import JobMeans, make_jobs, make_quotes
 from app.wiring_operations import Operations, make_operations, watch_stores
 from app.workers.cluster import ClusterEngine
 from app.workers.embedded import EmbeddedEngine
 from app.workers.engine import Engine
 from app.workers.work import Limits
 
-QUERY_SLOTS = 4
-"""TAP jobs that one server runs at a time."""
-CUTOUT_SLOTS = 2
 PREVIEW_CACHE_BYTES = 500_000_000
 TILE_CACHE_BYTES = 300_000_000
 TILE_LIMITS_CACHE_BYTES = 1_000_000
 PSF_CACHE_BYTES = 500_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cutouts:
-    """What finds, writes and draws parts of images."""
-
-    service: CutoutService
-    writer: CutoutWriter
-    pictures: CutoutPictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,22 +122,13 @@ def build_services(config: Config) -> Services:
     engine = make_engine(config)
     allowances = make_allowances(config)
     identities = make_identities(config, stores)
-    queries = QueryService(
-        tables=stores.tables,
-        catalogs=stores.catalogs,
-        default_rows=config.default_rows,
-        max_rows=config.max_rows,
-        time_limit_s=config.query_time_limit_s,
-        on_end=operations.query_ended,
-        allowances=allowances,
-    )
+    queries = make_queries(config, stores, operations, allowances)
     finder = CandidateFinder(
         datasets=stores.datasets, tables=stores.tables, catalogs=stores.catalogs
     )
-    planner = make_planner(config, stores, finder)
     builds = BuildService(
         datasets=stores.datasets,
-        planner=planner,
+        planner=make_planner(config, stores, finder),
         engine=engine,
         clock=now,
         files=files,
@@ -161,17 +139,19 @@ def build_services(config: Config) -> Services:
     images = ImageStore(data_dir=config.data_dir.absolute(), remote=make_remote(config))
     cuts = make_cutouts(config, stores, images)
     jobs, dispatcher = make_jobs(
-        config,
-        stores,
-        identities,
-        allowances,
-        queries,
-        uploads,
-        builds,
-        results,
-        quotes,
-        cuts,
-        operations,
+        JobMeans(
+            config=config,
+            stores=stores,
+            identities=identities,
+            allowances=allowances,
+            queries=queries,
+            uploads=uploads,
+            builds=builds,
+            results=results,
+            quotes=quotes,
+            cutouts=cuts,
+            metrics=operations.metrics,
+        )
     )
     caches = make_caches(config)
     watch_stores(operations, stores, caches)
@@ -198,11 +178,7 @@ def build_services(config: Config) -> Services:
         images=images,
         psfs=PsfService(datasets=stores.datasets, psfs=psfs),
         cutouts=cuts,
-        light_curves=LightCurveService(
-            datasets=stores.datasets,
-            rows=rows,
-            photometer=ForcedPhotometer(images=images, psfs=psfs),
-        ),
+        light_curves=make_light_curves(stores, rows, images, psfs),
         stamps=make_stamps(stores, rows, images),
         stamp_builder=StampBuilder(first_use=first_use),
         coverage=CoverageService(store=stores.coverage, rows=rows, clock=now),
@@ -214,6 +190,29 @@ def build_services(config: Config) -> Services:
         address=ServiceAddress(base_url=config.base_url),
         operations=operations,
     )
+
+
+def make_queries(
+    config: Config, stores: MetadataStores, operations: Operations, allowances: Allowances
+) -> QueryService:
+    """What runs ADQL, within the limits of the settings."""
+    return QueryService(
+        tables=stores.tables,
+        catalogs=stores.catalogs,
+        default_rows=config.default_rows,
+        max_rows=config.max_rows,
+        time_limit_s=config.query_time_limit_s,
+        on_end=operations.query_ended,
+        allowances=allowances,
+    )
+
+
+def make_light_curves(
+    stores: MetadataStores, rows: CatalogRows, images: ImageStore, psfs: ImagePsfs
+) -> LightCurveService:
+    """What measures the images at a place."""
+    photometer = ForcedPhotometer(images=images, psfs=psfs)
+    return LightCurveService(datasets=stores.datasets, rows=rows, photometer=photometer)
 
 
 def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> LinkService:
@@ -229,16 +228,6 @@ def make_links(config: Config, stores: MetadataStores, quotes: QuoteService) -> 
         signer=signer,
         files=make_files(config),
         seconds_of=seconds_of,
-    )
-
-
-def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> Cutouts:
-    """Cutouts of the images of a store; what is known of their files is shared."""
-    planes = PlaneFiles(data_dir=config.data_dir.absolute(), remote=make_remote(config))
-    return Cutouts(
-        service=CutoutService(datasets=stores.datasets, files=planes),
-        writer=CutoutWriter(files=planes, images=images),
-        pictures=CutoutPictures(files=planes),
     )
 
 
@@ -293,105 +282,4 @@ def make_uploads(
         results=results,
         allowances=allowances,
         identity_of=identities.of_owner,
-    )
-
-
-def make_jobs(
-    config: Config,
-    stores: MetadataStores,
-    identities: IdentityService,
-    allowances: Allowances,
-    queries: QueryService,
-    uploads: UploadService,
-    builds: BuildService,
-    results: ResultStore,
-    quotes: QuoteService,
-    cuts: Cutouts,
-    operations: Operations,
-) -> tuple[JobService, Dispatcher]:
-    """The job service, and the dispatcher that it wakes when a job was queued or aborted."""
-    build_executor = BuildExecutor(
-        builds=builds, jobs=stores.jobs, clock=now, identity_of=identities.of_owner
-    )
-
-    def expire(job: Job) -> None:
-        jobs.expire(job)
-
-    quota = StorageQuota(
-        jobs=stores.jobs, allowances=allowances, identity_of=identities.of_owner, clock=now
-    )
-    dispatcher = Dispatcher(
-        jobs=stores.jobs,
-        executors={
-            "tap": TapExecutor(
-                queries=queries,
-                uploads=uploads,
-                results=results,
-                default_service_url=config.base_url or "",
-                identity_of=identities.of_owner,
-                meter=quota.meter,
-            ),
-            "template": build_executor,
-            "difference": build_executor,
-            "cutout": CutoutExecutor(
-                cutouts=cuts.service,
-                writer=cuts.writer,
-                pictures=cuts.pictures,
-                results=results,
-                describe_error=describe_plainly,
-                identity_of=identities.of_owner,
-                meter=quota.meter,
-            ),
-        },
-        slots=job_slots(config),
-        clock=now,
-        expire=expire,
-        discard=results.delete,
-        owner=make_owner_name(),
-        is_gone=is_gone,
-        lease_s=config.lease_s,
-        max_attempts=config.max_attempts,
-        on_end=operations.metrics.job_ended,
-    )
-    jobs = JobService(
-        jobs=stores.jobs,
-        results=results,
-        clock=now,
-        lifetime_s=config.job_lifetime_s,
-        execution_limits_s={"tap": int(config.query_time_limit_s)},
-        archive_s=config.job_archive_s,
-        allowances=allowances,
-        quote=quotes.quote,
-        on_change=dispatcher.notify,
-    )
-    return jobs, dispatcher
-
-
-def job_slots(config: Config) -> dict[JobKind, int]:
-    """How many jobs of each kind one server runs at a time."""
-    return {
-        "tap": QUERY_SLOTS,
-        "template": config.workers,
-        "difference": config.workers,
-        "cutout": CUTOUT_SLOTS,
-    }
-
-
-def make_quotes(
-    config: Config,
-    stores: MetadataStores,
-    queries: QueryService,
-    uploads: UploadService,
-    builds: BuildService,
-) -> QuoteService:
-    """What says when a job will be done."""
-    return QuoteService(
-        jobs=stores.jobs,
-        costs={
-            "tap": QueryCosts(queries, uploads, stores.jobs),
-            "template": BuildCosts("template", builds, stores.datasets),
-            "difference": BuildCosts("difference", builds, stores.datasets),
-        },
-        slots=job_slots(config),
-        clock=now,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +18,9 @@ from app.services.bright_objects import BrightObjectFinder
 from app.services.build_planner import BuildPlanner
 from app.services.builds_candidates import CandidateFinder
 from app.services.catalog_rows import CatalogRows
+from app.services.cutout_files import CutoutWriter
+from app.services.cutout_pictures import CutoutPictures
+from app.services.cutouts import CutoutService
 from app.services.difference_listing import DifferenceListing
 from app.services.hips.service import HipsService
 from app.services.ingest.report import IngestReport
@@ -30,6 +34,7 @@ from app.sky.skymap import SkyMap
 from app.stores.images import ImageStore
 from app.stores.kept_files import KeptFiles
 from app.stores.metadata import MetadataStores, open_stores
+from app.stores.plane_files import PlaneFiles
 from app.stores.remote.files import RemoteFiles, open_remote_files
 from app.stores.remote.settings import RemoteSettings
 from app.wiring_database import initialise, make_data_folder, no_data_folder, now
@@ -212,3 +217,22 @@ def prepare_demo(
     with open_ingest(config) as service:
         report = service.run([truth.images], collection=COLLECTION, profile=None, progress=progress)
     return truth, report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutouts:
+    """What finds, writes and draws parts of images."""
+
+    service: CutoutService
+    writer: CutoutWriter
+    pictures: CutoutPictures
+
+
+def make_cutouts(config: Config, stores: MetadataStores, images: ImageStore) -> Cutouts:
+    """Cutouts of the images of a store; what is known of their files is shared."""
+    planes = PlaneFiles(data_dir=config.data_dir.absolute(), remote=make_remote(config))
+    return Cutouts(
+        service=CutoutService(datasets=stores.datasets, files=planes),
+        writer=CutoutWriter(files=planes, images=images),
+        pictures=CutoutPictures(files=planes),
+    )

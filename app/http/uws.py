@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from anyio import to_thread
@@ -124,16 +125,8 @@ class _Jobs:
         after_text = parameters.single("AFTER")
         after = None if after_text is None else parse_instant("AFTER", after_text)
         last = parameters.integer("LAST", minimum=1)
-
-        def find() -> list[Job]:
-            return self._jobs.list_jobs(
-                self._kind,
-                identity=identity_in(request.state),
-                phases=phases,
-                after=after,
-                last=last,
-            )
-
+        of_mine = partial(self._jobs.list_jobs, self._kind, identity=identity_in(request.state))
+        find = partial(of_mine, phases=phases, after=after, last=last)
         found = await to_thread.run_sync(find)
         return Response(xml.write_jobs(found, self._list_url(request)), media_type=XML_TYPE)
 
