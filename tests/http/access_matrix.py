@@ -13,8 +13,10 @@ from typing import Any, Final, Literal
 
 from app.uws.job import JobKind
 
-Who = Literal["anonymous", "owner", "other", "expired", "revoked"]
-WHO: Final[tuple[Who, ...]] = ("anonymous", "owner", "other", "expired", "revoked")
+Who = Literal["anonymous", "owner", "member", "other", "expired", "revoked"]
+WHO: Final[tuple[Who, ...]] = ("anonymous", "owner", "member", "other", "expired", "revoked")
+"""``owner`` has jobs and may see what is proprietary; so may ``member``, whom an identity provider
+knows, but the jobs are not theirs."""
 Data = Literal["public", "proprietary"]
 DATA: Final[tuple[Data, ...]] = ("public", "proprietary")
 
@@ -155,12 +157,13 @@ def status_wanted(rule: Rule, who: Who, data: Data) -> Callable[[int], bool]:
     """Whether a status is the right one."""
     if who in ("expired", "revoked") or (rule == "login" and who == "anonymous"):
         return lambda status: status == 401
-    if rule in ("pixels", "job") and data == "proprietary" and who != "owner":
+    if rule in ("pixels", "job") and not is_theirs(rule, who, data):
         refused = 401 if who == "anonymous" else 403
         return lambda status: status == refused
     return lambda status: status not in (401, 403) and (status < 500 or status == BUSY)
 
 
-def is_theirs(who: Who, data: Data) -> bool:
+def is_theirs(rule: Rule, who: Who, data: Data) -> bool:
     """Whether what is not public is told, to those who are answered."""
-    return who == "owner" or data == "public"
+    granted = who == "owner" or (who == "member" and rule not in ("job", "list"))
+    return granted or data == "public"

@@ -37,6 +37,7 @@ from tests.http.access_matrix import (
     routes_of,
     status_wanted,
 )
+from tests.identity_provider import AUDIENCE, IdentityProvider, identity_provider
 from tests.services.survey import CENTRE, Exposure, dataset_row, write_exposure
 
 RESTRICTED = {"obs_collection": "deep", "data_rights": "proprietary"}
@@ -97,10 +98,28 @@ def make_rows(folder: Path, tract: int, patch: int) -> list[DatasetRow]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def provider() -> Iterator[IdentityProvider]:
+    """An identity provider that knows the member."""
+    with identity_provider() as made:
+        made.set_user("member", groups=["astronomers"])
+        yield made
+
+
+@pytest.fixture(scope="module")
+def archive(
+    provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Archive]:
     """The service, its dispatcher running."""
     folder = tmp_path_factory.mktemp("access")
-    config = Config(data_dir=folder / "data", workers=1, authority="test.local", first_use_wait_s=0)
+    config = Config(
+        data_dir=folder / "data",
+        workers=1,
+        authority="test.local",
+        first_use_wait_s=0,
+        oidc_issuer=provider.issuer,
+        oidc_audience=AUDIENCE,
+        oidc_collections={"astronomers": ("deep",)},
+    )
     initialise(config)
     (folder / "images").mkdir()
     tract, patch = next(iter(make_skymap(config).find_numbers(Point(*CENTRE))))
@@ -112,6 +131,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     today = TokenService(tokens=stores.tokens, clock=lambda: datetime.now(UTC))
     tokens: dict[Who, str] = {
         "owner": today.create("owner", role="user", collections=["deep"], days=1),
+        "member": provider.token("member"),
         "other": today.create("other", role="user", collections=["wide"], days=1),
         "expired": day_before.create("expired", role="user", collections=["deep"], days=0.5),
         "revoked": today.create("revoked", role="operator", collections=["*"], days=1),
@@ -184,7 +204,7 @@ def fault_of(
         "told": "/files/",
         "filtered": archive.images[data].replace("ivo://", "").split("?")[-1],
     }.get(rule)
-    wanted = is_theirs(who, data)
+    wanted = is_theirs(rule, who, data)
     if rule == "list" and data == "public":
         wanted = who == "anonymous"
     if told is not None and (told in answer.text) != wanted:
