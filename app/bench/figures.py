@@ -35,7 +35,7 @@ class Topic:
     advice: str
 
 
-REFERENCE_MACHINE: Final = "2 cores of an Intel Xeon at 2.5 GHz, virtual disk, Python 3.11"
+REFERENCE_MACHINE: Final = "2 shared cores of an Intel Xeon at 2.5 GHz, virtual disk, Python 3.11, November 2026"
 _BIG: Final = (
     "PostgreSQL (SKYLOOM_DATABASE_URL) suits many images and many users better than SQLite"
 )
@@ -49,21 +49,21 @@ _BUILDS: Final = (
     "installation"
 )
 TOPICS: Final[Mapping[str, Topic]] = {
-    "core": Topic("one core: FFT of 1024 × 1024", 0.03, "faster cores: everything waits for them"),
-    "disk": Topic("disk of the data folder: writing", 300.0, "SKYLOOM_DATA_DIR on a faster disk"),
+    "core": Topic("one core: FFT of 1024 × 1024", 0.043, "faster cores: everything waits for them"),
+    "disk": Topic("disk of the data folder: writing", 1000.0, "SKYLOOM_DATA_DIR on a faster disk"),
     "sync": Topic(
         "disk: until a transaction is kept", 0.002, "SKYLOOM_DATA_DIR on a disk with a fast fsync"
     ),
-    "ingest": Topic("ingest of an image", 0.1, "skyloom ingest --workers N reads with N processes"),
-    "query": Topic("TAP: 10 rows", 0.005, _BIG),
-    "cone": Topic("TAP: images at a position", 0.006, _BIG),
+    "ingest": Topic("ingest of an image", 0.18, "skyloom ingest --workers N reads with N processes"),
+    "query": Topic("TAP: 10 rows", 0.0044, _BIG),
+    "cone": Topic("TAP: images at a position", 0.003, _BIG),
     "rows": Topic("TAP: up to 10 000 rows, all columns", None, _BIG),
-    "sia": Topic("SIA: images at a position", 0.01, _BIG),
-    "links": Topic("DataLink of an image", 0.005, _BIG),
-    "cutout": Topic("cutout of 100 × 100 pixels", 0.02, _FILES),
-    "preview": Topic("preview that is not cached", 0.1, _FILES),
-    "template": Topic("template of 4 exposures, 0.8′", 2.0, _BUILDS),
-    "difference": Topic("difference of 1000 × 1000 pixels", 6.0, _BUILDS),
+    "sia": Topic("SIA: images at a position", 0.0035, _BIG),
+    "links": Topic("DataLink of an image", 0.0075, _BIG),
+    "cutout": Topic("cutout of 100 × 100 pixels", 0.004, _FILES),
+    "preview": Topic("preview that is not cached", 0.07, _FILES),
+    "template": Topic("template of 4 exposures, 0.8′", 0.04, _BUILDS),
+    "difference": Topic("difference of 1000 × 1000 pixels", 2.0, _BUILDS),
 }
 
 

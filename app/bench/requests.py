@@ -117,7 +117,7 @@ def drawing(place: Place) -> dict[str, Iterator[str]]:
 
 def building(place: Place, images: Iterable[str]) -> dict[str, Iterator[str]]:
     """Requests that make products, each another one."""
-    circles = (f"CIRCLE {place.ra_deg} {place.dec_deg} {0.0067 + 0.0001 * n}" for n in range(9))
+    circles = (f"CIRCLE {place.ra_deg} {place.dec_deg + 0.001 * n} 0.0067" for n in range(9))
     templates = (urlencode({"POS": circle, "BAND": "r"}) for circle in circles)
     differences = (urlencode({"ID": image}) for image in images)
     return {
