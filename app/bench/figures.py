@@ -35,7 +35,9 @@ class Topic:
     advice: str
 
 
-REFERENCE_MACHINE: Final = "2 shared cores of an Intel Xeon at 2.5 GHz, virtual disk, Python 3.11, November 2026"
+REFERENCE_MACHINE: Final = (
+    "2 shared cores of an Intel Xeon at 2.5 GHz, virtual disk, Python 3.11, November 2026"
+)
 _BIG: Final = (
     "PostgreSQL (SKYLOOM_DATABASE_URL) suits many images and many users better than SQLite"
 )
@@ -54,7 +56,9 @@ TOPICS: Final[Mapping[str, Topic]] = {
     "sync": Topic(
         "disk: until a transaction is kept", 0.002, "SKYLOOM_DATA_DIR on a disk with a fast fsync"
     ),
-    "ingest": Topic("ingest of an image", 0.18, "skyloom ingest --workers N reads with N processes"),
+    "ingest": Topic(
+        "ingest of an image", 0.18, "skyloom ingest --workers N reads with N processes"
+    ),
     "query": Topic("TAP: 10 rows", 0.0044, _BIG),
     "cone": Topic("TAP: images at a position", 0.003, _BIG),
     "rows": Topic("TAP: up to 10 000 rows, all columns", None, _BIG),
