@@ -14,7 +14,7 @@ from app.errors import CoverageError
 from app.pixels.background import FIT_REJECT, estimate_background
 from app.pixels.bands import over_rows, side_by_side
 from app.pixels.binning import binned
-from app.pixels.image import MaskedImage
+from app.pixels.image import MaskedImage, mark_usable
 from app.pixels.kernels import gaussian_profile
 from app.pixels.peaks import Peaks, find_peaks
 from app.pixels.separable import SeparableKernel, convolve_rows
@@ -245,12 +245,11 @@ def _has_core(
     flux: Plane, variance: Plane, mask: NDArray[np.int32], reject: int, x: int, y: int
 ) -> bool:
     """Whether all pixels within CORE_PX are usable."""
-    for j in range(y - CORE_PX, y + CORE_PX + 1):
-        for i in range(x - CORE_PX, x + CORE_PX + 1):
-            told = (variance[j, i] > 0) & (variance[j, i] < np.inf) & (abs(flux[j, i]) < np.inf)
-            if not told or mask[j, i] & reject != 0:
-                return False
-    return True
+    rows, columns = slice(y - CORE_PX, y + CORE_PX + 1), slice(x - CORE_PX, x + CORE_PX + 1)
+    good = np.empty((2 * CORE_PX + 1, 2 * CORE_PX + 1), np.bool_)
+    planes = flux[rows, columns], variance[rows, columns], mask[rows, columns]
+    mark_usable(*planes, reject, good)
+    return bool(good.all())
 
 
 def tile_places(image: MaskedImage, other: MaskedImage, fwhm_px: float, half_px: int) -> Places:

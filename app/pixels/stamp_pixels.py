@@ -20,6 +20,8 @@ Image = NDArray[np.float32]
 Stack = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Planes = tuple[Image, Image, NDArray[np.int32]]
+"""Flux, variance and mask of an image."""
 
 MODEL_ERROR: Final = 0.01
 """Share of the signal by which a model with one PSF per place may be wrong without blame."""
@@ -90,12 +92,10 @@ def cut_stamps(
     usable = np.zeros((len(x), size, size), dtype=np.bool_)
     levels = np.float32(skies[0]), np.float32(skies[1])
 
+    pair = [(image.flux, image.variance, image.mask) for image in (sharp, broad)]
+
     def stamps(start: int, stop: int) -> None:
-        _cut_all(
-            start, stop,
-            sharp.flux, sharp.variance, sharp.mask, broad.flux, broad.variance, broad.mask,
-            levels, FIT_REJECT, x, y, reach_px, cuts, planes, usable,
-        )  # fmt: skip
+        _cut_all(start, stop, *pair, levels, FIT_REJECT, x, y, reach_px, cuts, planes, usable)
 
     over_rows(stamps, len(x), band_rows=32)
     above, variance, sharp_variance = planes
@@ -111,12 +111,8 @@ def cut_stamps(
 def _cut_all(
     start: int,
     stop: int,
-    flux: Image,
-    variance: Image,
-    mask: NDArray[np.int32],
-    broad_flux: Image,
-    broad_variance: Image,
-    broad_mask: NDArray[np.int32],
+    sharp: Planes,
+    broad: Planes,
     skies: tuple[float, float],
     reject: int,
     x: NDArray[np.int64],
@@ -128,20 +124,14 @@ def _cut_all(
 ) -> None:
     """Fill some of the stamps."""
     for k in range(start, stop):
-        _cut(
-            flux, variance, mask, broad_flux, broad_variance, broad_mask, skies, reject,
-            x[k], y[k], reach, cuts[k], planes[0, k], planes[1, k], planes[2, k], usable[k],
-        )  # fmt: skip
+        stamp = cuts[k], planes[0, k], planes[1, k], planes[2, k], usable[k]
+        _cut(sharp, broad, skies, reject, x[k], y[k], reach, *stamp)
 
 
 @njit(cache=True, nogil=True)
 def _cut(
-    flux: Image,
-    variance: Image,
-    mask: NDArray[np.int32],
-    broad_flux: Image,
-    broad_variance: Image,
-    broad_mask: NDArray[np.int32],
+    sharp_planes: Planes,
+    broad_planes: Planes,
     skies: tuple[float, float],
     reject: int,
     x: int,
@@ -154,6 +144,8 @@ def _cut(
     usable: Bools,
 ) -> None:
     """Fill the planes of one stamp; pixels beyond the image are not usable."""
+    flux, variance, mask = sharp_planes
+    broad_flux, broad_variance, broad_mask = broad_planes
     ny, nx = flux.shape
     size, wide = usable.shape[0], sharp.shape[0]
     limit = np.float32(np.inf)
