@@ -84,7 +84,6 @@ class Drill:
             wait_until(self.site.answers, "the service does not answer again")
             for user in users:
                 user.join()
-            self.site.revive()
         finally:
             threading.excepthook = hook
         if faults:

@@ -108,8 +108,8 @@ class Load:
         self.answers["ingest killed"] += 1
 
     def settle(self, *, limit_s: float) -> None:
-        """Return when every accepted job has ended. DrillError for one that is lost, stuck, or
-        failed without a cause."""
+        """Return when every accepted job has ended; what ends meanwhile is started again, as a
+        supervisor does. DrillError for one that is lost, stuck, or failed without a cause."""
         for job in self.accepted:
             phase = self._phase_at_end(job, limit_s)
             self.phases[phase] += 1
@@ -124,6 +124,7 @@ class Load:
         phases: list[str] = []
 
         def ended() -> bool:
+            self.site.revive()
             with suppress(httpx.TransportError):
                 answer = httpx.get(f"{job}/phase", timeout=30)
                 if answer.status_code == 404:
@@ -131,5 +132,8 @@ class Load:
                 phases.append(answer.text)
             return bool(phases) and phases[-1] in ENDED
 
-        wait_until(ended, f"{job} is stuck ({phases[-1:]})", limit_s=limit_s)
+        try:
+            wait_until(ended, f"{job} has not ended", limit_s=limit_s)
+        except DrillError as stuck:
+            raise DrillError(f"{stuck}; its phase was {phases[-1:]}") from stuck
         return phases[-1]
