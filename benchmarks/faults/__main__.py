@@ -101,6 +101,7 @@ class Drill:
         lines = [
             f"rounds                      {sum(self.killed.values())}",
             f"killed                      {dict(self.killed)}",
+            f"started again               {dict(self.site.started)}",
             f"jobs by their end           {dict(self.load.phases)}",
             "jobs lost or stuck          0",
             f"products                    {self.products}, 0 double, 0 half written",

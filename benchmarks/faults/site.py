@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Site:
     postgres: PostgresServer | None
     forked: bool = False
     running: dict[str, Running] = field(default_factory=dict)
+    started: Counter[str] = field(default_factory=Counter)
+    """How often each was started again."""
 
     @property
     def data_dir(self) -> Path:
@@ -157,6 +160,7 @@ class Site:
         """Start again what does not run: what was killed, and what ended for want of it."""
         for name in ("scheduler", "worker", "server"):
             if not self.running[name].runs():
+                self.started[name] += 1
                 self.start(name)
 
     def answers(self) -> bool:
