@@ -8,7 +8,8 @@ FROM debian:bookworm-slim AS database
 ARG POSTGRES_VERSION=15.18-0+deb12u1
 ENV DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 \
     PATH=/usr/lib/postgresql/15/bin:$PATH PGDATA=/var/lib/postgresql/data/15
-# The cluster that Debian's package would make is not wanted: the volume holds ours.
+# The cluster that Debian's package would make is not wanted: the volume holds ours. Nor is the key
+# that a package makes while it is installed: all who have the image would share it.
 RUN mkdir -p /etc/postgresql-common \
  && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \
  && apt-get update \
@@ -16,7 +17,9 @@ RUN mkdir -p /etc/postgresql-common \
       "postgresql-15=${POSTGRES_VERSION}" "postgresql-client-15=${POSTGRES_VERSION}" \
       postgresql-15-pgsphere \
  && apt-mark hold postgresql-15 postgresql-client-15 \
- && rm -rf /var/lib/apt/lists/* \
+ && apt-get clean \
+ && rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key \
+      /etc/ssl/certs/ssl-cert-snakeoil.pem \
  && install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data \
  && install -d -o postgres -g postgres /run/postgresql
 COPY docker/start-database /usr/local/bin/start-database
@@ -59,7 +62,7 @@ ENV PATH=/opt/skyloom/venv/bin:$PATH \
     SKYLOOM_DATA_DIR=/data \
     NUMBA_CACHE_DIR=/home/skyloom/numba
 USER 10001:10001
-RUN skyloom warm-up
+RUN skyloom warm-up && rm -rf /tmp/*
 WORKDIR /data
 VOLUME ["/data", "/home/skyloom/numba"]
 EXPOSE 8000

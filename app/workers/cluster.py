@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,8 @@ class ClusterEngine:
 
 
 def run_worker(address: str, *, threads: int = 1) -> None:
-    """Join the scheduler at ``address`` and work until it is told to stop or the scheduler goes.
+    """Join the scheduler at ``address`` and work until it is told to stop (SIGTERM) or the
+    scheduler goes.
 
     A nanny replaces the working process when it dies. Raises EngineBusyError when the scheduler
     does not answer.
@@ -70,12 +73,17 @@ def run_worker(address: str, *, threads: int = 1) -> None:
 
     quieten()
     dask.config.set(NANNY_SETTINGS)
-    asyncio.run(_serve(address, threads))
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_serve(address, threads))
 
 
 async def _serve(address: str, threads: int) -> None:
     from distributed import Nanny
 
+    serving = asyncio.current_task()
+    assert serving is not None
+    # The first process of a container has no other way to hear of it.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     try:
         async with Nanny(address, nthreads=threads, memory_limit=0, preload=[PRELOADED]) as nanny:
             await nanny.finished()

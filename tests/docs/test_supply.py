@@ -60,6 +60,23 @@ def test_no_pod_is_root_or_writes_to_its_image() -> None:
     assert server["readinessProbe"]["httpGet"]["path"] == "/ready"
 
 
+def test_code_of_builds_has_a_place_to_be_compiled_to() -> None:
+    """The first plan of a build that a scheduler reads fails where numba cannot write."""
+    for pod in dict(pods()).values():
+        for container in pod["containers"]:
+            told = {each["name"]: each.get("value") for each in container.get("env", ())}
+            mounted = [each["mountPath"] for each in container["volumeMounts"]]
+            if container["image"].startswith("skyloom:"):
+                kept = Path(told["NUMBA_CACHE_DIR"])
+                assert any(kept.is_relative_to(each) for each in mounted)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for service in ("service", "scheduler", "worker"):
+        told = compose[service]
+        places = [*(each.split(":")[1] for each in told["volumes"]), *told["tmpfs"]]
+        kept = Path(told["environment"].get("NUMBA_CACHE_DIR", "/home/skyloom/numba"))
+        assert any(kept.is_relative_to(each) for each in places)
+
+
 def supply(what: str) -> str:
     """What the script says."""
     command = [sys.executable, str(ROOT / ".ci" / "supply.py"), what]

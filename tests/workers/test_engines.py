@@ -481,6 +481,18 @@ def test_an_input_deleted_while_others_are_warped(
     assert rejected.dataset_id == name and "does not exist" in str(rejected.rejected)
 
 
+def test_a_worker_that_is_told_to_stop_says_goodbye(tmp_path: Path) -> None:
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "worker", cluster.scheduler_address],
+            env=os.environ | {"SKYLOOM_DATA_DIR": str(tmp_path)},
+        )
+        wait_for(lambda: cluster.scheduler.workers)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE_S) == 0
+        wait_for(lambda: not cluster.scheduler.workers)
+
+
 def test_a_killed_server_leaves_no_tasks(folder: Path, tmp_path: Path) -> None:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
