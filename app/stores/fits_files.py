@@ -140,12 +140,26 @@ def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
         raise ImageFormatError("", f"truncated: {missing} bytes are missing in HDU {hdu}")
 
 
+def each_unit(hdulist: Any) -> Iterator[Any]:
+    """Every HDU, in order.
+
+    Raises VerifyError at one with a corrupt header: astropy takes it to end, in a compressed file,
+    where that begins, and would go through the file again and again.
+    """
+    for number, unit in enumerate(hdulist):
+        if not hasattr(unit, "fileinfo"):
+            raise fits.VerifyError(f"the header of HDU {number} is corrupt")
+        yield unit
+
+
 def require_whole_headers(hdulist: Any) -> None:
     """Refuse a file that ends within the header of an HDU, which astropy leaves out in silence.
 
-    Raises ImageFormatError, and EOFError for compressed data that end early.
+    Raises ImageFormatError, VerifyError for a corrupt header, and EOFError for compressed data that
+    end early.
     """
-    info = hdulist[-1].fileinfo()
+    *_, last = each_unit(hdulist)
+    info = last.fileinfo()
     if info is None:
         return
     info["file"].seek(info["datLoc"] + info["datSpan"])

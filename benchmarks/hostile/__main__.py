@@ -23,7 +23,7 @@ from benchmarks.hostile import files, requests, schema
 from tests.flows.service import Service, free_port
 from tests.postgres import find_postgres, private_server
 
-MOST_MEMORY_BYTES: Final = 6 * 2**30
+MOST_MEMORY_BYTES: Final = 3 * 2**30
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import gzip
 import random
 import re
 import resource
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ _CARD_VALUES: Final = (
     *("'GZIP_9'", "'\\xff'", "1E-320", "'& '", "360.0", "-91.0", "90.0", "'RA---TPV'", "65536"),
 )
 _BOMB_BYTES: Final = 200 * 2**20
+LONGEST_S: Final = 30.0
 _XML_CELLS: Final = (
     *("", " ", "NaN", "1e999", "x" * 100_000, "&#0;", "&amp;" * 50, "<TD>" * 100, "]]>", "\u0663"),
     *("&a;", "-9223372036854775809", "1 2 3", "\x00", "<!-- -- -->", "<![CDATA[", "'; DROP TABLE"),
@@ -52,6 +54,10 @@ _ATTRIBUTES: Final = (
 )
 
 
+def _stop(*_: object) -> None:
+    raise TimeoutError("it goes on and on")
+
+
 @dataclass
 class Report:
     """What happened, counted; ``faults`` holds an example of everything that must not."""
@@ -60,9 +66,13 @@ class Report:
     faults: dict[str, str] = field(default_factory=dict)
     slowest: tuple[float, str] = (0.0, "")
 
+    def __post_init__(self) -> None:
+        signal.signal(signal.SIGPROF, _stop)
+
     def attempt(self, name: str, work: Callable[[], str]) -> None:
-        """Do ``work`` and remember how it ended."""
+        """Do ``work``, for LONGEST_S of processor time at most, and remember how it ended."""
         start_s = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
         try:
             outcome = work()
         except ServiceError as error:
@@ -72,8 +82,13 @@ class Report:
         except Exception as error:
             outcome = "FAULT"
             self.faults.setdefault(repr(error)[:200], name)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
         self.outcomes[outcome] += 1
-        self.slowest = max(self.slowest, (time.process_time() - start_s, name))
+        took_s = time.process_time() - start_s
+        if took_s > LONGEST_S:
+            self.faults.setdefault("endless", name)
+        self.slowest = max(self.slowest, (took_s, name))
         if self.outcomes.total() % 200 == 0:
             print("\n".join(self.lines()), flush=True)
 

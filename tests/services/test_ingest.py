@@ -242,6 +242,9 @@ def spoilt(folder: Path) -> dict[str, str]:
     second = good.index(b"XTENSION", good.index(b"XTENSION") + 80)
     (folder / "cut_header.fits").write_bytes(good[: second + 500])
     (folder / "cut_first.fits.gz").write_bytes(gzip.compress(good)[:3000])
+    last = good.rindex(b"XTENSION")
+    corrupt = good[:last] + good[last:].replace(b"'           /", b"'      U    /", 1)
+    (folder / "corrupt.fits.gz").write_bytes(gzip.compress(corrupt))
     (folder / "gone.fits").symlink_to(folder / "nowhere.fits")
     huge = image_bytes(np.zeros((48, 64), "f4"), wcs_header()).replace(
         b"NAXIS2  =                   48", b"NAXIS2  =           4000000000"
@@ -261,6 +264,7 @@ def spoilt(folder: Path) -> dict[str, str]:
         "nowhere_wcs.fits": "broken WCS",
         "cut_header.fits": "truncated: it ends in the header of HDU 2",
         "cut_first.fits.gz": "truncated",
+        "corrupt.fits.gz": "the header of HDU 3 is corrupt",
         "gone.fits": "No such file",
         "huge.fits": "truncated",
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.io import votable
+from astropy.io import fits, votable
 from astropy.table import MaskedColumn, Table
 
 from app.adql.compile import compile_query
@@ -267,6 +269,17 @@ def test_a_bad_file_is_refused_and_nothing_changes(
     assert "mine.t" not in stores.catalogs.current().by_name()
 
 
+def test_a_packed_file_with_a_corrupt_header_ends(service: PublishService, tmp_path: Path) -> None:
+    """astropy alone would read it again and again, and keep what it read."""
+    content = BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((2, 2)))]).writeto(content)
+    corrupt = content.getvalue().replace(b"'           / Image", b"'      U    / Image")
+    path = tmp_path / "bad.fits.gz"
+    path.write_bytes(gzip.compress(corrupt))
+    with pytest.raises(ServiceError, match="the header of HDU 1 is corrupt"):
+        publish(service, path, "mine.t")
+
+
 @pytest.mark.parametrize(
     "name",
     ["t", "a.b.c", "ivoa.x", "TAP_SCHEMA.x", "tap_upload.x", "pg_catalog.x", "sqlite_x.y",
@@ -371,6 +384,7 @@ def make_store(stores: MetadataStores) -> PublishedStore:
 KILLED = """
 import os, sys
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from app.services.publishing.service import PublishRequest, PublishService
 from app.stores.metadata import open_stores

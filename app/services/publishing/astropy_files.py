@@ -21,6 +21,7 @@ from app.schema.fields import Datatype, Field, Kind
 from app.services.publishing.arrays import kind_of, to_arrow
 from app.services.publishing.descriptions import unit_text, words
 from app.services.publishing.source import BATCH_ROWS, FileError, Source
+from app.stores.fits_files import each_unit
 from app.votable.columns import SCALARS
 
 _TYPES: Final = {name: kind for name, kind in SCALARS.items() if not name.endswith("Complex")}
@@ -146,7 +147,7 @@ def open_fits(path: Path) -> Source:
     try:
         hdus = fits.open(path, memmap=True)
         index = next(
-            (i for i, hdu in enumerate(hdus) if isinstance(hdu, _TABLE_HDUS)),
+            (i for i, hdu in enumerate(each_unit(hdus)) if isinstance(hdu, _TABLE_HDUS)),
             None,
         )
         if index is None:
