@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from app.config import Config
-from app.errors import ComputationError, TimeLimitError
+from app.errors import ComputationError
 from app.recipes.recipe import BuildKind
 from app.schema.access import OPERATOR
 from app.services.batches import DifferenceBatch, TemplateBatch
@@ -38,7 +37,7 @@ def run_builds(
             services.builds.prepare(kind, parameters, OPERATOR)
             job = services.jobs.create(kind, parameters, identity=OPERATOR, service_url="")
             services.jobs.start(job.job_id)
-            done = wait_for(services, job.job_id, config.sync_time_limit_s)
+            done = _ended(services, job.job_id)
             row = services.stores.datasets.get(str(done.results[0].dataset_id))
             yield row.dataset_id, row.file_path
 
@@ -80,13 +79,11 @@ def open_difference_batch(config: Config) -> Iterator[DifferenceBatch]:
         )
 
 
-def wait_for(services: Services, job_id: str, limit_s: float) -> Job:
-    """The job once it is COMPLETED. Raises TimeLimitError, or ComputationError if it failed."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        job = services.jobs.wait(job_id, timeout_s=1.0)
-        if job.phase is Phase.COMPLETED:
-            return job
-        if job.phase not in ACTIVE:
-            raise ComputationError(job.error.message if job.error else f"the job is {job.phase}")
-    raise TimeLimitError("the build", limit_s)
+def _ended(services: Services, job_id: str) -> Job:
+    """The job once it is COMPLETED, however long that takes. Raises ComputationError if it
+    failed."""
+    while (job := services.jobs.wait(job_id, timeout_s=60.0)).phase in ACTIVE:
+        pass
+    if job.phase is not Phase.COMPLETED:
+        raise ComputationError(job.error.message if job.error else f"the job is {job.phase}")
+    return job

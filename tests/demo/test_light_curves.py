@@ -67,7 +67,8 @@ def subtracted(tmp_path_factory: pytest.TempPathFactory) -> Served:
     options += (("KERNEL_ORDER", "0"),)
     found = [("ID", line) for line in told.text.split()[1:]]
     assert len(found) == WIDE.active_epochs * len(WIDE.bands)
-    built = list(run_builds(made.config, [("difference", (each, *options)) for each in found]))
+    patient = made.config.model_copy(update={"sync_time_limit_s": 0.01})  # that of requests
+    built = list(run_builds(patient, [("difference", (each, *options)) for each in found]))
     assert len(built) == len(found)
     return made
 
