@@ -143,11 +143,12 @@ def require_complete(hdulist: Any, hdu: int, size_bytes: int) -> None:
 def each_unit(hdulist: Any) -> Iterator[Any]:
     """Every HDU, in order.
 
-    Raises VerifyError at one with a corrupt header: astropy takes it to end, in a compressed file,
-    where that begins, and would go through the file again and again.
+    Raises VerifyError at one whose header is corrupt, or tells of less than no data: astropy takes
+    it to end, in a compressed file, where others began, and would go through these again and again.
     """
     for number, unit in enumerate(hdulist):
-        if not hasattr(unit, "fileinfo"):
+        info = unit.fileinfo() if hasattr(unit, "fileinfo") else {"datSpan": -1}
+        if info is not None and info["datSpan"] < 0:
             raise fits.VerifyError(f"the header of HDU {number} is corrupt")
         yield unit
 

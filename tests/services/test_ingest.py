@@ -245,6 +245,8 @@ def spoilt(folder: Path) -> dict[str, str]:
     last = good.rindex(b"XTENSION")
     corrupt = good[:last] + good[last:].replace(b"'           /", b"'      U    /", 1)
     (folder / "corrupt.fits.gz").write_bytes(gzip.compress(corrupt))
+    negative = good.replace(b"GCOUNT  =                    1", b"GCOUNT  =                  -64")
+    (folder / "negative.fits.gz").write_bytes(gzip.compress(negative))
     (folder / "gone.fits").symlink_to(folder / "nowhere.fits")
     huge = image_bytes(np.zeros((48, 64), "f4"), wcs_header()).replace(
         b"NAXIS2  =                   48", b"NAXIS2  =           4000000000"
@@ -265,6 +267,7 @@ def spoilt(folder: Path) -> dict[str, str]:
         "cut_header.fits": "truncated: it ends in the header of HDU 2",
         "cut_first.fits.gz": "truncated",
         "corrupt.fits.gz": "the header of HDU 3 is corrupt",
+        "negative.fits.gz": "the header of HDU 1 is corrupt",
         "gone.fits": "No such file",
         "huge.fits": "truncated",
     }
