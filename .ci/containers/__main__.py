@@ -19,6 +19,7 @@ import ctypes
 import fcntl
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -30,7 +31,7 @@ from pathlib import Path
 
 from dockerfile import ROOT, Builder
 from images import Image, mount
-from services import Services
+from services import Services, send
 
 NEW_MOUNTS, NEW_NETWORK = 0x00020000, 0x40000000  # CLONE_NEWNS, CLONE_NEWNET of sched.h
 SET_FLAGS, IS_UP = 0x8914, 1  # SIOCSIFFLAGS, IFF_UP of net/if.h
@@ -127,7 +128,8 @@ def serve(folder: Path, images: dict[str, Image]) -> None:
             services.stop()
         finally:
             for _, process in services.running:
-                process.kill()
+                if process.poll() is None:
+                    send(process, signal.SIGKILL)
 
 
 def alone(flags: int) -> None:

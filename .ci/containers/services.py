@@ -130,8 +130,14 @@ class Services:
         for name, process in reversed(self.running):
             kind = signal.SIGINT if name == "database" else signal.SIGTERM
             begun_s = time.monotonic()
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            for child in map(int, children):
-                os.kill(child, kind)
+            send(process, kind)
             process.wait(timeout=STOPPED_WITHIN_S)
             print(f"{name}: stopped in {time.monotonic() - begun_s:.1f} s", flush=True)
+
+
+def send(process: subprocess.Popen[bytes], kind: signal.Signals) -> None:
+    """A signal to the first process of a container, with which all others end; ``process`` is the
+    one that made its namespaces."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in map(int, children):
+        os.kill(child, kind)
