@@ -1,6 +1,7 @@
 """Every step of the Dockerfile and every service of docker-compose.yml, run without an engine.
 
-    python .ci/containers [--folder DIR] [--python PYTHON] [--visible PATH …]   (as root)
+    python .ci/containers [--folder DIR] [--python PYTHON] [--visible PATH …] \\
+        > docs/containers-transcript.md                                   (as root, on Linux)
 
 Two base images are made from Debian's packages (mmdebstrap): Debian itself and, with ``--python``
 of this machine at /usr/local, what python:3.12-slim-bookworm is. Each stage of the Dockerfile
@@ -40,6 +41,12 @@ ALLOWED = (
     r"|etc/(\.pwd\.lock|g?shadow-?|passwd-?|group-?|sub[ug]id-?)$"
 )
 """What the image of the service has of its own."""
+HEADING = """# The images and services, step by step
+
+Made by `python .ci/containers`: each step of the [Dockerfile](../Dockerfile) and each service of
+[docker-compose.yml](../docker-compose.yml), run without an engine, with the seconds they took.
+
+```text"""
 SECRET = r"(.*/)?(\.git|\.env|[^/]*\.(pem|key))(/.*)?"
 
 
@@ -148,6 +155,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     alone(NEW_MOUNTS)
     mount("--make-rprivate", "/")
+    print(HEADING, flush=True)
     images = Builder(given.folder, given.visible, given.python).build(
         (ROOT / "Dockerfile").read_text()
     )
@@ -155,6 +163,7 @@ def main() -> None:
         review(name, images[name])
     print()
     serve(given.folder, images)
+    print("```")
 
 
 if __name__ == "__main__":
