@@ -91,10 +91,9 @@ def look_inside(services: Services, root: Path) -> None:
 
 def use(services: Services, root: Path, collection: str) -> None:
     """Publish, ask and build, as somebody would."""
-    ingested = services.run(
-        "service", root, "skyloom", "ingest", "/images", "--collection", collection
-    )
-    print(f"skyloom ingest /images: {ingested.strip().splitlines()[-2]}")
+    command = ("skyloom", "ingest", "/images", "--collection", collection)
+    services.run("service", root, *command)
+    print(" ".join(command))
     query = f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE obs_collection='{collection}'"
     rows = ask("/tap/sync", LANG="ADQL", QUERY=query, FORMAT="csv").decode().split()[1:]
     print(f"TAP: {len(rows)} images")
