@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -36,6 +37,8 @@ def is_fits_name(name: str) -> bool:
     return folded.endswith(tuple(s + c for s in FITS_SUFFIXES for c in COMPRESSED_SUFFIXES))
 
 
+MOST_HEADER_BLOCKS: Final = 2000
+"""Of 36 cards each. Compressed, a file of any size can go on without the end of a header."""
 _EXTENSION: Final = b"XTENSION"
 """How the header of every HDU but the first begins."""
 
@@ -70,15 +73,36 @@ def open_fits(file: Path | BinaryIO, name: str = "", **options: Any) -> Iterator
             yield hdulist
 
 
+class _Headers(io.BufferedIOBase):
+    """What astropy reads block by block are headers, to be kept whole until their end is found."""
+
+    _blocks = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Raises ImageFormatError where a header goes on and on: astropy takes an OSError here for
+        the end of the file."""
+        self._blocks = self._blocks + 1 if size == FITS_BLOCK else 0
+        if self._blocks > MOST_HEADER_BLOCKS:
+            raise ImageFormatError("", "a header has no end")
+        return super().read(size)
+
+
+class _Gzip(_Headers, gzip.GzipFile):
+    pass
+
+
+class _Bzip2(_Headers, bz2.BZ2File):
+    pass
+
+
 def _unpacked(file: Path | BinaryIO) -> AbstractContextManager[Any]:
-    """What astropy unpacks itself when it is given paths."""
-    if isinstance(file, Path):
-        return nullcontext(file)
-    start = file.read(len(BZIP2))
-    file.seek(0)
+    """The file as it was before it was compressed as a whole."""
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as packed:
+        start = packed.read(len(BZIP2))
+        packed.seek(0)
     if start.startswith(GZIP):
-        return gzip.GzipFile(fileobj=file)
-    return bz2.BZ2File(file) if start == BZIP2 else nullcontext(file)
+        return _Gzip(file) if isinstance(file, Path) else _Gzip(fileobj=file)
+    return _Bzip2(file) if start == BZIP2 else nullcontext(file)
 
 
 def read_plane(

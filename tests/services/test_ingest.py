@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import os
@@ -247,6 +248,9 @@ def spoilt(folder: Path) -> dict[str, str]:
     (folder / "corrupt.fits.gz").write_bytes(gzip.compress(corrupt))
     negative = good.replace(b"GCOUNT  =                    1", b"GCOUNT  =                  -64")
     (folder / "negative.fits.gz").write_bytes(gzip.compress(negative))
+    first = image_bytes(np.zeros((48, 64), "f4"), wcs_header())
+    (folder / "endless.fits.gz").write_bytes(gzip.compress(first + bytes(9_000_000)))
+    (folder / "endless.fits.bz2").write_bytes(bz2.compress(first + bytes(9_000_000)))
     (folder / "gone.fits").symlink_to(folder / "nowhere.fits")
     huge = image_bytes(np.zeros((48, 64), "f4"), wcs_header()).replace(
         b"NAXIS2  =                   48", b"NAXIS2  =           4000000000"
@@ -268,6 +272,8 @@ def spoilt(folder: Path) -> dict[str, str]:
         "cut_first.fits.gz": "truncated",
         "corrupt.fits.gz": "the header of HDU 3 is corrupt",
         "negative.fits.gz": "the header of HDU 1 is corrupt",
+        "endless.fits.gz": "a header has no end",
+        "endless.fits.bz2": "a header has no end",
         "gone.fits": "No such file",
         "huge.fits": "truncated",
     }
