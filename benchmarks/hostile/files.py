@@ -218,7 +218,7 @@ def mutated_table(rng: random.Random) -> bytes:
     row = "<TR><TD>1.5</TD><TD>2</TD><TD>three</TD></TR>"
     text = _TABLE.replace("{rows}", row * rng.choice((1, 3, 3, 3, 5000)))
     for _ in range(rng.choice((1, 2, 3))):
-        at = rng.randrange(len(text))
+        at = rng.randrange(len(text) + 1)
         kind = rng.randrange(7)
         if kind == 0:
             text = text.replace("1.5", rng.choice(_XML_CELLS), 2)

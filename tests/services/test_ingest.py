@@ -315,11 +315,11 @@ def test_the_report_is_readable_by_machines(stores: MetadataStores, tmp_path: Pa
     report = ingest(stores, tmp_path / "d")
     value = json.loads(json.dumps(report.to_json()))
     assert value["counts"] == {
-        "files": 16,
+        "files": 20,
         "published": 1,
         "unchanged": 0,
         "companions": 0,
-        "refused": 15,
+        "refused": 19,
         "rows inserted": 1,
         "rows updated": 0,
         "rows unchanged": 0,
@@ -365,7 +365,7 @@ def test_progress_counts_every_file(stores: MetadataStores, tmp_path: Path) -> N
     spoilt(tmp_path / "d")
     seen: list[tuple[int, int]] = []
     ingest(stores, tmp_path / "d", progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (16, 16)
+    assert seen[-1] == (20, 20)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
