@@ -18,16 +18,21 @@ from benchmarks.hostile.files import Report, read_images, read_tables, sound_ima
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", [0, 1, 2])
-def test_axes_without_number_are_refused_at_once(tmp_path: Path, kind: int, packed: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "card", "told"),
+    [*((kind, "NAXIS", "axes") for kind in (0, 1, 2)), (2, "TFIELDS", "columns")],
+)
+def test_axes_and_columns_without_number_are_refused_at_once(
+    tmp_path: Path, kind: int, card: str, told: str, packed: bool
+) -> None:
     content = bytearray(sound_images()[kind])
-    place = content.rindex(b"NAXIS   =")
-    content[place : place + 80] = b"NAXIS   = 99999999999999999999".ljust(80)
+    place = content.rindex(f"{card:<8}=".encode())
+    content[place : place + 80] = f"{card:<8}= 99999999999999999999".ljust(80).encode()
     path = tmp_path / ("a.fits.gz" if packed else "a.fits")
     path.write_bytes(gzip.compress(content) if packed else content)
     reader = FileReader(parse_profile(""), "test.org", "night", ImageFiles(tmp_path))
     found = reader.read(FoundFile(str(path), path.name, path.stat().st_size, 1))
-    assert found.rows == () and "more than 999 axes" in (found.reason or "")
+    assert found.rows == () and f"more than 999 {told}" in (found.reason or "")
 
 
 @pytest.mark.parametrize(
