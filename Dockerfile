@@ -1,11 +1,7 @@
 # Two images from one file: `service` (the default: server and Dask workers) and `database`
-# (PostgreSQL with pgSphere, in a pair of versions that works; docs/operations.md says why).
-# docker-compose.yml uses both.
+# (PostgreSQL of Debian 12). docker-compose.yml uses both.
 
-# PostgreSQL 15 + pgSphere, from Debian 12. Not the postgres image of Docker Hub: it follows
-# 15.x to releases that refuse Debian's pgSphere 1.1.1.
 FROM debian:bookworm-slim AS database
-ARG POSTGRES_VERSION=15.18-0+deb12u1
 ENV DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 \
     PATH=/usr/lib/postgresql/15/bin:$PATH PGDATA=/var/lib/postgresql/data/15
 # The cluster that Debian's package would make is not wanted: the volume holds ours. Nor is the key
@@ -13,10 +9,7 @@ ENV DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 \
 RUN mkdir -p /etc/postgresql-common \
  && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \
  && apt-get update \
- && apt-get install -y --no-install-recommends \
-      "postgresql-15=${POSTGRES_VERSION}" "postgresql-client-15=${POSTGRES_VERSION}" \
-      postgresql-15-pgsphere \
- && apt-mark hold postgresql-15 postgresql-client-15 \
+ && apt-get install -y --no-install-recommends postgresql-15 \
  && apt-get clean \
  && rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key \
       /etc/ssl/certs/ssl-cert-snakeoil.pem \

@@ -53,8 +53,6 @@ class Config(BaseSettings):
     """``sqlite:///file`` or ``postgresql://…``; default: ``skyloom.sqlite3`` in the data folder."""
     database_reader: str = "skyloom_reader"
     """The role of PostgreSQL under which queries run: it sees what is published."""
-    database_pgsphere: Literal["auto", "required", "never"] = "auto"
-    """Whether a new database of PostgreSQL gets pgSphere; ``auto``: where it can be had."""
     data_dir: Path = Path("skyloom-data")
     """Products, results, caches and the signing key."""
     dask_scheduler: str | None = None

@@ -65,7 +65,6 @@ def initialise(config: Config) -> list[str]:
     report = init_database(
         config.effective_database_url,
         reader_role=config.database_reader,
-        pgsphere=config.database_pgsphere,
     )
     return report.lines()
 

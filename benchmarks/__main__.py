@@ -9,7 +9,7 @@ from benchmarks.figures import machine
 
 SCRIPTS = (
     *("ingest", "rows", "contains", "tap", "sia", "writers", "builds", "decam", "alerts"),
-    *("cutouts", "remote", "looks", "stamps", "coverage", "hips", "upserts", "stock"),
+    *("cutouts", "remote", "looks", "stamps", "coverage", "hips", "upserts"),
     "partitions",
 )
 """In the order in which they run; each module offers ``figures() -> Iterable[Figure]``."""

@@ -52,7 +52,7 @@ _TABLES: Final = ("ivoa.ObsCore", "TAP_SCHEMA.columns", "TAP_SCHEMA.tables", "iv
 _COLUMNS: Final = (*(field.name for field in OBSCORE.fields), "column_name", "table_name", "size")
 _HIDDEN: Final = (
     "file_path", "file_checksum", "image_ref", "origin", "recipe_key", "row_id", "rowid", "job",
-    "sqlite_master", "pg_catalog.pg_class", "obscore", "ctid", "oid", "s_region_spoly", "alembic",
+    "sqlite_master", "pg_catalog.pg_class", "obscore", "ctid", "oid", "s_region_bounds", "alembic",
 )  # fmt: skip
 _CHARACTERS: Final = (
     "'", '"', "''", ";", "--", "/*", "*/", "\\", "\0", "\x07", "\u200b", "\ud7ff", "𝒳", "é", "ß",

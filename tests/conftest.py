@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
-from app.errors import StoreUnavailableError
 from app.services.setup import init_database
 from app.stores.metadata import MetadataStores, open_stores
 from tests.databases import database_at
@@ -73,27 +72,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     """An initialised database that nobody connects to: tests get copies."""
     url = postgres_server.create()
-    try:
-        init_database(url)
-    except StoreUnavailableError as error:
-        require("postgresql", str(error))
-    yield url
-    postgres_server.drop(url)
-
-
-@pytest.fixture(scope="session")
-def stock_template(postgres_server: PostgresServer) -> Iterator[str]:
-    """The same without pgSphere, as managed servers have it."""
-    url = postgres_server.create()
-    init_database(url, pgsphere="never")
-    yield url
-    postgres_server.drop(url)
-
-
-@pytest.fixture
-def fresh_stock_url(postgres_server: PostgresServer, stock_template: str) -> Iterator[str]:
-    """An initialised, empty PostgreSQL database without pgSphere for one test."""
-    url = postgres_server.create(template=stock_template)
+    init_database(url)
     yield url
     postgres_server.drop(url)
 

@@ -23,7 +23,7 @@ SHARED = (Path(__file__).resolve().parents[2] / "shared").resolve()
 """Real images, XML schemas and query collections, in the folder beside the checkout."""
 
 TOOLS = {
-    "postgresql": "PostgreSQL with pgSphere",
+    "postgresql": "PostgreSQL",
     "stilts": "STILTS",
     "chromium": "Chromium",
     "node": "Node.js",

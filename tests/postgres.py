@@ -35,7 +35,7 @@ SETTINGS = {
 
 @lru_cache(maxsize=1)
 def find_postgres() -> Path | str:
-    """The folder with initdb and postgres, 15 or newer and with pgSphere; else what is missing."""
+    """The folder with initdb and postgres, 15 or newer; else what is missing."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_major, reverse=True)
     for prefix in ("/opt/homebrew/opt", "/usr/local/opt"):
         folders += sorted(Path(prefix).glob("postgresql@*/bin"), key=_major, reverse=True)
@@ -61,11 +61,6 @@ def _unusable(folder: Path) -> str | None:
     version = re.search(r"\d+", _output(str(folder / "postgres"), "--version"))
     if version is None or int(version.group()) < OLDEST:
         return f"{folder} is older than PostgreSQL {OLDEST}"
-    share = Path(_output(str(folder / "pg_config"), "--sharedir"))
-    if not (share / "extension" / "pg_sphere.control").exists():
-        return (
-            f"PostgreSQL {version.group()} has no pgSphere (postgresql-{version.group()}-pgsphere)"
-        )
     return None
 
 

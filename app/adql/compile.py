@@ -8,7 +8,6 @@ from typing import Final
 from app.adql.compiled import CompiledQuery, Target
 from app.adql.parse import parse
 from app.adql.postgres import PostgresWriter
-from app.adql.postgres_stock import StockPostgresWriter
 from app.adql.pushing import push_down
 from app.adql.resolve import resolve
 from app.adql.sqlite import SqliteWriter
@@ -19,7 +18,6 @@ from app.schema.fields import Catalog
 _WRITERS: Final[dict[Target, type[SqlWriter]]] = {
     "sqlite": SqliteWriter,
     "postgres": PostgresWriter,
-    "stock_postgres": StockPostgresWriter,
 }
 
 _NO_PREFIXES: Final[Mapping[str, str]] = {}

@@ -8,8 +8,7 @@ from typing import Literal
 
 from app.schema.fields import Field
 
-Target = Literal["sqlite", "postgres", "stock_postgres"]
-"""SQLite, PostgreSQL with pgSphere, PostgreSQL as it comes."""
+Target = Literal["sqlite", "postgres"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

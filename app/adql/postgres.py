@@ -1,4 +1,4 @@
-"""The SQL of PostgreSQL 15 with pgSphere 1.1.
+"""The SQL of PostgreSQL 15.
 
 PostgreSQL raises where SQLite gives NULL; every partial function is therefore written with its
 domain around it. Whole numbers are reckoned as ``numeric`` and brought back to ``bigint`` at the

@@ -1,4 +1,4 @@
-"""PostgreSQL: what is asked of a shape before SQL is written, and pgSphere's forms of it."""
+"""PostgreSQL: what is asked of a shape before SQL is written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from math import cos, radians
 from typing import Final
 
 from app.adql import typed
-from app.adql.postgres_caps import constant_plane, stored_angles
+from app.adql.postgres_caps import constant_plane
 from app.adql.spatial_index import is_published
 from app.adql.typed import Expression
 from app.sky.shapes import Circle, Polygon, Range
 
 HEMISPHERE_DEG: Final = 90.0
-"""pgSphere has no circle beyond it."""
+"""Larger circles are asked of the circle left of the sky."""
 _MARGIN_DEG: Final = 6e-7
 """Ten times the predicates' fuzz."""
 
@@ -24,7 +24,7 @@ def centre_of(circle: typed.CircleOf) -> typed.PointOf:
 
 
 def beyond_hemisphere(shape: typed.Geometry) -> bool:
-    """Whether a shape is a circle that pgSphere does not take."""
+    """Whether a shape is a circle beyond a hemisphere."""
     if not isinstance(shape, typed.Constant) or not isinstance(shape.shape, Circle):
         return False
     return shape.shape.radius_deg > HEMISPHERE_DEG
@@ -71,21 +71,9 @@ def range_frames(box: Range) -> Iterator[tuple[float, float, float, float]]:
         yield -1.0, south, east - 360.0, north
 
 
-def spoly_of(text: str) -> str:
-    """A polygon of pgSphere from SQL of STC-S text."""
-    return f"(SELECT spoly(spoint(l, b)) FROM ({stored_angles(text)}) AS v)"
-
-
-def spoly_text(polygon: Polygon) -> str:
-    """pgSphere's text of a polygon."""
-    vertices = ",".join(f"({lon:.14f}d,{lat:.14f}d)" for lon, lat in polygon.vertices)
-    return f"{{{vertices}}}"
-
-
 def great_circle(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
-    """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign, since
-    pgSphere's own loses digits at small distances. OFFSET 0 keeps the planner from merging
-    the steps, which would write the arguments out many times over."""
+    """The formula of :func:`app.sky.predicates.great_circle_deg`, sign for sign. OFFSET 0 keeps the
+    planner from merging the steps, which would write the arguments out many times over."""
     angles = (
         f"SELECT radians({lat1}) AS b1, radians({lat2}) AS b2,"
         f" radians({lon2}) - radians({lon1}) AS d OFFSET 0"

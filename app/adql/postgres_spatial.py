@@ -1,12 +1,11 @@
-"""The geometry of PostgreSQL's SQL, with pgSphere 1.1 for the exact tests (without it:
-:mod:`app.adql.postgres_stock`).
+"""The geometry of PostgreSQL's SQL, which needs no extension.
 
 Positions and regions are found by boxes of longitude and latitude, which its functions
 ``adql_reach`` and ``adql_frame`` put around what is searched: GiST serves them in whatever
 condition they stand. Beside each region lie circles that settle most tests
-(:mod:`app.adql.postgres_caps`); pgSphere, whose polygon is made of the region's text then, decides
-the rest. What it would refuse or reckon otherwise (latitudes beyond the pole, crossing edges,
-circles beyond a hemisphere) is sorted out before: NULL, or asked of the circle left of the sky.
+(:mod:`app.adql.postgres_caps`); what these leave open is asked of figures (:mod:`app.sky.figures`),
+arrays of numbers that functions of the database compare. Circles beyond a hemisphere are asked of
+the circle left of the sky.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from app.adql.postgres_shapes import (
     is_plain,
     known_plane,
     range_frames,
-    spoly_of,
-    spoly_text,
 )
 from app.adql.region_distance import region_distance
 from app.adql.spatial_index import (
     IndexUse,
     RegionColumns,
+    figure_column,
     find_centre_index,
     find_index,
     is_published,
@@ -44,6 +42,7 @@ from app.adql.spatial_index import (
 from app.adql.typed import Expression
 from app.adql.writer import SqlWriter
 from app.sky.dali import format_shape
+from app.sky.figures import figure_text
 from app.sky.predicates import ONE_POINT_DEG, bounding_circle
 from app.sky.shapes import Circle, Point, Polygon, Range
 from app.sky.tangent_planes import OUTER_MARGIN_RAD
@@ -69,7 +68,7 @@ class PostgresSpatial(SqlWriter):
         return f"adql_polygon_text({self._vertices(box)})"
 
     def is_polygon(self, polygon: typed.PolygonOf) -> str:
-        return f"{self.sphere(polygon)} IS NOT NULL"
+        return f"{self.figure(polygon)} IS NOT NULL"
 
     def constant_text(self, constant: typed.Constant) -> str:
         return f"CAST({self.bind(format_shape(constant.shape))} AS text)"
@@ -87,15 +86,12 @@ class PostgresSpatial(SqlWriter):
         elif beyond_hemisphere(outer):
             test = self._beyond(spatial.relation, inner, outer)
         elif beyond_hemisphere(inner):
-            test = f"CASE WHEN {self.sphere(outer)} IS NOT NULL THEN FALSE END"
+            test = f"CASE WHEN {self.figure(outer)} IS NOT NULL THEN FALSE END"
         else:
             test = self._relation(spatial.relation, inner, outer)
         valid = self._latitude_test(inner)
         if is_positive:
             return f"({self._sieve(inner, outer)}{test}{valid})"
-        # Under NOT the planner would take pgSphere's negation of the operator, which for two
-        # polygons answers like the operator itself.
-        test = f"CAST(({test}) AS integer) = 1"
         return (
             f"(CASE WHEN {valid.removeprefix(' AND ')} THEN {test} END)" if valid else f"({test})"
         )
@@ -164,7 +160,7 @@ class PostgresSpatial(SqlWriter):
         """A relation between shapes of at most a hemisphere."""
         if is_range(inner) or is_range(outer):
             return self._range_met(inner, outer)
-        exact = self.exact(relation, inner, outer)
+        exact = self._exact(relation, inner, outer)
         a, b = self._caps(inner), self._caps(outer)
         if a is None or b is None:
             return exact
@@ -184,10 +180,22 @@ class PostgresSpatial(SqlWriter):
             return postgres_caps.within(a, b, exact)
         return postgres_caps.overlap(a, b, self._meeting(inner, outer, exact))
 
-    def exact(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
+    def _exact(self, relation: str, inner: typed.Geometry, outer: typed.Geometry) -> str:
         """SQL of a relation, asked of the geometries themselves."""
-        operator = "<@" if relation == "within" else "&&"
-        return f"{self.sphere(inner)} {operator} {self.sphere(outer)}"
+        if inner.kind == "point" and is_circle(outer):
+            return self._near(inner, outer)
+        name = "adql_figure_within" if relation == "within" else "adql_figures_meet"
+        return f"{name}({self.figure(inner)}, {self.figure(outer)})"
+
+    def _near(self, point: typed.Geometry, circle: typed.Geometry) -> str:
+        """Whether a circle holds a point."""
+        if isinstance(circle, typed.CircleOf):
+            about = (*self._direction(centre_of(circle)), self.real(circle.radius))
+        else:
+            assert isinstance(circle, typed.Constant) and isinstance(circle.shape, Circle)
+            lon, lat, radius = map(self._double, astuple(circle.shape))
+            about = (lon, lat, radius)
+        return f"adql_near({', '.join((*self._direction(point), *about))})"
 
     def _range_met(self, one: typed.Geometry, other: typed.Geometry) -> str:
         """Whether a coordinate range and a region have a direction in common."""
@@ -269,14 +277,14 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle)
         circle = outer.shape
         if circle.radius_deg >= 2 * HEMISPHERE_DEG:
-            return f"CASE WHEN {self.sphere(inner)} IS NOT NULL THEN TRUE END"
+            return f"CASE WHEN {self.figure(inner)} IS NOT NULL THEN TRUE END"
         rest = Circle((circle.lon_deg + 180.0) % 360.0, -circle.lat_deg, 180.0 - circle.radius_deg)
         outside = "overlap" if relation == "within" and inner.kind == "region" else "within"
         test = self._relation(outside, inner, typed.Constant(rest))
         return f"CAST(({test}) AS integer) = 0"
 
     def _latitude_test(self, point: typed.Geometry) -> str:
-        """pgSphere takes a latitude beyond the pole for one on the other side."""
+        """What lies beyond a pole is no direction."""
         if not isinstance(point, typed.PointOf):
             return ""
         return f" AND {self.real(point.lat)} BETWEEN -90 AND 90"
@@ -289,7 +297,7 @@ class PostgresSpatial(SqlWriter):
 
     def region_distance(self, distance: typed.RegionDistance) -> str:
         lon, lat = self._direction(distance.point)
-        inside = self.exact("within", distance.point, distance.region)
+        inside = self._exact("within", distance.point, distance.region)
         text = self._region_text(distance.region)
         return region_distance(inside=inside, text=text, lon=lon, lat=lat)
 
@@ -323,7 +331,7 @@ class PostgresSpatial(SqlWriter):
             return f"({size_of} * {_DEG2_PER_STERADIAN!r})"
         surface = f"adql_area({self._vertices(region)})"
         if not isinstance(region, typed.Column):
-            surface = f"CASE WHEN {self.sphere(region)} IS NOT NULL THEN {surface} END"
+            surface = f"CASE WHEN {self.figure(region)} IS NOT NULL THEN {surface} END"
         return f"({surface} * {_DEG2_PER_STERADIAN!r})"
 
     def centroid_part(self, part: typed.CentroidPart) -> str:
@@ -352,39 +360,30 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
         return self._double(point.shape.lon_deg), self._double(point.shape.lat_deg)
 
-    def sphere(self, shape: typed.Geometry) -> str:
-        """SQL of a geometry as the exact tests take it: of pgSphere. NULL for what is none."""
+    def figure(self, shape: typed.Geometry) -> str:
+        """SQL of a geometry as the exact tests take it. NULL for what is none."""
+        if isinstance(shape, typed.Constant):
+            return f"CAST({self.bind(figure_text(shape.shape))} AS double precision[])"
         if isinstance(shape, typed.Column):
-            return self._region(shape)
+            return self._region_figure(shape)
         if shape.kind == "point":
-            return "spoint(radians({}), radians({}))".format(*self._direction(shape))
+            return f"adql_figure_point({', '.join(self._direction(shape))})"
         if isinstance(shape, typed.CircleOf):
-            return f"scircle({self.sphere(centre_of(shape))}, {self._valid_radius(shape)})"
-        if isinstance(shape, typed.PolygonOf | typed.BoxOf):
-            return f"adql_polygon({self._vertices(shape)})"
-        return self._constant(shape)
+            angles = ", ".join(self._direction(centre_of(shape)))
+            return f"adql_figure_circle({angles}, {self._valid_radius(shape)})"
+        return f"adql_figure({self._vertices(shape)}, TRUE)"
 
-    def _region(self, region: typed.Column) -> str:
-        if not region.is_stored:
-            return spoly_of(self.physical(region))
-        sphere = self.physical(region, RegionColumns.of(region.field.physical).sphere)
-        made = spoly_of(self._region_text(region))
-        return f"COALESCE(CAST({sphere} AS spoly), {made})" if is_indexed(region) else sphere
+    def _region_figure(self, region: typed.Column) -> str:
+        if region.is_stored and not is_indexed(region):
+            return self.physical(region, figure_column(region.field.physical))
+        text = self._region_text(region) if region.is_stored else self.physical(region)
+        return f"adql_figure({postgres_caps.stored_numbers(text)}, FALSE)"
 
     def _valid_radius(self, circle: typed.CircleOf) -> str:
-        """A circle's radius (rad), NULL where it is no circle of pgSphere."""
+        """A circle's radius (rad), NULL where it is none of at most a hemisphere."""
         radius = self.real(circle.radius)
         valid = f"{radius} BETWEEN 0 AND {HEMISPHERE_DEG:g}{self._latitude_test(centre_of(circle))}"
         return f"CASE WHEN {valid} THEN radians({radius}) END"
-
-    def _constant(self, constant: typed.Geometry) -> str:
-        assert isinstance(constant, typed.Constant)
-        shape = constant.shape
-        if isinstance(shape, Circle):
-            centre = self.sphere(typed.Constant(Point(shape.lon_deg, shape.lat_deg)))
-            return f"scircle({centre}, radians({self._double(shape.radius_deg)}))"
-        assert isinstance(shape, Polygon)
-        return f"CAST({self.bind(spoly_text(shape))} AS spoly)"
 
 
 def _is_small(shape: typed.Geometry) -> bool:

@@ -1,4 +1,4 @@
-"""PostgreSQL: the distance from a point to a polygon, which pgSphere does not offer.
+"""PostgreSQL: the distance from a point to a polygon.
 
 The polygon comes as the STC-S text of a region column; each pair of vertices is an edge, and the
 distance to an edge is taken as :meth:`app.sky.vectors.Arc.distance` takes it.

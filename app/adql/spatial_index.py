@@ -49,9 +49,7 @@ class RegionColumns:
     ``bounds`` is a ``box`` of longitude and latitude (deg), all longitudes for what holds a pole or
     longitude 0; ``x``, ``y`` and ``z`` are the unit vector of the centre, ``inner`` and ``outer``
     the radii (rad) of circles about it within and around the region; ``plane`` is the ``polygon``
-    in the plane that touches the sky at the centre (:data:`PLANE_SCALE` units a radian). ``sphere``
-    is the text of pgSphere's polygon, only where it could not be made of ``column`` as it stands
-    (the type itself has no binary form, which COPY asks of every column of a table).
+    in the plane that touches the sky at the centre (:data:`PLANE_SCALE` units a radian).
     """
 
     bounds: str
@@ -61,7 +59,6 @@ class RegionColumns:
     inner: str
     outer: str
     plane: str
-    sphere: str
 
     @classmethod
     def of(cls, column: str) -> RegionColumns:
@@ -74,10 +71,9 @@ class RegionColumns:
         for name in (self.x, self.y, self.z, self.inner, self.outer):
             yield name, "double precision"
         yield self.plane, "polygon"
-        yield self.sphere, "text"
 
 
-_BESIDE: Final = ("bounds", "x", "y", "z", "inner", "outer", "plane", "spoly")
+_BESIDE: Final = ("bounds", "x", "y", "z", "inner", "outer", "plane")
 
 PLANE_SCALE: Final = 32768.0
 """PostgreSQL's polygons compare within 1e-6 of their unit: 6 microarcseconds of the sky."""
@@ -86,6 +82,11 @@ PLANE_SCALE: Final = 32768.0
 def region_text_column(field: Field) -> str:
     """The column that holds a region as STC-S text: its own, or one beside DALI numbers."""
     return f"{field.physical}_stcs" if field.datatype == "double" else field.physical
+
+
+def figure_column(column: str) -> str:
+    """PostgreSQL: the numbers (:mod:`app.sky.figures`) beside a region column of an upload."""
+    return f"{column}_figure"
 
 
 def point_columns(column: str) -> tuple[str, str]:

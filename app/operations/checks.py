@@ -29,8 +29,7 @@ FRESH_S: Final = 1.0
 _CONNECT_S: Final = 1.0
 _ENGINES: Final[Mapping[Target, str]] = {
     "sqlite": "SQLite",
-    "postgres": "PostgreSQL with pgSphere",
-    "stock_postgres": "PostgreSQL without pgSphere",
+    "postgres": "PostgreSQL",
 }
 
 Check = Callable[[], str]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from app.stores.database import open_engine, read_transaction, sqlite_file
 from app.stores.migrations import Upgrade, upgrade
-from app.stores.pgsphere import Provided, Wanted, provide_pgsphere, uses_pgsphere
 from app.stores.postgres_roles import DEFAULT_READER, ensure_reader
+from app.stores.postgres_server import require_new_server
 from app.stores.sqlite_compiled import start_loading
 from app.stores.tables.catalog_store import read_published
 
@@ -20,21 +19,17 @@ class SetupReport:
     """What ``init`` did. ``lines()`` tells it to a person."""
 
     database: str
-    extension: Provided | None
-    """None on SQLite."""
-    pgsphere: bool
-    """Whether exact tests are pgSphere's."""
     upgrade: Upgrade
     role_refused: str | None = None
 
     @property
     def changed(self) -> bool:
         """Whether anything but the contents of TAP_SCHEMA was written."""
-        return (self.extension is not None and self.extension.created) or self.upgrade.changed
+        return self.upgrade.changed
 
     def lines(self) -> list[str]:
         """One sentence for each thing done."""
-        done = list(self._extension_lines())
+        done = []
         old, new = self.upgrade.old_revision, self.upgrade.new_revision
         if old is None:
             done.append(f"created the tables (revision {new})")
@@ -48,25 +43,12 @@ class SetupReport:
         done += [self.role_refused] if self.role_refused else []
         return [f"{self.database}: {line}" for line in done]
 
-    def _extension_lines(self) -> Iterator[str]:
-        if self.extension is None:
-            return
-        if self.extension.created:
-            yield "created the extension pgSphere"
-        if not self.pgsphere:
-            yield "works without pgSphere: regions are tested by functions of Skyloom's own"
-        if self.extension.refused:
-            yield f"pgSphere was not to be had for this database: {self.extension.refused}"
 
-
-def init_database(
-    url: str, *, reader_role: str = DEFAULT_READER, pgsphere: Wanted = "auto"
-) -> SetupReport:
+def init_database(url: str, *, reader_role: str = DEFAULT_READER) -> SetupReport:
     """Create or upgrade the database; run again, it changes nothing.
 
     Raises StoreUnavailableError, whose message says what to do, when the database cannot be
-    reached, pgSphere is required and cannot be had, or a newer version of the program wrote the
-    database.
+    reached, its server is too old, or a newer version of the program wrote it.
     """
     path = sqlite_file(url)
     if path is not None:
@@ -75,22 +57,16 @@ def init_database(
     engine = open_engine(url, pool_size=1)
     try:
         postgres = engine.dialect.name == "postgresql"
-        extension = provide_pgsphere(engine, pgsphere) if postgres else None
+        if postgres:
+            require_new_server(engine)
         upgraded = upgrade(engine)
         return SetupReport(
             database=engine.url.render_as_string(hide_password=True),
-            extension=extension,
-            pgsphere=postgres and _uses_pgsphere(engine),
             upgrade=upgraded,
             role_refused=_ensure_reader(engine, reader_role) if postgres else None,
         )
     finally:
         engine.dispose()
-
-
-def _uses_pgsphere(engine: sa.Engine) -> bool:
-    with read_transaction(engine) as connection:
-        return uses_pgsphere(connection)
 
 
 def _ensure_reader(engine: sa.Engine, role: str) -> str | None:

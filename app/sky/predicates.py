@@ -1,7 +1,6 @@
 """Which directions and regions contain or touch which, and how large they are.
 
-The boundary belongs to a region and directions within 1e-9 rad of it count as on it, as in
-pgSphere, so that SQLite and PostgreSQL give one answer.
+The boundary belongs to a region and directions within 1e-9 rad of it count as on it.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def polygon_from(text: str, numbers: list[float]) -> Polygon:
 
 def simple_polygon_from(text: str, numbers: list[float]) -> Polygon:
     """The polygon a user asks for: :func:`polygon_from`, of at most MAX_VERTICES vertices, with
-    edges that do not cross (pgSphere refuses others)."""
+    edges that do not cross."""
     if len(numbers) > 2 * MAX_VERTICES:
         raise RegionError(text, f"at most {MAX_VERTICES} vertices are taken")
     polygon = polygon_from(text, numbers)

@@ -24,11 +24,9 @@ OUTER_MARGIN_RAD: Final = 2.0 * FUZZ_RAD
 
 LEAST_COSINE: Final = 0.5
 """Beyond 60 deg from the centre the plane stretches too much."""
-_MOST_VERTICES: Final = 1024
 LEAST_EDGE_RAD: Final = 2e-6
 """PostgreSQL takes a product of lengths below 1e-6 of its units for none: at this length, 32768
 units a radian, that is half of our own fuzz."""
-_LEAST_BEND: Final = 0.01
 _POLE_MARGIN_RAD: Final = 1e-6
 
 
@@ -37,32 +35,29 @@ class TangentPolygons:
     """``corners[2 * starts[i] : 2 * starts[i + 1]]`` are the vertices in the plane (rad at the
     centre), where ``has_plane``; ``inner`` and ``outer`` the radii (rad) of the circles;
     ``bounds`` the least and greatest longitude and latitude (deg: lon, lat, lon, lat), all
-    longitudes for what holds a pole or longitude 0. ``is_firm``: convex, with clear corners, so
-    that no other library will see edges that touch."""
+    longitudes for what holds a pole or longitude 0."""
 
     corners: Numbers
     inner: Numbers
     outer: Numbers
     bounds: Numbers
     has_plane: Flags
-    is_firm: Flags
 
 
 def tangent_polygons(polygons: BulkPolygons) -> TangentPolygons:
     """What :class:`TangentPolygons` tells of the plain ones; of others it means nothing."""
     count = len(polygons.plain)
     corners, radii = np.zeros(2 * int(polygons.starts[-1])), np.zeros((count, 2))
-    spans, forms = np.zeros((count, 2)), np.zeros((count, 2), np.bool_)
-    _carry_all(polygons.vectors, polygons.starts, polygons.centres, corners, radii, spans, forms)
+    spans, are_long = np.zeros((count, 2)), np.zeros(count, np.bool_)
+    _carry_all(polygons.vectors, polygons.starts, polygons.centres, corners, radii, spans, are_long)
     outer = radii[:, 1] + OUTER_MARGIN_RAD
-    has_plane = polygons.plain & forms[:, 0] & (polygons.cosines > LEAST_COSINE)
+    has_plane = polygons.plain & are_long & (polygons.cosines > LEAST_COSINE)
     return TangentPolygons(
         corners=corners,
         inner=radii[:, 0],
         outer=outer,
         bounds=_bounds(polygons, spans, outer),
         has_plane=has_plane,
-        is_firm=has_plane & forms[:, 1] & (np.diff(polygons.starts) <= _MOST_VERTICES),
     )
 
 
@@ -80,7 +75,7 @@ def _bounds(polygons: BulkPolygons, spans: Any, outer: Any) -> Numbers:
 
 @numba.njit(cache=True, nogil=True)
 def _carry_all(
-    vectors: Any, starts: Any, centres: Any, corners: Any, radii: Any, spans: Any, forms: Any
+    vectors: Any, starts: Any, centres: Any, corners: Any, radii: Any, spans: Any, are_long: Any
 ) -> None:
     for row in range(len(starts) - 1):
         own = vectors[3 * starts[row] : 3 * starts[row + 1]].reshape(-1, 3)
@@ -89,7 +84,7 @@ def _carry_all(
         plane = corners[2 * starts[row] : 2 * starts[row + 1]].reshape(-1, 2)
         _carry(own, centres[row], plane)
         radii[row, 0], radii[row, 1] = _inner_radius(plane), _outer_radius(plane)
-        forms[row, 0], forms[row, 1] = _has_long_edges(plane), _is_convex(plane)
+        are_long[row] = _has_long_edges(plane)
         _span(own, centres[row], spans[row])
 
 
@@ -138,22 +133,6 @@ def _has_long_edges(plane: Any) -> bool:
         if math.hypot(plane[j, 0] - plane[k, 0], plane[j, 1] - plane[k, 1]) < LEAST_EDGE_RAD:
             return False
     return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _is_convex(plane: Any) -> bool:
-    """Whether every corner turns the same way, by far more than rounding."""
-    n = len(plane)
-    turns = 0
-    for k in range(n):
-        ax, ay = plane[(k + 1) % n, 0] - plane[k, 0], plane[(k + 1) % n, 1] - plane[k, 1]
-        bx = plane[(k + 2) % n, 0] - plane[(k + 1) % n, 0]
-        by = plane[(k + 2) % n, 1] - plane[(k + 1) % n, 1]
-        sine = (ax * by - ay * bx) / (math.hypot(ax, ay) * math.hypot(bx, by))
-        if abs(sine) < _LEAST_BEND:
-            return False
-        turns += 1 if sine > 0.0 else -1
-    return abs(turns) == n
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,7 +13,7 @@ Vector = tuple[float, float, float]
 
 RADIANS_PER_DEGREE = math.pi / 180.0
 FUZZ_RAD = 1e-9
-"""Directions closer than this are one direction (0.2 mas; pgSphere's own epsilon)."""
+"""Directions closer than this are one direction (0.2 mas)."""
 
 ROUNDING = 1e-13
 """What is nearer in a tangent plane may be so by the rounding of numbers alone."""

@@ -38,8 +38,8 @@ _POSTGRES_UNAVAILABLE = ("08", "28", "3D", "40", "53", "55", "57", "58")
 """SQLSTATE classes: connection, authorisation, no such database, transaction rolled back (a
 deadlock), out of resources, object in use, operator intervention, system error."""
 
-_POSTGRES_DATA = ("22", "23", "54", "XX")
-"""SQLSTATE classes: data exception, constraint, program limit; XX: pgSphere's own complaints."""
+_POSTGRES_DATA = ("22", "23", "54")
+"""SQLSTATE classes: data exception, constraint, program limit."""
 
 _MANY_ROWS = "more than one row"
 """In the complaint about a subquery in the place of a value, on either engine."""

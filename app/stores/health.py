@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from app.schema.tap_schema import tap_schema_rows
 from app.stores.database import read_transaction
-from app.stores.pgsphere import pgsphere_version, server_version, uses_pgsphere
 from app.stores.tables.catalog_store import read_catalog
 from app.stores.tables.datasets import HAS_FILE
 from app.stores.tables.physical import changed_place, obscore, tap_schema
@@ -40,14 +39,6 @@ def sqlite_has_rtree() -> bool:
         except sqlite3.OperationalError:
             return False
         return True
-
-
-def postgres_versions(engine: sa.Engine) -> tuple[str, str | None]:
-    """Versions of the server and of the pgSphere that makes exact tests (None: functions of our
-    own do)."""
-    with read_transaction(engine) as connection:
-        used = uses_pgsphere(connection)
-        return server_version(connection), pgsphere_version(connection) if used else None
 
 
 def regions_without_index(engine: sa.Engine) -> int:

@@ -1,4 +1,4 @@
-"""Creating and upgrading the database: pgSphere, the migrations, the contents of TAP_SCHEMA."""
+"""Creating and upgrading the database: the migrations, the contents of TAP_SCHEMA."""
 
 from __future__ import annotations
 

@@ -20,45 +20,6 @@ RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     ) AS h CROSS JOIN LATERAL (VALUES (1, l), (2, b)) AS p (n, v)) END
 $$;
 
--- pgSphere's polygon of vertices (lon, lat, lon, lat …; deg); NULL for what is none: a latitude
--- beyond the pole, fewer than three different vertices, edges that cross, more than a hemisphere.
-CREATE FUNCTION adql_polygon(vertices float8[])
-RETURNS spoly LANGUAGE plpgsql IMMUTABLE STRICT AS $$
-DECLARE
-  spheres text[] := '{}';
-  kept float8[] := '{}';
-  total float8[] := '{0,0,0}';
-  v float8[];
-  lon float8;
-  lat float8;
-BEGIN
-  FOR i IN 1 .. cardinality(vertices) / 2 LOOP
-    lon := vertices[2 * i - 1];
-    lat := vertices[2 * i];
-    IF lon IS NULL OR lat IS NULL OR NOT abs(lat) <= 90 OR abs(lon) = 'Infinity' THEN
-      RETURN NULL;
-    END IF;
-    v := ARRAY[cosd(lon) * cosd(lat), sind(lon) * cosd(lat), sind(lat)];
-    IF cardinality(kept) > 0 AND abs(v[1] - kept[1]) + abs(v[2] - kept[2])
-      + abs(v[3] - kept[3]) < 1e-9 THEN
-      CONTINUE;
-    END IF;
-    kept := v;
-    total := ARRAY[total[1] + v[1], total[2] + v[2], total[3] + v[3]];
-    spheres := spheres || format('(%sd,%sd)', lon, lat);
-  END LOOP;
-  IF spheres[1] = spheres[cardinality(spheres)] THEN
-    spheres := spheres[1 : cardinality(spheres) - 1];
-  END IF;
-  IF cardinality(spheres) < 3 THEN
-    RETURN NULL;
-  END IF;
-  RETURN CAST('{' || array_to_string(spheres, ',') || '}' AS spoly);
-EXCEPTION WHEN internal_error OR data_exception THEN
-  RETURN NULL;
-END
-$$;
-
 -- DALI text of vertices.
 CREATE FUNCTION adql_polygon_text(vertices float8[])
 RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -1,4 +1,4 @@
--- Exact tests of geometries without pgSphere. A figure is an array of numbers (app.sky.figures): 3 of
+-- Exact tests of geometries. A figure is an array of numbers (app.sky.figures): 3 of
 -- a direction (unit vector), 4 of a circle (centre, radius in rad), 10 + 5 n of a polygon: centre,
 -- cosine of the cap about it, two axes of the plane that touches the sky there, then for each vertex
 -- its unit vector and its place in that plane, where great circles are straight lines. Each function

@@ -11,8 +11,6 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
-from app.stores.pgsphere import has_pgsphere
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -77,11 +75,8 @@ def upgrade() -> None:
     create_product_input()
     create_tap_schema()
     create_job()
-    engine = op.get_bind().dialect.name
-    if engine == "postgresql" and not has_pgsphere(op.get_bind()):
-        return
-    for path in sorted(SQL.glob(f"0001_*.{engine}.sql")):
-        run_file(path)
+    if op.get_bind().dialect.name == "sqlite":
+        run_file(SQL / "0001_obscore_region_index.sqlite.sql")
 
 
 def run_file(path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from alembic import op
 
 from app.schema.obscore import OBSCORE
-from app.stores.pgsphere import has_pgsphere
 from app.stores.tables.spatial import create_spatial_indexes, drop_spatial_indexes
 
 revision = "0002"
@@ -20,7 +19,6 @@ SQL = Path(__file__).resolve().parents[1] / "sql" / "0002_geometry.postgresql.sq
 FUNCTIONS = (
     "adql_centroid(float8[], int)",
     "adql_polygon_text(float8[])",
-    "adql_polygon(float8[])",
     "adql_box(float8, float8, float8, float8)",
 )
 
@@ -46,10 +44,7 @@ def upgrade() -> None:
     """Replace the tree of boxes by one that holds the outlines; index the rows there are."""
     if op.get_bind().dialect.name == "postgresql":
         text = SQL.read_text(encoding="utf-8")
-        for statement in text.split("\n$$;\n"):
-            if "RETURNS spoly" in statement and not has_pgsphere(op.get_bind()):
-                continue
-            op.get_bind().exec_driver_sql(_ended(statement).replace("%", "%%"))
+        op.get_bind().exec_driver_sql(text.replace("%", "%%"))
     else:
         op.execute("DROP TRIGGER obscore_region_index_delete")
         op.execute("DROP TABLE obscore_region_index")
@@ -68,11 +63,6 @@ def presume_statistics() -> None:
             f"SELECT 'obscore', '{index}', '{statistics}' WHERE NOT EXISTS "
             f"(SELECT 1 FROM sqlite_stat1 WHERE idx = '{index}')"
         )
-
-
-def _ended(statement: str) -> str:
-    """A function's definition with the end that separates it from the next."""
-    return statement if statement.rstrip().endswith("$$") else f"{statement}\n$$"
 
 
 def downgrade() -> None:

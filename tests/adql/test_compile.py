@@ -63,9 +63,8 @@ PAIRS: list[tuple[str, str, str]] = [
         'CAST(t1."s_ra" AS double precision) / 360), CAST(t1."s_dec" AS double precision)) <@'
         " adql_reach(CAST(:p1 AS double precision), CAST(:p2 AS double precision),"
         " CAST(:p3 AS double precision), 1))"
-        ' AND spoint(radians(t1."s_ra"), radians(t1."s_dec")) <@'
-        " scircle(spoint(radians(CAST(:p1 AS double precision)),"
-        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision)))"
+        ' AND adql_near(t1."s_ra", t1."s_dec", CAST(:p1 AS double precision),'
+        " CAST(:p2 AS double precision), CAST(:p3 AS double precision))"
         ' AND t1."s_dec" BETWEEN -90 AND 90) LIMIT 101',
     ),
     (
@@ -73,10 +72,8 @@ PAIRS: list[tuple[str, str, str]] = [
         'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE'
         ' (NOT (adql_contains_point(adql_outline(:p1), t1."s_ra", t1."s_dec") = 1)) LIMIT 101',
         'SELECT t1."obs_id" AS c1 FROM "obscore" AS t1 WHERE (NOT (CASE WHEN t1."s_dec" BETWEEN -90'
-        ' AND 90 THEN CAST((spoint(radians(t1."s_ra"), radians(t1."s_dec")) <@'
-        " scircle(spoint(radians(CAST(:p1 AS double precision)),"
-        " radians(CAST(:p2 AS double precision))), radians(CAST(:p3 AS double precision))))"
-        " AS integer) = 1 END)) LIMIT 101",
+        ' AND 90 THEN adql_near(t1."s_ra", t1."s_dec", CAST(:p1 AS double precision),'
+        " CAST(:p2 AS double precision), CAST(:p3 AS double precision)) END)) LIMIT 101",
     ),
     (
         f"SELECT a.obs_id FROM {T} a LEFT JOIN skyloom.product_input b ON b.input_id = a.obs_id",

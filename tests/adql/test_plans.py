@@ -203,7 +203,7 @@ def _explained_by_postgres(
 ) -> list[object]:
     with stores.engine.connect() as connection:
         cursor = postgres_connection(connection.connection).cursor()
-        load_postgres(cursor, uploads, query.target)
+        load_postgres(cursor, uploads)
         connection.execute(sa.text("ANALYZE obscore"))
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         return list(connection.execute(sa.text(f"EXPLAIN {query.sql}"), dict(query.binds)))
@@ -219,12 +219,11 @@ def test_sqlite_walks_the_tree_and_fetches_rows_by_key(
 
 
 @pytest.mark.needs("postgresql")
-@pytest.mark.parametrize("engine", ["postgres", "stock"])
 @pytest.mark.parametrize(("text", "index"), SEARCHES)
 def test_postgres_searches_by_its_index(
-    request: pytest.FixtureRequest, engine: str, text: str, index: str
+    postgres_stores: MetadataStores, text: str, index: str
 ) -> None:
-    found = plan(request.getfixturevalue(f"{engine}_stores"), text)
+    found = plan(postgres_stores, text)
     lines = [line for line in found.splitlines() if "Index" in line and index in line]
     assert lines, found
     assert "Index Cond" in found
@@ -257,14 +256,10 @@ def test_targets_are_found_by_name_in_any_case(request: pytest.FixtureRequest, e
 @pytest.mark.needs("postgresql")
 @pytest.mark.parametrize("text", [text for text, _ in SEARCHES])
 def test_the_answer_is_one(
-    sqlite_stores: MetadataStores,
-    postgres_stores: MetadataStores,
-    stock_stores: MetadataStores,
-    text: str,
+    sqlite_stores: MetadataStores, postgres_stores: MetadataStores, text: str
 ) -> None:
-    engines = (sqlite_stores, postgres_stores, stock_stores)
-    here, there, stock = (sorted(ask(each, text, 10_000)) for each in engines)
-    assert here == there == stock
+    here, there = (sorted(ask(each, text, 10_000)) for each in (sqlite_stores, postgres_stores))
+    assert here == there
 
 
 @pytest.mark.parametrize("inner", KEPT)
@@ -307,28 +302,24 @@ def test_sqlite_searches_the_large_table_for_each_uploaded_row(
 
 
 @pytest.mark.needs("postgresql")
-@pytest.mark.parametrize("engine", ["postgres", "stock"])
 @pytest.mark.parametrize(("condition", "index"), UPLOAD_JOINS)
 def test_postgres_searches_the_large_table_for_each_uploaded_row(
-    request: pytest.FixtureRequest, engine: str, condition: str, index: str
+    postgres_stores: MetadataStores, condition: str, index: str
 ) -> None:
     for text in upload_queries(condition):
-        found = plan(request.getfixturevalue(f"{engine}_stores"), text, upload())
+        found = plan(postgres_stores, text, upload())
         assert [line for line in found.splitlines() if "Index" in line and index in line], found
 
 
 @pytest.mark.needs("postgresql")
 @pytest.mark.parametrize("condition", [condition for condition, _ in UPLOAD_JOINS])
 def test_joins_with_an_upload_have_one_answer(
-    sqlite_stores: MetadataStores,
-    postgres_stores: MetadataStores,
-    stock_stores: MetadataStores,
-    condition: str,
+    sqlite_stores: MetadataStores, postgres_stores: MetadataStores, condition: str
 ) -> None:
     positions = upload()
     answers = [
         sorted(ask(stores, text, 100_000, positions))
-        for stores in (sqlite_stores, postgres_stores, stock_stores)
+        for stores in (sqlite_stores, postgres_stores)
         for text in upload_queries(condition)
     ]
     assert answers[0] and all(answer == answers[0] for answer in answers)

@@ -245,7 +245,9 @@ def test_links_have_their_address_once(ask_both: Ask) -> None:
         assert ask_both(text) == [(url, "v007")], text
 
 
-@pytest.mark.parametrize("name", ["row_id", "file_path", "image_ref", "s_region_spoly", "c1", "h1"])
+@pytest.mark.parametrize(
+    "name", ["row_id", "file_path", "image_ref", "s_region_bounds", "c1", "h1"]
+)
 @pytest.mark.parametrize(
     "text",
     [

@@ -36,7 +36,7 @@ def sqlite_service(demo_dir: Path) -> Iterator[Service]:
 def postgres_service(
     demo_dir: Path, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """The same files ingested into PostgreSQL + pgSphere, served."""
+    """The same files ingested into PostgreSQL, served."""
     folder = tmp_path_factory.mktemp("demo-postgres")
     environment = {"SKYLOOM_DATABASE_URL": postgres_url}
     demo_settings = demo_dir / "skyloom.toml"

@@ -11,7 +11,6 @@ import pytest
 from app.schema.rows import ProductQuality
 from app.services.doctor.finding import Finding
 from app.services.doctor.service import doctor
-from app.services.doctor.versions import postgres_finding
 from app.stores.database import write_transaction
 from app.stores.kept_files import KeptFiles
 from app.stores.metadata import MetadataStores
@@ -118,18 +117,3 @@ def test_a_missing_database_and_folder_are_found_without_making_them(tmp_path: P
 def test_a_server_that_does_not_answer_is_found(data_dir: Path) -> None:
     found = troubles(doctor("postgresql://u@127.0.0.1:1/x", files=KeptFiles(data_dir)))
     assert set(found) == {"database"}
-
-
-@pytest.mark.parametrize(
-    ("server", "pgsphere", "status", "words"),
-    [
-        ("15.18", "1.2.0", "ok", "known to work"),
-        ("15.20", "1.2.0", "warn", "hold PostgreSQL at 15.18"),
-        ("17.2", "1.5.1", "warn", "not tested"),
-        ("16.4", None, "ok", "without pgSphere"),
-    ],
-)
-def test_versions(server: str, pgsphere: str | None, status: str, words: str) -> None:
-    finding = postgres_finding(server, pgsphere)
-    assert finding.status == status
-    assert words in finding.detail

@@ -286,7 +286,7 @@ def test_builds_look_at_images_of_this_service_only(
     assert [candidate.dataset_id for candidate in found] == [own.dataset_id]
 
 
-def test_polygons_that_pgsphere_refuses_are_indexed_too(
+def test_polygons_with_edges_that_hardly_bend_are_indexed_too(
     stores: MetadataStores, service: RowImportService, tmp_path: Path
 ) -> None:
     bent = "POLYGON ICRS 10 10 10.0000000001 10.5 10 11 11 11 11 10"

@@ -61,8 +61,8 @@ def test_geometries_in_binary_form_are_those_of_their_text(stores: MetadataStore
     given = ["10 10 11 10 11 11", None, "359.5 0 0.5 0 0.5 1 0 2 359.5 1", "CIRCLE ICRS 20 89.9 1"]
     texts = read_regions(pa.array(given)).texts
     with write_transaction(stores.engine) as connection:
-        written = region_values(connection, "r", texts, str)
-        sent = region_values(connection, "r", texts, str, is_binary=True)
+        written = region_values("r", texts, str)
+        sent = region_values("r", texts, str, is_binary=True)
         connection.exec_driver_sql("CREATE TEMPORARY TABLE t (place int8, r_bounds box)")
         connection.exec_driver_sql("ALTER TABLE t ADD COLUMN r_plane polygon")
         numbers = pa.array(range(4), pa.int64())

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from app.adql.spatial_index import RegionColumns, plane_position
+from app.adql.spatial_index import RegionColumns
 from app.errors import StoreUnavailableError
 from app.schema.catalog import CATALOG
 from app.schema.rows import ProductQuality
 from app.schema.tap_schema import tap_schema_rows
 from app.services.setup import init_database
 from app.stores.database import open_engine, write_transaction
-from app.stores.metadata import MetadataStores, open_stores
+from app.stores.metadata import MetadataStores
 from app.stores.migrations import current_revision, head_revision, migrations_dir, upgrade
 from app.stores.tables.difference_store import Settlement
 from app.stores.tables.physical import METADATA, tap_schema
@@ -202,56 +202,22 @@ def test_an_upgrade_waits_for_no_table_for_long(fresh_postgres_url: str) -> None
 
 
 @pytest.mark.needs("postgresql")
-def test_positions_of_an_older_database_are_indexed_anew(postgres_server: PostgresServer) -> None:
-    url = postgres_server.create()
-    init_database(url)
-    engine = open_engine(url)
-    definitions = (
-        "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%%point(%%' ORDER BY 1"
-    )
+def test_what_was_made_for_pgsphere_goes(fresh_postgres_url: str) -> None:
+    """As a database is left that once had the extension, when that is dropped or none is there."""
+    engine = open_engine(fresh_postgres_url)
+    beside = "SELECT column_name FROM information_schema.columns WHERE column_name LIKE '%%spoly'"
     with engine.begin() as connection:
-        connection.exec_driver_sql('CREATE TABLE "mine_things" ("RA" real, dec numeric)')
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations_dir()))
+        command.downgrade(config, "0024")
+        connection.exec_driver_sql("ALTER TABLE obscore ADD COLUMN s_region_spoly text")
+        connection.exec_driver_sql("CREATE TABLE theirs (x_spoly text)")
         connection.exec_driver_sql(
-            'CREATE INDEX "mine_things_RA_position" ON mine_things USING gist '
-            f"({plane_position(quoted('RA'), 'dec')})"
+            "CREATE FUNCTION adql_polygon(vertices float8[]) RETURNS text LANGUAGE sql"
+            " AS $$ SELECT 'x' $$"
         )
-        now = connection.exec_driver_sql(definitions).all()
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(migrations_dir()))
-        command.downgrade(config, "0004")
-        before = connection.exec_driver_sql(definitions).all()
-        assert len(before) == 2
-        assert all("spoint(radians(" in row[1] for row in before)
         command.upgrade(config, "head")
-        assert connection.exec_driver_sql(definitions).all() == now
-        assert not any("spoint" in row[1] for row in now)
+        assert connection.exec_driver_sql(beside).scalars().all() == ["x_spoly"]
+        known = "SELECT to_regprocedure('adql_polygon(float8[])')"
+        assert connection.exec_driver_sql(known).scalar_one() is None
     engine.dispose()
-
-
-@pytest.mark.needs("postgresql")
-def test_regions_of_an_older_database_are_converted(postgres_server: PostgresServer) -> None:
-    url = postgres_server.create()
-    init_database(url)
-    stores = open_stores(url)
-    bent = "POLYGON ICRS 10 10 10.0000000001 10.5 10 11 11 11 11 10"  # pgSphere refuses it
-    rows = [dataset(number) for number in range(4)]
-    stores.datasets.upsert([*rows, dataset(4, region=bent)])
-    names = ", ".join(sorted(OWN_COLUMNS))
-    beside = f"SELECT obs_id, CAST(ROW({names}) AS text) FROM obscore ORDER BY 1"
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'obscore' ORDER BY 1"
-    now = [execute(stores, beside), execute(stores, indexes)]
-    with stores.engine.begin() as connection:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(migrations_dir()))
-        command.downgrade(config, "0006")
-        inside = "SELECT count(*) FROM obscore WHERE s_region_spoly @> s_region_spoly"
-        assert connection.exec_driver_sql(inside).scalar_one() == 5
-        command.upgrade(config, "head")
-    assert [execute(stores, beside), execute(stores, indexes)] == now
-    assert "obscore_s_region_outline" in str(now[1])
-    stores.close()
-
-
-def quoted(name: str) -> str:
-    """A name of SQL whose letters keep their case."""
-    return f'"{name}"'

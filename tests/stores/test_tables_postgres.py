@@ -1,4 +1,4 @@
-"""PostgreSQL with pgSphere passes the suites of tables and datasets."""
+"""PostgreSQL passes the suites of tables and datasets."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from app.adql.compile import compile_query
-from app.errors import AdqlError, UploadError
+from app.errors import AdqlError
 from app.schema.catalog import CATALOG
 from app.schema.fields import Field, Table
 from app.schema.uploads import UploadedTable, with_uploads
-from app.stores.metadata import MetadataStores, open_stores
+from app.stores.metadata import MetadataStores
 from tests.stores.contract import dataset
 
 FIELDS = (
@@ -36,13 +36,6 @@ COLUMNS: dict[str, list[Any]] = {
     "c7": ["9 19 11 19 11 21 9 21", "0 0 1 0 1 1", None],
     "c8": ["0.1 -2.5", "3 4", None],
 }
-
-
-@pytest.fixture(params=["sqlite", "postgres", "stock"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An initialised, empty database for one test: on SQLite, on PostgreSQL with pgSphere and
-    without."""
-    return str(request.getfixturevalue(f"fresh_{request.param}_url"))
 
 
 def make(fields: tuple[Field, ...] = FIELDS, **columns: list[Any]) -> UploadedTable:
@@ -133,10 +126,3 @@ def test_nothing_is_left_behind(stores: MetadataStores) -> None:
     assert ask(stores, "SELECT COUNT(*) FROM TAP_UPLOAD.t1", make()) == [(3,)]
     with pytest.raises(AdqlError, match=r"TAP_UPLOAD\.t1"):
         ask(stores, "SELECT * FROM TAP_UPLOAD.t1")
-
-
-def test_a_region_that_no_engine_takes_is_named(fresh_postgres_url: str) -> None:
-
-    opened = open_stores(fresh_postgres_url)
-    with closing(opened), pytest.raises(UploadError, match=r"TAP_UPLOAD\.t1: .*polygons"):
-        ask(opened, "SELECT a FROM TAP_UPLOAD.t1", make(c7=["0 0 2 2 2 0 0 2", None, None]))

@@ -23,11 +23,7 @@ class CopyWriter:
         """COPY the rows."""
         names = batch.columns["obs_publisher_did"]
         beside = region_values(
-            self._connection,
-            "s_region",
-            batch.columns["s_region"],
-            lambda row: str(names[row]),
-            is_binary=True,
+            "s_region", batch.columns["s_region"], lambda row: str(names[row]), is_binary=True
         )
         columns = {**batch.columns, **hidden_columns(batch), **beside}
         insert_batch(self._connection, "obscore", list(columns), list(columns.values()))

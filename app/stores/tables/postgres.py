@@ -1,4 +1,4 @@
-"""Queries on PostgreSQL, with pgSphere or without."""
+"""Queries on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
 from app.stores.database import postgres_connection
 from app.stores.database_faults import database_faults
-from app.stores.pgsphere import Flavour
 from app.stores.postgres_native import NativeLibpq, native_libpq
 from app.stores.postgres_roles import DEFAULT_READER, Reader
 from app.stores.tables.base import BATCH_ROWS, FIRST_BATCH_ROWS, TableStore
@@ -39,12 +38,11 @@ class PostgresTableStore(TableStore):
     def __init__(self, *, engine: sa.Engine, role: str = DEFAULT_READER) -> None:
         super().__init__(engine=engine)
         self._reader = Reader(engine, role)
-        self._flavour = Flavour(engine)
 
     @property
     def target(self) -> Target:
         """See :class:`app.stores.tables.base.TableStore`."""
-        return self._flavour.target()
+        return "postgres"
 
     def stream(
         self,
@@ -117,7 +115,7 @@ class PostgresTableStore(TableStore):
             bounds = "; ".join(self._bounds(limit_ms, uploads))
             if uploads:
                 _send(connection, "BEGIN READ WRITE")
-                load_postgres(cursor, uploads, self.target)
+                load_postgres(cursor, uploads)
                 _send(connection, bounds)
             else:
                 _send(connection, f"BEGIN READ ONLY; {bounds}")

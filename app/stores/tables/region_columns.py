@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +25,7 @@ from app.sky.tangent_planes import (
     tangent_polygons,
 )
 from app.sky.vectors import unit_vector
-from app.stores.pgsphere import uses_pgsphere
 from app.stores.tables.bulk import insert_batch
-from app.stores.tables.spoly import accepted_spoly
-
-_THINNED_RAD: Final = 1e-6
-"""How far pgSphere's polygon may lie from the one that was given."""
 
 NameOf = Callable[[int], str]
 """What a message calls the region in this place."""
@@ -55,7 +50,6 @@ def create_index(table: str, column: str) -> str:
 
 
 def region_values(
-    connection: sa.Connection,
     column: str,
     texts: pa.Array,
     name_of: NameOf,
@@ -66,7 +60,7 @@ def region_values(
     PostgreSQL receives them in binary form.
 
     ``texts`` are ``POLYGON ICRS …`` or null. Raises UsageError, calling the region by its name,
-    when one is no polygon or pgSphere refuses it.
+    when one is no polygon.
     """
     names = RegionColumns.of(column)
     polygons = polygons_of(texts)
@@ -79,22 +73,15 @@ def region_values(
         names.inner: shapes.inner,
         names.outer: shapes.outer,
     }
-    spheres: list[str | None] = [None] * len(texts)
-    unclear = np.flatnonzero(known & ~shapes.is_firm).tolist()
-    has_spheres = bool(unclear) and uses_pgsphere(connection)
-    for row in unclear:
+    for row in np.flatnonzero(known & ~polygons.plain).tolist():
         polygon = polygon_in(texts[row].as_py(), name_of(row))
-        if has_spheres:
-            spheres[row] = accepted_spoly(connection, polygon, name_of(row))
-        if not polygons.plain[row]:
-            _put_circle(columns.values(), shapes.bounds, row, polygon)
+        _put_circle(columns.values(), shapes.bounds, row, polygon)
     boxes = _boxes if is_binary else _box_texts
     planes = _planes if is_binary else _plane_texts
     return {
         names.bounds: boxes(shapes.bounds, known),
         **{name: pa.array(values, mask=~known) for name, values in columns.items()},
         names.plane: planes(polygons.starts, shapes),
-        names.sphere: pa.array(spheres, pa.string()),
     }
 
 
@@ -115,11 +102,7 @@ def put_beside(
     for rows in chunks:
         row_ids, texts = zip(*rows, strict=True)
         values = region_values(
-            connection,
-            column,
-            pa.array(texts, pa.string()),
-            partial(_row, row_ids),
-            is_binary=True,
+            column, pa.array(texts, pa.string()), partial(_row, row_ids), is_binary=True
         )
         numbers = pa.array(row_ids, pa.int64())
         insert_batch(connection, new, ("row_id", *values), (numbers, *values.values()))
@@ -147,7 +130,7 @@ def polygon_in(text: object, name: str) -> Polygon:
 def bounds_text(region: Region) -> str:
     """Longitudes and latitudes (deg) of the circle about a region, as PostgreSQL's ``box``."""
     circle = bounding_circle(region)
-    reach = circle.radius_deg + math.degrees(_THINNED_RAD)
+    reach = circle.radius_deg + math.degrees(OUTER_MARGIN_RAD)
     low, high = max(circle.lat_deg - reach, -90.0), min(circle.lat_deg + reach, 90.0)
     west, east = -1.0, 361.0
     if abs(circle.lat_deg) + reach < 89.9:
@@ -162,7 +145,7 @@ def bounds_text(region: Region) -> str:
 def _put_circle(columns: Any, bounds: Any, row: int, polygon: Polygon) -> None:
     """What is known of a polygon that the bulk reader left alone: the circle about it."""
     circle = bounding_circle(polygon)
-    radius = math.radians(circle.radius_deg) + _THINNED_RAD + OUTER_MARGIN_RAD
+    radius = math.radians(circle.radius_deg) + OUTER_MARGIN_RAD
     values = (*unit_vector(circle.lon_deg, circle.lat_deg), NOT_INSIDE_RAD, radius)
     for column, value in zip(columns, values, strict=True):
         column[row] = value

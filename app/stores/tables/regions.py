@@ -1,4 +1,4 @@
-"""The spatial index of ``s_region``: an R*Tree beside the table, or a pgSphere column in it."""
+"""The spatial index of ``s_region``: an R*Tree beside the table, or columns in it."""
 
 from __future__ import annotations
 
@@ -167,11 +167,7 @@ class PostgresRegionIndex:
         }
         names = columns["obs_publisher_did"]
         beside = region_values(
-            connection,
-            "s_region",
-            columns["s_region"],
-            lambda row: str(names[row]),
-            is_binary=True,
+            "s_region", columns["s_region"], lambda row: str(names[row]), is_binary=True
         )
         columns |= beside
         insert_batch(connection, "obscore", list(columns), list(columns.values()))
@@ -202,7 +198,7 @@ class PostgresRegionIndex:
         """Run a statement for records, with the values beside their regions."""
         texts = pa.array([record["s_region"] for record in records], pa.string())
         beside = region_values(
-            connection, "s_region", texts, lambda row: str(records[row]["obs_publisher_did"])
+            "s_region", texts, lambda row: str(records[row]["obs_publisher_did"])
         )
         values = pa.table(dict(beside)).to_pylist()
         rows = [{**record, **more} for record, more in zip(records, values, strict=True)]

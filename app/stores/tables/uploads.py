@@ -14,24 +14,22 @@ from pyarrow import csv
 from app.adql.compiled import Target
 from app.adql.spatial_index import (
     RegionColumns,
+    figure_column,
     point_columns,
     region_text_column,
 )
-from app.errors import UploadError
 from app.schema.fields import Field
 from app.schema.uploads import UploadedTable
 from app.sky.figures import figure_text
 from app.sky.shapes import Circle, Polygon
 from app.sky.stcs import parse_region, polygon_from
 from app.stores.tables.region_columns import bounds_text
-from app.stores.tables.spoly import format_spoly
 
 _SQLITE_TYPES: Final = {"integer": "INTEGER", "real": "REAL", "boolean": "BOOLEAN"}
 _POSTGRES_TYPES: Final = {"integer": "bigint", "real": "double precision", "boolean": "boolean"}
 _CHUNK_BYTES: Final = 1 << 20
 _FIGURE_TYPE: Final = "double precision[]"
-_SHAPE_TYPES: Final = {"Circle": "scircle", "Polygon": "spoly"}
-"""What exact tests take: without pgSphere (:mod:`app.sky.figures`), with it."""
+"""What exact tests take (:mod:`app.sky.figures`)."""
 
 Column = tuple[str, str, pa.Array | pa.ChunkedArray]
 """Name, SQL type and values."""
@@ -60,25 +58,16 @@ def drop_sqlite(connection: sqlite3.Connection, uploads: Sequence[UploadedTable]
         connection.execute(f'DROP TABLE IF EXISTS temp."{upload.table.physical}"')
 
 
-def load_postgres(
-    cursor: psycopg.Cursor[tuple[object]], uploads: Sequence[UploadedTable], target: Target
-) -> None:
-    """Create and fill the temporary tables; they go with the transaction.
-
-    Raises UploadError for a polygon that pgSphere refuses.
-    """
+def load_postgres(cursor: psycopg.Cursor[tuple[object]], uploads: Sequence[UploadedTable]) -> None:
+    """Create and fill the temporary tables; they go with the transaction."""
     for upload in uploads:
-        columns = list(_columns(upload, target))
+        columns = list(_columns(upload, "postgres"))
         cursor.execute(f"{_create(upload, columns)} ON COMMIT DROP".encode())
         rows = pa.table([values for _, _, values in columns], [name for name, _, _ in columns])
         table = f'"{upload.table.physical}"'
-        try:
-            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)".encode()) as copy:
-                for chunk in _csv(rows):
-                    copy.write(chunk)
-        except psycopg.errors.InternalError_ as error:
-            reason = "one of its polygons has edges that touch or cross"
-            raise UploadError(upload.table.name, reason) from error
+        with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)".encode()) as copy:
+            for chunk in _csv(rows):
+                copy.write(chunk)
         cursor.execute(f"ANALYZE {table}".encode())
 
 
@@ -106,7 +95,7 @@ def _columns(upload: UploadedTable, target: Target) -> Iterator[Column]:
         if field.kind == "point":
             yield from _point_parts(field, values, types["real"])
         elif field.kind == "region":
-            yield from _region_parts(upload, field, values, text, target)
+            yield from _region_parts(field, values, text, target)
 
 
 def _point_parts(field: Field, values: pa.ChunkedArray, sql_type: str) -> Iterator[Column]:
@@ -117,7 +106,7 @@ def _point_parts(field: Field, values: pa.ChunkedArray, sql_type: str) -> Iterat
 
 
 def _region_parts(
-    upload: UploadedTable, field: Field, values: pa.ChunkedArray, text: str, target: Target
+    field: Field, values: pa.ChunkedArray, text: str, target: Target
 ) -> Iterator[Column]:
     shapes = [None if value is None else _shape(field, value) for value in values.to_pylist()]
     if region_text_column(field) != field.physical:
@@ -125,26 +114,10 @@ def _region_parts(
         yield region_text_column(field), text, pa.array(texts, pa.string())
     if target == "sqlite":
         return
-    names = RegionColumns.of(field.physical)
-    is_stock = target == "stock_postgres"
-    spheres = [
-        None if shape is None else figure_text(shape) if is_stock else _sphere(shape)
-        for shape in shapes
-    ]
-    sql_type = _FIGURE_TYPE if is_stock else _sphere_type(upload, field, shapes)
-    yield names.sphere, sql_type, pa.array(spheres, pa.string())
+    figures = [None if shape is None else figure_text(shape) for shape in shapes]
+    yield figure_column(field.physical), _FIGURE_TYPE, pa.array(figures, pa.string())
     bounds = [None if shape is None else bounds_text(shape) for shape in shapes]
-    yield names.bounds, "box", pa.array(bounds, pa.string())
-
-
-def _sphere_type(
-    upload: UploadedTable, field: Field, shapes: Sequence[Circle | Polygon | None]
-) -> str:
-    """The type of pgSphere for a column, all of whose shapes must be alike."""
-    kinds = {type(shape).__name__ for shape in shapes if shape is not None} or {"Polygon"}
-    if len(kinds) > 1:
-        raise UploadError(upload.table.name, f"column {field.name} mixes circles and polygons")
-    return _SHAPE_TYPES[kinds.pop()]
+    yield RegionColumns.of(field.physical).bounds, "box", pa.array(bounds, pa.string())
 
 
 def _shape(field: Field, value: str) -> Circle | Polygon:
@@ -161,9 +134,3 @@ def _stcs(shape: Circle | Polygon) -> str:
     if isinstance(shape, Circle):
         return f"CIRCLE ICRS {shape.lon_deg!r} {shape.lat_deg!r} {shape.radius_deg!r}"
     return "POLYGON ICRS " + " ".join(repr(x) for vertex in shape.vertices for x in vertex)
-
-
-def _sphere(shape: Circle | Polygon) -> str:
-    if isinstance(shape, Polygon):
-        return format_spoly(shape)
-    return f"<({shape.lon_deg!r}d, {shape.lat_deg!r}d), {shape.radius_deg!r}d>"
