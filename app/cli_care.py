@@ -39,7 +39,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Check the database, its extensions, the data folder and the files that rows point to.
+    """Check the database, the data folder and the files that rows point to.
 
     Exit status: 1 when something must be done. Ingested files are never changed.
     """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from app.wiring_builds import run_builds
 from app.wiring_images import prepare_demo
 
 SETTINGS = SurveySettings(
-    camera=Camera(columns=1, rows=1, nx_px=320, ny_px=300),
+    camera=Camera(columns=1, rows=1, nx_px=480, ny_px=480),
     bands=BANDS[1:],
     quiet_epochs=5,
     active_epochs=7,
@@ -30,8 +29,6 @@ SETTINGS = SurveySettings(
     transients=1,
     variables=16,
 )
-WIDE = replace(SETTINGS, camera=replace(SETTINGS.camera, nx_px=480, ny_px=480))
-"""More stars for the matching kernel, more places that all exposures show."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +40,29 @@ class Served:
     truth: SurveyTruth
 
 
-def serve(folder: Path, settings: SurveySettings) -> Served:
-    """Make and serve a survey."""
-    config = Config(data_dir=folder, workers=1)
-    truth, _ = prepare_demo(config, seed=4, settings=settings, progress=lambda _done, _all: None)
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Made and served."""
+    config = Config(data_dir=tmp_path_factory.mktemp("survey"), workers=1)
+    truth, _ = prepare_demo(config, seed=4, settings=SETTINGS, progress=lambda _done, _all: None)
     return Served(config, TestClient(create_app(config), base_url="http://curves.test"), truth)
 
 
 @pytest.fixture(scope="module")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return serve(tmp_path_factory.mktemp("survey"), SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def subtracted(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    """A survey whose second season is subtracted from by the mean of the first, exposures of one
+def subtracted(survey: Served) -> Served:
+    """The survey, whose second season is subtracted from by the mean of the first, exposures of one
     PSF."""
-    made = serve(tmp_path_factory.mktemp("subtracted"), WIDE)
-    middle = WIDE.active_start_mjd - 0.5 * WIDE.season_gap_d
+    middle = SETTINGS.active_start_mjd - 0.5 * SETTINGS.season_gap_d
     query = f"SELECT obs_publisher_did FROM ivoa.ObsCore WHERE calib_level = 2 AND t_min > {middle}"
-    told = made.client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "FORMAT": "csv"})
+    told = survey.client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "FORMAT": "csv"})
     options = (("TIME", f"-Inf {middle}"), ("WARP", "psfmatched"), ("STATISTIC", "mean"))
     options += (("KERNEL_ORDER", "0"),)
     found = [("ID", line) for line in told.text.split()[1:]]
-    assert len(found) == WIDE.active_epochs * len(WIDE.bands)
-    patient = made.config.model_copy(update={"sync_time_limit_s": 0.01})  # that of requests
+    assert len(found) == SETTINGS.active_epochs * len(SETTINGS.bands)
+    patient = survey.config.model_copy(update={"sync_time_limit_s": 0.01})  # that of requests
     built = list(run_builds(patient, [("difference", (each, *options)) for each in found]))
     assert len(built) == len(found)
-    return made
+    return survey
 
 
 def measured(
