@@ -190,22 +190,32 @@ def show_ingest(outcome: Any) -> None:
 @app.command()
 def withdraw(
     names: Annotated[
-        list[str], typer.Argument(help="Identifiers (ivo://…), or files with all their images.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Identifiers (ivo://…), or files with all their images."),
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Instead: all that was ingested into this collection.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Take images out of the archive; their files stay. Products made of them are stale then.
 
-    All of them or none. An image whose file stays in its folder is published again when the folder
-    is ingested again.
+    Of those named all or none. An image whose file stays in its folder is published again when the
+    folder is ingested again.
     """
+    if (names is None) == (collection is None):
+        raise UsageError("name either images and files, or a --collection")
     from app.wiring_database import initialise
     from app.wiring_images import open_withdrawal
 
     config = load_config(data_dir=data_dir)
     initialise(config)
     with open_withdrawal(config) as service:
-        report = service.run(names)
+        if collection is not None:
+            count = service.run_collection(collection)
+            out.print(f"withdrawn: {count:,} images of {printable(collection)}", markup=False)
+            return
+        report = service.run(names or ())
     for title, ids in (("withdrawn", report.withdrawn), ("stale", report.stale)):
         for name in ids:
             out.print(f"{title}: {printable(name)}", highlight=False, markup=False, soft_wrap=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from app.errors import DatasetNotFoundError, UsageError
 from app.schema.rows import DatasetRow
 from app.stores.remote.addresses import Address, is_remote
 from app.stores.tables.datasets import DatasetStore
+
+_AT_A_TIME: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,21 @@ class WithdrawalService:
         return WithdrawalReport(
             withdrawn=ids, stale=tuple(row.dataset_id for row in products if row.is_stale)
         )
+
+    def run_collection(self, collection: str) -> int:
+        """Withdraw what was ingested into a collection, some rows at a time; how many. Stopped on
+        the way, it goes on when it is run again.
+
+        Raises UsageError where nothing was.
+        """
+        count = 0
+        while done := self._datasets.withdraw_some(collection, most=_AT_A_TIME):
+            count += done
+        if not count:
+            known = ", ".join(self._datasets.collections()) or "none"
+            raise UsageError(f"no image was ingested into {collection!r}. Collections: {known}")
+        self._on_change()
+        return count
 
     def _find(self, name: str) -> list[DatasetRow]:
         if name.lower().startswith("ivo://"):

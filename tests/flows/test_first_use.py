@@ -148,6 +148,13 @@ def test_changed_and_withdrawn_inputs_make_products_stale(own: Service, tmp_path
     wrong = own.run("withdraw", "ivo://no/such?one", check=False)
     assert wrong.returncode == 2 and "ivo://no/such?one" in wrong.stderr
 
+    mixed = own.run("withdraw", str(file), "--collection", "own", check=False)
+    assert mixed.returncode == 2 and "--collection" in mixed.stderr
+    images = tap.search("SELECT * FROM ivoa.ObsCore WHERE calib_level = 2")
+    out = own.run("withdraw", "--collection", "own").stdout
+    assert f"withdrawn: {len(images)} images of own" in out
+    assert having("stale") and having("built") == having("buildable") == set()
+
 
 @pytest.fixture
 def older(demo_dir: Path, tmp_path: Path) -> Service:

@@ -61,6 +61,20 @@ def withdraw(field: Field, *names: str) -> tuple[tuple[str, ...], tuple[str, ...
     return report.withdrawn, report.stale
 
 
+def test_a_collection_is_withdrawn_whole(field: Field) -> None:
+    build(field)
+    field.listing.update()
+    (collection,) = field.stores.datasets.collections()
+    service = WithdrawalService(datasets=field.stores.datasets, on_change=field.listing.update)
+    with pytest.raises(UsageError, match=f"'no such'. Collections: {collection}"):
+        service.run_collection("no such")
+    assert service.run_collection(collection) == len(standard_exposures())
+    assert field.stores.datasets.collections() == []
+    assert set(listed(field).values()) == {"stale"}
+    with pytest.raises(UsageError, match="Collections: none"):
+        service.run_collection(collection)
+
+
 @pytest.mark.parametrize(
     "exposure_id",
     ["ivo://a.b/demo?r/sim-1", "ivo://a.b/deep/er?x:y?z,1", "ivo://A.b/De~mo?x"],

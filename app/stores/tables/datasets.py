@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -37,6 +37,9 @@ _CHUNK_ROWS = 500
 HAS_FILE = obscore.c.file_path != sa.literal_column("''")
 """The condition of the index of files, word for word: rows of images that lie elsewhere have none.
 """
+
+_GIVEN: Final = obscore.c.origin.in_(("ingested", "external"))
+"""Rows that were made neither by a build nor by what could be built."""
 
 
 class DatasetStore:
@@ -154,6 +157,23 @@ class DatasetStore:
                 query = sa.select(obscore.c.row_id).where(FOLDED_ID.in_(some))
                 row_ids += connection.execute(query).scalars()
             return delete_rows(connection, self._index, row_ids)
+
+    def collections(self) -> list[str]:
+        """Collections that images or rows were given to, by name."""
+        query = sa.select(obscore.c.obs_collection).where(_GIVEN).distinct()
+        with read_transaction(self._engine) as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def withdraw_some(self, collection: str, *, most: int) -> int:
+        """Delete up to ``most`` such rows of a collection as :meth:`withdraw` does; how many."""
+        query = (
+            sa.select(obscore.c.row_id)
+            .where(obscore.c.obs_collection == collection, _GIVEN)
+            .limit(most)
+        )
+        with write_transaction(self._engine) as connection:
+            self._index.lock(connection)
+            return delete_rows(connection, self._index, list(connection.execute(query).scalars()))
 
     def publish(
         self,
