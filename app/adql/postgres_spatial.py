@@ -68,7 +68,7 @@ class PostgresSpatial(SqlWriter):
         return f"adql_polygon_text({self._vertices(box)})"
 
     def is_polygon(self, polygon: typed.PolygonOf) -> str:
-        return f"{self.figure(polygon)} IS NOT NULL"
+        return f"{self._figure(polygon)} IS NOT NULL"
 
     def constant_text(self, constant: typed.Constant) -> str:
         return f"CAST({self.bind(format_shape(constant.shape))} AS text)"
@@ -86,7 +86,7 @@ class PostgresSpatial(SqlWriter):
         elif beyond_hemisphere(outer):
             test = self._beyond(spatial.relation, inner, outer)
         elif beyond_hemisphere(inner):
-            test = f"CASE WHEN {self.figure(outer)} IS NOT NULL THEN FALSE END"
+            test = f"CASE WHEN {self._figure(outer)} IS NOT NULL THEN FALSE END"
         else:
             test = self._relation(spatial.relation, inner, outer)
         valid = self._latitude_test(inner)
@@ -185,7 +185,7 @@ class PostgresSpatial(SqlWriter):
         if inner.kind == "point" and is_circle(outer):
             return self._near(inner, outer)
         name = "adql_figure_within" if relation == "within" else "adql_figures_meet"
-        return f"{name}({self.figure(inner)}, {self.figure(outer)})"
+        return f"{name}({self._figure(inner)}, {self._figure(outer)})"
 
     def _near(self, point: typed.Geometry, circle: typed.Geometry) -> str:
         """Whether a circle holds a point."""
@@ -277,7 +277,7 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(outer, typed.Constant) and isinstance(outer.shape, Circle)
         circle = outer.shape
         if circle.radius_deg >= 2 * HEMISPHERE_DEG:
-            return f"CASE WHEN {self.figure(inner)} IS NOT NULL THEN TRUE END"
+            return f"CASE WHEN {self._figure(inner)} IS NOT NULL THEN TRUE END"
         rest = Circle((circle.lon_deg + 180.0) % 360.0, -circle.lat_deg, 180.0 - circle.radius_deg)
         outside = "overlap" if relation == "within" and inner.kind == "region" else "within"
         test = self._relation(outside, inner, typed.Constant(rest))
@@ -331,7 +331,7 @@ class PostgresSpatial(SqlWriter):
             return f"({size_of} * {_DEG2_PER_STERADIAN!r})"
         surface = f"adql_area({self._vertices(region)})"
         if not isinstance(region, typed.Column):
-            surface = f"CASE WHEN {self.figure(region)} IS NOT NULL THEN {surface} END"
+            surface = f"CASE WHEN {self._figure(region)} IS NOT NULL THEN {surface} END"
         return f"({surface} * {_DEG2_PER_STERADIAN!r})"
 
     def centroid_part(self, part: typed.CentroidPart) -> str:
@@ -360,7 +360,7 @@ class PostgresSpatial(SqlWriter):
         assert isinstance(point, typed.Constant) and isinstance(point.shape, Point)
         return self._double(point.shape.lon_deg), self._double(point.shape.lat_deg)
 
-    def figure(self, shape: typed.Geometry) -> str:
+    def _figure(self, shape: typed.Geometry) -> str:
         """SQL of a geometry as the exact tests take it. NULL for what is none."""
         if isinstance(shape, typed.Constant):
             return f"CAST({self.bind(figure_text(shape.shape))} AS double precision[])"

@@ -126,3 +126,10 @@ def test_nothing_is_left_behind(stores: MetadataStores) -> None:
     assert ask(stores, "SELECT COUNT(*) FROM TAP_UPLOAD.t1", make()) == [(3,)]
     with pytest.raises(AdqlError, match=r"TAP_UPLOAD\.t1"):
         ask(stores, "SELECT * FROM TAP_UPLOAD.t1")
+
+
+def test_a_column_may_mix_circles_and_polygons(stores: MetadataStores) -> None:
+    fields = (Field(name="m", column="c1", kind="region", datatype="char", arraysize="*"),)
+    shapes = ["CIRCLE ICRS 10 20 1", "POLYGON ICRS 9 19 11 19 11 21 9 21", "CIRCLE ICRS 50 0 1"]
+    query = "SELECT COUNT(*) FROM TAP_UPLOAD.t1 WHERE CONTAINS(POINT(10.1, 20.1), m) = 1"
+    assert ask(stores, query, make(fields, c1=shapes)) == [(2,)]
