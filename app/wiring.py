@@ -186,7 +186,7 @@ def build_services(config: Config) -> Services:
         previews=caches["previews"],
         tiles=caches["tiles"],
         tile_limits=caches["tile limits"],
-        keeper=Keeper(make_eviction(config, stores)),
+        keeper=Keeper(make_eviction(config, stores), stores.datasets, clock=now),
         address=ServiceAddress(base_url=config.base_url),
         operations=operations,
     )

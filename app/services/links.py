@@ -137,7 +137,8 @@ class LinkService:
                 links.append(fault_link(identifier))
                 continue
             own = [*self._own_links(row, service_url, identity)]
-            own += relations.links(row, service_url)
+            is_public = self._gate.is_public(row.rights)
+            own += relations.links(row, service_url, is_public=is_public)
             offered = services.get(fold(row.dataset_id), ())
             own += self._guarded((service_link(row, each) for each in offered), row, identity)
             if fold(identifier) != fold(row.dataset_id):  # a promise that was kept

@@ -47,15 +47,16 @@ class Relations:
             datasets.differences_of(calibrated),
         )
 
-    def links(self, row: DatasetRow, service_url: str) -> Iterator[Link]:
-        """To what ``row`` was made of, what was or can be made of it, and its like."""
+    def links(self, row: DatasetRow, service_url: str, *, is_public: bool) -> Iterator[Link]:
+        """To what ``row`` was made of, what was or can be made of it, and its like; to what was
+        found on it where its pixels are for everybody."""
         name = fold(row.dataset_id)
         for used in self.inputs.get(name, ()):
             told = describe_input(used)
             yield dataset_link(row, used.input_id, service_url, "#progenitor", told)
         yield from self._derivations(row, service_url)
         yield from self._promised(row, service_url)
-        if is_built_difference(row):
+        if is_public and is_built_difference(row):
             yield sources_link(row, service_url)
         yield from coderived_links(row, service_url)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from astropy.io import fits
 
 from app.errors import AuthenticationError, ForbiddenError
 from app.schema.access import (
@@ -20,10 +21,13 @@ from app.schema.access import (
     strictest,
 )
 from app.schema.rows import virtual_id
+from app.services.links import LinkService
+from app.services.signatures import FileSigner
 from app.uws.job import Phase
 from app.workers.embedded import EmbeddedEngine
-from tests.services.builds_fixture import Field, open_field
+from tests.services.builds_fixture import Field, now, open_field
 from tests.services.survey import Exposure, standard_exposures
+from tests.services.test_builds import select
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 GRANTED = Identity(name="ada", collections=frozenset({"deep"}))
@@ -75,6 +79,14 @@ def held(field: Field, exposure: Exposure, **columns: str) -> str:
     row = field.stores.datasets.get(exposure.dataset_id)
     field.stores.datasets.upsert([replace(row, columns={**row.columns, **HELD, **columns})])
     return exposure.dataset_id
+
+
+def kinds_of_links(field: Field, dataset_id: str) -> set[str | None]:
+    """What an operator is offered of a dataset."""
+    signer = FileSigner(keys=lambda: [b"k" * 32], clock=now, lifetime_s=60)
+    links = LinkService(datasets=field.stores.datasets, signer=signer)
+    found = links.find_links([dataset_id], "http://x", OPERATOR)
+    return {each.local_semantics for each in found.links}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +147,14 @@ def test_a_product_is_as_restricted_as_its_inputs_until_their_release(field: Fie
         False,
         True,
     ]
+    with fits.open(row.file_path) as hdus:
+        count = len(hdus["DIASOURCES"].data)
+    asked = "SELECT COUNT(*) AS n FROM skyloom.dia_source"
+    assert count > 0 and select(field, asked) == [{"n": 0}]
+    assert "dia-sources" not in kinds_of_links(field, row.dataset_id)
+    columns = {**row.columns, "obs_release_date": "2026-05-01"}
+    field.stores.datasets.upsert([replace(row, columns=columns)])
+    assert "dia-sources" in kinds_of_links(field, row.dataset_id)
 
 
 def test_a_job_runs_with_what_its_owner_may_see(field: Field) -> None:

@@ -20,7 +20,7 @@ from app.stores.database import read_transaction, write_transaction
 from app.stores.tables.build_records import complete_jobs, replace_inputs, replace_quality
 from app.stores.tables.build_states import chunks, make_room, restate
 from app.stores.tables.dataset_rows import FOLDED_ID, Record, UpsertCounts, delete_rows, upsert_rows
-from app.stores.tables.dia_sources import replace_sources
+from app.stores.tables.dia_sources import release_sources, replace_sources
 from app.stores.tables.physical import build_quality, obscore, product_input
 from app.stores.tables.planner_statistics import refresh_statistics
 from app.stores.tables.regions import region_index
@@ -187,7 +187,8 @@ class DatasetStore:
     ) -> None:
         """Make a built product known, in one transaction.
 
-        The ObsCore row is upserted, its provenance, quality and ``sources`` are replaced, and
+        The ObsCore row is upserted, its provenance, quality and ``sources`` are replaced (these are
+        kept back while the product is not public), and
         every job with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one
         result named ``result`` that points to the dataset. A product that is the difference of an
         exposure (``row.difference_of``) replaces the row that it was listed by.
@@ -204,9 +205,20 @@ class DatasetStore:
             replace_inputs(connection, row.dataset_id, inputs)
             restate(connection, [fold(row.dataset_id)])
             replace_quality(connection, quality)
-            replace_sources(connection, row.dataset_id, sources)
+            replace_sources(connection, row.dataset_id, sources, rights=row.rights, now=now)
             if row.recipe_key is not None:
                 complete_jobs(connection, row.recipe_key, result, now)
+
+    def release_sources(self, now: datetime) -> int:
+        """Show the sources of differences that became public; how many."""
+        count = 0
+        while True:
+            with write_transaction(self._engine) as connection:
+                self._index.lock(connection)
+                shown = release_sources(connection, now)
+            if shown == 0:
+                return count
+            count += shown
 
     def _make_current(self, connection: sa.Connection, row: DatasetRow) -> None:
         """Write a product, in the place of the row that promised it."""

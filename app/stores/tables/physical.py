@@ -123,6 +123,16 @@ dia_source: Final = _table(
     required=("dia_source_id", "obs_publisher_did"),
 )
 
+held_source: Final = sa.Table(
+    "held_source",
+    METADATA,
+    sa.Column("row_id", _KEY, primary_key=True),
+    *(_column(field, ("dia_source_id", "obs_publisher_did")) for field in DIA_SOURCE.fields),
+    sa.Column("release_date", TEXT),
+)
+"""Sources of differences that are not public, to which no query comes. ``release_date``: when they
+move to ``dia_source`` (ISO 8601, UTC); null: never."""
+
 tap_schema: Final = {table.physical: _table(table) for table in TAP_SCHEMA_TABLES}
 
 published_table: Final = sa.Table(
