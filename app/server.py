@@ -14,6 +14,10 @@ from app import __version__
 from app.main import Application
 from app.wiring import Services
 
+_REST_S = 75
+"""How long a connection may rest between requests: longer than clients and proxies keep one that
+they mean to use again (httpx 5 s, nginx and cloud balancers 60 s), whose request would be lost when
+it is closed on its way."""
 _CLOSE_S = 2
 """What is still being sent when the wait is over is cut off after this."""
 
@@ -65,6 +69,7 @@ def run(
         access_log=False,
         server_header=False,
         headers=[("Server", f"Skyloom/{__version__}")],
+        timeout_keep_alive=_REST_S,
         timeout_graceful_shutdown=_CLOSE_S,
     )
     OrderlyServer(config, app.services, wait_s=wait_s).run()

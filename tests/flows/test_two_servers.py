@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
@@ -63,6 +65,19 @@ def test_links_of_one_are_good_at_the_other(two: tuple[Service, Service]) -> Non
         assert answer.status_code == 200, answer.text
         contents.append(answer.content)
     assert contents[0] == contents[1] and contents[0].startswith(b"SIMPLE")
+
+
+def test_a_connection_that_rested_takes_the_next_request(two: tuple[Service, Service]) -> None:
+    proxy = HTTPConnection("127.0.0.1", two[0].port, timeout=60)
+    try:
+        for rest_s in (6.0, 0.0):  # httpx keeps a connection for 5 s, proxies for longer
+            proxy.request("GET", "/health")
+            assert b"alive" in proxy.getresponse().read()
+            first = proxy.sock
+            time.sleep(rest_s)
+        assert proxy.sock is first is not None
+    finally:
+        proxy.close()
 
 
 def test_keys_settings_and_a_restart_while_the_other_serves(two: tuple[Service, Service]) -> None:
