@@ -113,12 +113,12 @@ class _Answers:
             return await self._file(product_of(job), service_url, identity)
         if asks_for_page(request):
             page = f"{service_url}/jobs/difference/{job.job_id}"
-            return RedirectResponse(page, status_code=303, headers=NOT_KEPT)
+            return _see_other(page)
         return await self._under_way(job, dataset_id, asked + 1, service_url)
 
     async def _file(self, dataset_id: str, service_url: str, identity: Identity) -> Response:
         url = await to_thread.run_sync(self._links.file_url, dataset_id, service_url, identity)
-        return RedirectResponse(url, status_code=303, headers=NOT_KEPT)
+        return _see_other(url)
 
     async def _under_way(
         self, job: Job, dataset_id: str, number: int, service_url: str
@@ -133,6 +133,12 @@ class _Answers:
             return PlainTextResponse(words, 303, {**again, **NOT_KEPT})
         headers = {"Location": job_url, "Retry-After": left_s or RETRY_AFTER_S, **NOT_KEPT}
         return PlainTextResponse(words, 202 if number == 1 else TO_COME_BACK, headers)
+
+
+def _see_other(url: str) -> Response:
+    """Of the type that is described, as the answers with words are."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", **NOT_KEPT}
+    return RedirectResponse(url, status_code=303, headers=headers)
 
 
 def _left_s(job: Job) -> str | None:

@@ -67,6 +67,7 @@ def test_the_first_use_builds_and_the_next_ones_do_not(client: TestClient, liste
     assert link(client, PROMISED, "#progenitor")["access_url"] is not None
     first = client.get(str(this["access_url"]))
     assert first.status_code == 303 and "/files/" in first.headers["location"]
+    assert first.headers["content-type"].startswith("text/plain")  # as described
     file = content(client, first.headers["location"])
     with fits.open(io.BytesIO(file)) as hdus:
         product = hdus[0].header["OBSPUBID"]
