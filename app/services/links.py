@@ -137,8 +137,7 @@ class LinkService:
                 links.append(fault_link(identifier))
                 continue
             own = [*self._own_links(row, service_url, identity)]
-            is_public = self._gate.is_public(row.rights)
-            own += relations.links(row, service_url, is_public=is_public)
+            own += relations.links(row, service_url, is_public=self._gate.is_public(row.rights))
             offered = services.get(fold(row.dataset_id), ())
             own += self._guarded((service_link(row, each) for each in offered), row, identity)
             if fold(identifier) != fold(row.dataset_id):  # a promise that was kept

@@ -188,10 +188,10 @@ class DatasetStore:
         """Make a built product known, in one transaction.
 
         The ObsCore row is upserted, its provenance, quality and ``sources`` are replaced (these are
-        kept back while the product is not public), and
-        every job with ``row.recipe_key`` that is QUEUED or EXECUTING becomes COMPLETED with one
-        result named ``result`` that points to the dataset. A product that is the difference of an
-        exposure (``row.difference_of``) replaces the row that it was listed by.
+        held while the product is not public), and every job with ``row.recipe_key`` that is QUEUED
+        or EXECUTING becomes COMPLETED with one result named ``result`` that points to the dataset.
+        A product that is the difference of an exposure (``row.difference_of``) replaces the row
+        that it was listed by.
         """
         result = JobResult(
             result_id="result",
